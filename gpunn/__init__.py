@@ -1,0 +1,57 @@
+"""gpunn: multilayer perceptrons, trained as fast as the hardware allows.
+
+``import gpunn as keras`` and go on typing: names and behaviour are Keras's. Submodules and
+names are imported when first used, so that ``import gpunn`` costs little more than NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_MODULES = (
+    "activations",
+    "callbacks",
+    "datasets",
+    "errors",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "regularizers",
+    "schedules",
+)
+_NAMES = {
+    "Input": "gpunn.layers",
+    "Model": "gpunn.model",
+    "Sequential": "gpunn.model",
+    "Trainer": "gpunn.training.trainer",
+    "load_model": "gpunn.saving",
+}
+
+__all__ = ["__version__", *_MODULES, *_NAMES]
+
+if TYPE_CHECKING:
+    from gpunn.layers import Input as Input
+    from gpunn.model import Model as Model
+    from gpunn.model import Sequential as Sequential
+    from gpunn.saving import load_model as load_model
+    from gpunn.training.trainer import Trainer as Trainer
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"gpunn.{name}")
+    if name in _NAMES:
+        value = getattr(importlib.import_module(_NAMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'gpunn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,222 @@
+"""Activation functions: their specs, and their formulas in NumPy.
+
+A spec such as ``activations.relu`` is what a layer holds; called on an array it evaluates the
+formula. The formulas below are the one NumPy version; the backends are compared with them.
+Names, default values and definitions are those of Keras 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.errors import ArgumentTypeError, UnknownNameError
+from gpunn.registry import check_number, set_field
+
+Array = NDArray[Any]
+
+SELU_SCALE = 1.0507009873554805
+SELU_ALPHA = 1.6732632423543772
+SQRT_HALF = math.sqrt(0.5)
+INVERSE_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
+
+
+@dataclass(frozen=True)
+class _Definition:
+    forward: Callable[[Array, float], Array]
+    # The derivative reads the output where that is enough, which saves keeping the input.
+    derivative: Callable[[Array, float], Array] | None
+    derivative_reads: str = "output"
+    parameter: float = 0.0
+    parameter_name: str = ""
+
+
+def _sigmoid(z: Array, _: float) -> Array:
+    # exp of a non-positive number only: never overflows.
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def _erf(z: Array) -> Array:
+    return np.vectorize(math.erf, otypes=[z.dtype])(z) if z.size else z.copy()
+
+
+def _softmax(z: Array, _: float) -> Array:
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def _silu_derivative(z: Array, parameter: float) -> Array:
+    s = _sigmoid(z, parameter)
+    return s * (1 + z * (1 - s))
+
+
+def _gelu_derivative(z: Array, _: float) -> Array:
+    return 0.5 * (1 + _erf(z * SQRT_HALF)) + z * np.exp(-0.5 * z * z) * INVERSE_SQRT_2PI
+
+
+def _expm1_negative(z: Array) -> Array:
+    return np.expm1(np.minimum(z, 0))
+
+
+_DEFINITIONS: dict[str, _Definition] = {
+    "linear": _Definition(lambda z, _: z.copy(), lambda y, _: np.ones_like(y)),
+    "relu": _Definition(lambda z, _: np.maximum(z, 0), lambda y, _: (y > 0).astype(y.dtype)),
+    "leaky_relu": _Definition(
+        lambda z, a: np.where(z > 0, z, z * z.dtype.type(a)),
+        lambda y, a: np.where(y > 0, y.dtype.type(1), y.dtype.type(a)),
+        parameter=0.2,
+        parameter_name="negative_slope",
+    ),
+    "elu": _Definition(
+        lambda z, a: np.where(z > 0, z, z.dtype.type(a) * _expm1_negative(z)),
+        lambda y, a: np.where(y > 0, y.dtype.type(1), y + y.dtype.type(a)),
+        parameter=1.0,
+        parameter_name="alpha",
+    ),
+    "selu": _Definition(
+        lambda z, _: (
+            z.dtype.type(SELU_SCALE)
+            * np.where(z > 0, z, z.dtype.type(SELU_ALPHA) * _expm1_negative(z))
+        ),
+        lambda y, _: np.where(
+            y > 0, y.dtype.type(SELU_SCALE), y + y.dtype.type(SELU_SCALE * SELU_ALPHA)
+        ),
+    ),
+    "sigmoid": _Definition(_sigmoid, lambda y, _: y * (1 - y)),
+    "tanh": _Definition(lambda z, _: np.tanh(z), lambda y, _: 1 - y * y),
+    "softplus": _Definition(
+        lambda z, _: np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))), lambda y, _: -np.expm1(-y)
+    ),
+    "gelu": _Definition(
+        lambda z, _: 0.5 * z * (1 + _erf(z * SQRT_HALF)), _gelu_derivative, derivative_reads="input"
+    ),
+    "silu": _Definition(
+        lambda z, p: z * _sigmoid(z, p), _silu_derivative, derivative_reads="input"
+    ),
+    "softmax": _Definition(_softmax, None),
+    "step": _Definition(lambda z, _: (z >= 0).astype(z.dtype), None),
+    "sign": _Definition(lambda z, _: np.sign(z), None),
+}
+
+NOT_TRAINABLE_THROUGH = ("step", "sign")
+
+
+@dataclass(frozen=True)
+class ActivationFunction:
+    """An activation function, by name.
+
+    Parameters
+    ----------
+    name : str
+        One of the names in this module.
+    parameter : float, optional
+        ``negative_slope`` of leaky_relu (default 0.2) or ``alpha`` of elu (default 1.0); the
+        other functions have none.
+
+    Notes
+    -----
+    Calling it evaluates the formula: ``activations.relu(x)`` takes an array of any shape
+    (softmax works along the last axis) and returns one of the same shape and float type.
+    """
+
+    name: str
+    parameter: float | None = None
+
+    def __post_init__(self) -> None:
+        definition = _DEFINITIONS.get(self.name)
+        if definition is None:
+            raise UnknownNameError("activation", self.name, _ALIASES)
+        if self.parameter is None:
+            set_field(self, "parameter", definition.parameter)
+        elif not definition.parameter_name:
+            if self.parameter != 0.0:
+                raise ArgumentTypeError(f"Activation {self.name!r} takes no parameter.")
+        else:
+            # A negative slope or alpha would make the derivative ambiguous given the output.
+            owner, name = f"Activation {self.name!r}", definition.parameter_name
+            set_field(self, "parameter", check_number(owner, name, self.parameter, minimum=0))
+
+    @property
+    def trainable_through(self) -> bool:
+        """Whether gradients pass: False for step and sign, whose derivative is 0 or undefined."""
+        return self.name not in NOT_TRAINABLE_THROUGH
+
+    @property
+    def derivative_reads(self) -> str:
+        """What `derivative_from` takes: ``"output"`` or ``"input"`` of the function."""
+        return _DEFINITIONS[self.name].derivative_reads
+
+    def __call__(self, x: Any) -> Array:
+        """Evaluate the function on an array."""
+        x = np.asarray(x)
+        x = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float32)
+        return forward(self.name, x, self.parameter or 0.0)
+
+    def derivative(self, x: Any) -> Array:
+        """Evaluate the derivative at the input `x` (elementwise functions only)."""
+        x = np.asarray(x)
+        x = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float32)
+        if not self.trainable_through:
+            return np.zeros_like(x)
+        value = x if self.derivative_reads == "input" else self(x)
+        return derivative(self.name, value, self.parameter or 0.0)
+
+
+def forward(name: str, z: Array, parameter: float = 0.0) -> Array:
+    """Evaluate activation `name` on the float array `z`; same shape and dtype."""
+    return _DEFINITIONS[name].forward(z, parameter).astype(z.dtype, copy=False)
+
+
+def derivative(name: str, value: Array, parameter: float = 0.0) -> Array:
+    """Derivative of activation `name`, from its output (or input, see `derivative_reads`)."""
+    function = _DEFINITIONS[name].derivative
+    if function is None:
+        raise ArgumentTypeError(f"Activation {name!r} has no elementwise derivative.")
+    return function(value, parameter).astype(value.dtype, copy=False)
+
+
+step = ActivationFunction("step")
+sign = ActivationFunction("sign")
+linear = ActivationFunction("linear")
+sigmoid = ActivationFunction("sigmoid")
+tanh = ActivationFunction("tanh")
+relu = ActivationFunction("relu")
+leaky_relu = ActivationFunction("leaky_relu")
+elu = ActivationFunction("elu")
+selu = ActivationFunction("selu")
+softplus = ActivationFunction("softplus")
+gelu = ActivationFunction("gelu")
+silu = ActivationFunction("silu")
+softmax = ActivationFunction("softmax")
+
+_ALIASES = {name: name for name in _DEFINITIONS} | {
+    "heaviside": "step",
+    "logistic": "sigmoid",
+    "identity": "linear",
+    "swish": "silu",
+}
+
+
+def get(identifier: object) -> ActivationFunction:
+    """Return the activation that `identifier` (a name, a spec, a config or None) stands for."""
+    if identifier is None:
+        return linear
+    if isinstance(identifier, ActivationFunction):
+        return identifier
+    if isinstance(identifier, str):
+        name = _ALIASES.get(identifier.lower())
+        if name is None:
+            raise UnknownNameError("activation", identifier, _ALIASES)
+        return ActivationFunction(name)
+    if isinstance(identifier, dict) and isinstance(identifier.get("config"), dict):
+        return ActivationFunction(**identifier["config"])
+    raise ArgumentTypeError(
+        f"An activation is given by name, such as 'relu', not as "
+        f"{type(identifier).__name__}: {identifier!r}."
+    )

@@ -1,0 +1,1 @@
+"""The machines a plan can run on, one module each; only this package imports numba or CuPy."""

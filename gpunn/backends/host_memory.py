@@ -1,0 +1,38 @@
+"""Memory of the backends that compute in NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpunn.backends.interface import Backend
+
+# Of a cache line and of the widest vector.
+ALIGNMENT = 64
+
+
+class HostBackend(Backend):
+    """A backend whose device memory is the host's."""
+
+    def allocate(self, nbytes: int, models: int) -> Any:
+        raw = np.zeros(models * nbytes + ALIGNMENT, dtype=np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + models * nbytes].reshape(models, nbytes)
+
+    def region_nbytes(self, region: Any) -> int:
+        return int(region.shape[1])
+
+    def view(self, region: Any, offset: int, shape: tuple[int, ...], dtype: str) -> Any:
+        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        part = region[:, offset : offset + nbytes]
+        return part.view(dtype).reshape(region.shape[0], *shape)
+
+    def upload(self, array: Any) -> Any:
+        return np.ascontiguousarray(array)
+
+    def to_host(self, array: Any) -> np.ndarray[Any, Any]:
+        return np.array(array)
+
+    def write(self, array: Any, values: Any) -> None:
+        array[...] = values

@@ -1,0 +1,629 @@
+"""The CPU backend: products in NumPy's BLAS, everything else in compiled loops.
+
+Each entry binds its arrays once; a training step is then a list of calls without arguments.
+Scratch memory is taken when a call is bound, never when it runs. Exponentials and the like are
+NumPy's own, which are vector code; they need a pass of their own but are faster than a loop that
+calls the C library for each value.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gpunn import activations
+from gpunn.backends import numba_kernels as kernels
+from gpunn.backends import numba_random
+from gpunn.backends.blas import accumulate_product
+from gpunn.backends.host_memory import HostBackend
+from gpunn.backends.interface import Arrays, Attrs, Binder, Call
+from gpunn.randomness import philox
+from gpunn.randomness.permutation import KeyedPermutation
+
+Array = np.ndarray[Any, Any]
+_OPERATIONS: dict[str, Binder] = {}
+
+
+def _operation(bind: Binder) -> Binder:
+    """Add a binder to the table, under its name."""
+    _OPERATIONS[bind.__name__] = bind  # type: ignore[attr-defined]
+    return bind
+
+
+class NumbaCPU(HostBackend):
+    """The CPU.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads of the BLAS while gpunn computes; None leaves it as it is.
+    """
+
+    name = "cpu"
+    dtypes = ("float32", "float64")
+    max_models = 1
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.thread_count = threads
+
+    @property
+    def operations(self) -> dict[str, Binder]:
+        return _OPERATIONS
+
+    def threads(self) -> AbstractContextManager[Any]:
+        if self.thread_count is None:
+            return nullcontext()
+        import threadpoolctl
+
+        limits: AbstractContextManager[Any] = threadpoolctl.threadpool_limits(
+            limits=self.thread_count, user_api="blas"
+        )
+        return limits
+
+    def describe(self) -> str:
+        import numba
+
+        count = (
+            self.thread_count or len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else (self.thread_count or os.cpu_count() or 1)
+        )
+        return f"cpu ({count} threads, NumPy {np.__version__}, numba {numba.__version__})"
+
+
+def _none(dtype: Any) -> Array:
+    """Stand-in for an optional array that is left out."""
+    return np.empty(0, dtype=dtype)
+
+
+def _run(*calls: Call | None) -> Call:
+    """Return one call that makes all the given ones."""
+    first, *others = [call for call in calls if call is not None]
+    if not others:
+        return first
+    if len(others) == 1:
+        second = others[0]
+
+        def pair() -> None:
+            first()
+            second()
+
+        return pair
+
+    def sequence() -> None:
+        first()
+        for call in others:
+            call()
+
+    return sequence
+
+
+# Data
+
+
+@_operation
+def keyed_permutation(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    order, seed, epoch = a["order"], a["seed"], a["epoch"]
+    scratch = np.empty(numba_random.SCRATCH_SHAPE, dtype=np.uint64)
+
+    def call() -> None:
+        keys = KeyedPermutation(order.size, int(seed[0]), int(epoch[0])).round_keys
+        numba_random.fill_order(order, order.size, keys, 0, scratch)
+
+    return call
+
+
+@_operation
+def gather(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    data, values, offset = a["data"], a["values"], a["offset"]
+    order = a.get("order", _none(np.int64))
+    if "gain" in a:
+        center, gain = a["center"], a["gain"]
+
+        def normalized() -> None:
+            kernels.gather_normalized(data, order, offset[0], center, gain, values)
+
+        return normalized
+    dtype = values.dtype.type
+    scale, shift = dtype(attrs["scale"]), dtype(attrs["shift"])
+
+    def call() -> None:
+        kernels.gather(data, order, offset[0], scale, shift, values)
+
+    return call
+
+
+@_operation
+def gather_rows(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    data, values, offset = a["data"], a["values"], a["offset"]
+    if "order" not in a:
+
+        def copy() -> None:
+            start = offset[0]
+            np.copyto(values, data[start : start + rows])
+
+        return copy
+    order = a["order"]
+
+    def call() -> None:
+        start = offset[0]
+        # Without mode="clip" NumPy would check and buffer.
+        data.take(order[start : start + rows], axis=0, out=values, mode="clip")
+
+    return call
+
+
+@_operation
+def normalization_statistics(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    mean, variance, center, gain = a["mean"], a["variance"], a["center"], a["gain"]
+    repeats = center.size // mean.size
+
+    def call() -> None:
+        deviation = np.maximum(np.sqrt(variance.astype(np.float64)), attrs["epsilon"])
+        shifted = (mean.astype(np.float64) - attrs["shift"]) / attrs["scale"]
+        center[:] = np.tile(shifted, repeats)
+        gain[:] = np.tile(attrs["scale"] / deviation, repeats)
+
+    return call
+
+
+@_operation
+def affine(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    values, result = a["values"], a["result"]
+    if "gain" in a:
+        return partial(kernels.normalize, values, a["center"], a["gain"], result)
+    dtype = values.dtype.type
+    return _run(
+        partial(np.multiply, values, dtype(attrs["scale"]), out=result),
+        partial(np.add, result, dtype(attrs["shift"]), out=result),
+    )
+
+
+@_operation
+def affine_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    gradient = a["gradient"]
+    factor = a["gain"] if "gain" in a else gradient.dtype.type(attrs["scale"])
+    return partial(np.multiply, gradient, factor, out=a["input_gradient"])
+
+
+# Activations, in place on y, which holds z
+
+_NEGATIVE_SLOPES = {"linear": 1.0, "relu": 0.0}
+
+
+def _negative_slope(attrs: Attrs) -> float | None:
+    """Return the slope below 0 of an activation that is two straight lines, else None."""
+    if attrs["activation"] == "leaky_relu":
+        return float(attrs["parameter"])
+    return _NEGATIVE_SLOPES.get(attrs["activation"])
+
+
+def _apply(attrs: Attrs, z: Array, y: Array) -> Call:
+    """Return a call for y = activation(z), both flat; y may be z."""
+    name, dtype = attrs["activation"], z.dtype.type
+    if name == "linear":
+        return partial(np.copyto, y, z)
+    if name == "tanh":
+        return partial(np.tanh, z, out=y)
+    if name in ("relu", "leaky_relu"):
+        if y is not z:
+            return _run(partial(np.copyto, y, z), _apply(attrs, y, y))
+        bias = np.zeros(1, dtype=y.dtype)
+        slope = dtype(_negative_slope(attrs))
+        return partial(kernels.add_bias, y.reshape(-1, 1), bias, slope)
+    if name == "step":
+        return partial(np.greater_equal, z, dtype(0), out=y)
+    if name == "sign":
+        return partial(np.sign, z, out=y)
+    if name == "gelu":
+        half, root = dtype(0.5), dtype(activations.SQRT_HALF)
+        return partial(kernels.gelu, z, y, half, root)
+    e = np.empty_like(z)
+    if name in ("elu", "selu"):
+        positive = activations.SELU_SCALE if name == "selu" else 1.0
+        negative = positive * (
+            activations.SELU_ALPHA if name == "selu" else float(attrs["parameter"])
+        )
+        return _run(
+            partial(np.minimum, z, dtype(0), out=e),
+            partial(np.expm1, e, out=e),
+            partial(kernels.finish_exponential, y, z, e, dtype(positive), dtype(negative)),
+        )
+    exponential = _exp_of_minus_abs(z, e)
+    if name in ("sigmoid", "silu"):
+        return _run(exponential, partial(kernels.finish_sigmoid, y, z, e, name == "silu"))
+    assert name == "softplus", name
+    return _run(
+        exponential,
+        partial(np.log1p, e, out=e),
+        partial(np.maximum, z, dtype(0), out=y),
+        partial(np.add, y, e, out=y),
+    )
+
+
+def _exp_of_minus_abs(z: Array, e: Array) -> Call:
+    return _run(
+        partial(np.abs, z, out=e), partial(np.negative, e, out=e), partial(np.exp, e, out=e)
+    )
+
+
+def _drop(a: Arrays, stream: int, source: Array, result: Array) -> Call:
+    """Return a call for result = source under dropout, both flat."""
+    seed, step, rate = a["seed"], a["step"], a["rate"]
+    words = np.empty(source.size, dtype=np.uint32)
+    stream_id = np.uint64(philox.stream_id(philox.Purpose.DROPOUT, stream))
+    one = source.dtype.type(1)
+
+    def call() -> None:
+        numba_random.philox_words(words, seed[0], np.uint64(step[0]), stream_id)
+        kernels.drop(source, words, rate, one, result)
+
+    return call
+
+
+# Dense layers
+
+
+@_operation
+def dense(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    y = a["result"]
+    bias = a.get("bias", np.zeros(y.shape[1], dtype=y.dtype))
+    product = partial(np.matmul, a["values"], a["kernel"], out=y)
+    slope = _negative_slope(attrs)
+    calls: list[Call] = [product]
+    if slope is not None and "pre" not in a:
+        if slope != 1.0 or "bias" in a:
+            calls.append(partial(kernels.add_bias, y, bias, y.dtype.type(slope)))
+    else:
+        if "bias" in a:
+            calls.append(partial(np.add, y, bias, out=y))
+        flat = y.reshape(-1)
+        if "pre" in a:
+            calls.append(partial(np.copyto, a["pre"], y))
+        calls.append(_apply(attrs, flat, flat))
+    if "rate" in a:
+        flat = y.reshape(-1)
+        calls.append(_drop(a, attrs["stream"], flat, flat))
+    return _run(*calls)
+
+
+def _through_activation(gradient: Array, a: Arrays, attrs: Attrs, sums: Array) -> Call:
+    """Return a call for input_gradient = gradient * derivative, and its column sums."""
+    result, name, dtype = a["input_gradient"], attrs["activation"], gradient.dtype.type
+    calls: list[Call] = []
+    output = a.get("output")
+    rate = np.zeros(1, dtype=np.float32)
+    if "rate" in a and name == "relu":
+        # What was dropped is 0 and so is its derivative: no need to draw the mask again.
+        rate = a["rate"]
+    elif "rate" in a:
+        calls.append(_drop(a, attrs["stream"], gradient.reshape(-1), result.reshape(-1)))
+        gradient = result
+        if output is not None:
+            # From the value after dropout back to the activation's output; where it was
+            # dropped the gradient is 0 whatever the derivative.
+            restored, kept = np.empty_like(output), np.empty(1, dtype=np.float32)
+            calls.append(partial(np.subtract, np.float32(1), a["rate"], out=kept))
+            calls.append(partial(np.multiply, output, kept, out=restored))
+            output = restored
+    slope = _negative_slope(attrs)
+    if name == "linear":
+        if gradient is not result:
+            calls.append(partial(np.copyto, result, gradient))
+        calls.append(partial(kernels.column_sums, result, sums))
+        return _run(*calls)
+    if slope is not None:
+        constants = rate, dtype(1), dtype(slope)
+        calls.append(
+            partial(kernels.gradient_piecewise, gradient, output, *constants, result, sums)
+        )
+        return _run(*calls)
+    if name in ("tanh", "sigmoid"):
+        typed = map(dtype, (1.0, 0.0, -1.0) if name == "tanh" else (0.0, 1.0, -1.0))
+        calls.append(partial(kernels.gradient_polynomial, gradient, output, *typed, result, sums))
+        return _run(*calls)
+    if name in ("elu", "selu"):
+        positive, offset = 1.0, float(attrs["parameter"])
+        if name == "selu":
+            positive = activations.SELU_SCALE
+            offset = activations.SELU_SCALE * activations.SELU_ALPHA
+        pair = dtype(positive), dtype(offset)
+        calls.append(partial(kernels.gradient_exponential, gradient, output, *pair, result, sums))
+        return _run(*calls)
+    factor = np.empty_like(gradient)
+    flat_factor = factor.reshape(-1)
+    if name == "softplus":
+        assert output is not None
+        calls.append(partial(np.negative, output, out=factor))
+        calls.append(partial(np.expm1, factor, out=factor))
+        calls.append(partial(np.negative, factor, out=factor))
+    else:
+        z = a["pre"].reshape(-1)
+        e = np.empty_like(z)
+        if name == "silu":
+            calls.append(_exp_of_minus_abs(z, e))
+            calls.append(partial(kernels.silu_derivative, z, e, flat_factor))
+        else:
+            assert name == "gelu", name
+            half, density = dtype(0.5), dtype(activations.INVERSE_SQRT_2PI)
+            root = dtype(activations.SQRT_HALF)
+            calls += [
+                partial(np.multiply, z, z, out=e),
+                partial(np.multiply, e, dtype(-0.5), out=e),
+                partial(np.exp, e, out=e),
+                partial(kernels.gelu_derivative, z, e, flat_factor, half, root, density),
+            ]
+    calls.append(partial(kernels.gradient_factor, gradient, factor, result, sums))
+    return _run(*calls)
+
+
+def _bias_target(a: Arrays, columns: int, dtype: Any) -> tuple[Array, Call | None]:
+    """Return where column sums go, and the call that takes them into the bias, if any."""
+    if "bias_gradient" in a:
+        return a["bias_gradient"], None
+    sums = np.empty(columns, dtype=dtype)
+    if "bias" not in a:
+        return sums, None
+    return sums, _subtract_scaled(sums, a["learning_rate"], a["bias"])
+
+
+def _subtract_scaled(values: Array, rate: Array, total: Array) -> Call:
+    """Return a call for total -= rate * values; `values` is overwritten."""
+    return _run(
+        partial(np.multiply, values, rate, out=values),
+        partial(np.subtract, total, values, out=total),
+    )
+
+
+@_operation
+def dense_input_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    result = a["input_gradient"]
+    product = partial(np.matmul, a["gradient"], a["kernel"].T, out=result)
+    plain = attrs["activation"] == "linear" and "rate" not in a
+    if plain and "bias" not in a and "bias_gradient" not in a:
+        return product
+    sums, update = _bias_target(a, result.shape[1], result.dtype)
+    return _run(product, _through_activation(result, a, attrs, sums), update)
+
+
+@_operation
+def activation_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    gradient = a["gradient"]
+    sums, update = _bias_target(a, gradient.shape[1], gradient.dtype)
+    return _run(_through_activation(gradient, a, attrs, sums), update)
+
+
+@_operation
+def dense_kernel_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    return partial(np.matmul, a["values"].T, a["gradient"], out=a["kernel_gradient"])
+
+
+@_operation
+def dense_kernel_update(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    return accumulate_product(a["values"], a["gradient"], a["learning_rate"], a["kernel"])
+
+
+@_operation
+def bias_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    gradient = a["gradient"]
+    sums, update = _bias_target(a, gradient.shape[1], gradient.dtype)
+    return _run(partial(kernels.column_sums, gradient, sums), update)
+
+
+# Activations, dropout, joins
+
+
+@_operation
+def activation(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    return _apply(attrs, a["values"].reshape(-1), a["result"].reshape(-1))
+
+
+@_operation
+def softmax(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    return partial(kernels.softmax, a["values"], a["result"])
+
+
+@_operation
+def softmax_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    return partial(kernels.softmax_gradient, a["gradient"], a["output"], a["input_gradient"])
+
+
+@_operation
+def dropout(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    return _drop(a, attrs["stream"], a["values"].reshape(-1), a["result"].reshape(-1))
+
+
+@_operation
+def dropout_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    gradient, result = a["gradient"].reshape(-1), a["input_gradient"].reshape(-1)
+    return _drop(a, attrs["stream"], gradient, result)
+
+
+@_operation
+def add(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    return partial(np.add, a["left"], a["right"], out=a["result"])
+
+
+@_operation
+def copy_columns(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    start, end, columns = attrs["source_start"], attrs["result_start"], attrs["columns"]
+    target = a["result"][:, end : end + columns]
+    return partial(np.copyto, target, a["source"][:, start : start + columns])
+
+
+@_operation
+def accumulate(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    return partial(np.add, a["total"], a["values"], out=a["total"])
+
+
+# Losses
+
+
+def _loss_arguments(a: Arrays, attrs: Attrs, rows: int) -> tuple[Any, ...]:
+    """Return the arguments that all loss kernels share, from the predictions on."""
+    p = a["predictions"]
+    empty = np.empty((0, 0), dtype=p.dtype)
+    return (
+        p,
+        a["targets"],
+        a.get("weights", _none(p.dtype)),
+        p.dtype.type(attrs["loss_weight"] / rows),
+        a.get("gradient", empty),
+        a["step"],
+        a["loss_batch"],
+        a["loss_sum"],
+        a["nonfinite_step"],
+    )
+
+
+@_operation
+def softmax_cross_entropy(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    kernel = kernels.sparse_cross_entropy if attrs["sparse"] else kernels.dense_cross_entropy
+    correct = a.get("correct", _none(np.float64))
+    return partial(kernel, *_loss_arguments(a, attrs, rows), correct)
+
+
+def _mean_loss(name: str, kind: int) -> None:
+    def bind(a: Arrays, attrs: Attrs, rows: int) -> Call:
+        delta = a["predictions"].dtype.type(attrs.get("delta", 1.0))
+        return partial(kernels.mean_loss, kind, delta, *_loss_arguments(a, attrs, rows))
+
+    _OPERATIONS[name] = bind
+
+
+_mean_loss("sigmoid_cross_entropy", kernels.SIGMOID)
+_mean_loss("squared_error", kernels.SQUARED)
+_mean_loss("absolute_error", kernels.ABSOLUTE)
+_mean_loss("huber", kernels.HUBER)
+
+
+# Metrics
+
+
+def _class_targets(a: Arrays, attrs: Attrs) -> tuple[Array, Array]:
+    """Return the targets as (class numbers, one-hot), one of them empty."""
+    targets = a["targets"]
+    if attrs["sparse"]:
+        return targets, np.empty((0, 0), dtype=a["predictions"].dtype)
+    return _none(np.int32), targets
+
+
+@_operation
+def categorical_accuracy(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    targets = _class_targets(a, attrs)
+    return partial(kernels.categorical_accuracy, a["predictions"], *targets, a["sum"])
+
+
+@_operation
+def top_k_accuracy(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    targets = _class_targets(a, attrs)
+    return partial(kernels.top_k_accuracy, a["predictions"], *targets, attrs["k"], a["sum"])
+
+
+@_operation
+def binary_accuracy(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    threshold = float(attrs["threshold"])
+    return partial(kernels.binary_accuracy, a["predictions"], a["targets"], threshold, a["sum"])
+
+
+@_operation
+def absolute_error_sum(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    return partial(kernels.error_sum, a["predictions"], a["targets"], False, a["sum"])
+
+
+@_operation
+def squared_error_sum(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    return partial(kernels.error_sum, a["predictions"], a["targets"], True, a["sum"])
+
+
+# Regularizers and clipping
+
+
+@_operation
+def regularizer(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    l1, l2 = float(attrs["l1"]), float(attrs["l2"])
+    return partial(kernels.penalty, a["kernel"].reshape(-1), l1, l2, rows, a["sum"])
+
+
+@_operation
+def regularizer_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    kernel = a["kernel"].reshape(-1)
+    l1, twice_l2 = kernel.dtype.type(attrs["l1"]), kernel.dtype.type(2 * attrs["l2"])
+    gradient = a["kernel_gradient"].reshape(-1)
+    return partial(kernels.penalty_gradient, kernel, l1, twice_l2, gradient)
+
+
+@_operation
+def clip_by_value(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    g = a["gradients"]
+    limit = g.dtype.type(attrs["limit"])
+    return _run(partial(np.minimum, g, limit, out=g), partial(np.maximum, g, -limit, out=g))
+
+
+@_operation
+def clip_by_norm(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    return partial(kernels.clip_by_norm, a["gradients"].reshape(-1), float(attrs["limit"]))
+
+
+# Optimizers
+
+
+def _common(a: Arrays, attrs: Attrs) -> tuple[tuple[Any, ...], Callable[[float], Any]]:
+    """Return the arguments that all updates share, and the parameters' type."""
+    w = a["parameters"]
+    dtype = w.dtype.type
+    return (w, a["gradients"], a["learning_rate"], dtype(attrs["weight_decay"])), dtype
+
+
+@_operation
+def sgd(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    common, _ = _common(a, attrs)
+    return partial(kernels.sgd, *common)
+
+
+@_operation
+def momentum(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    common, dtype = _common(a, attrs)
+    beta = dtype(attrs["momentum"])
+    return partial(kernels.momentum, *common, a["momentum"], beta, bool(attrs["nesterov"]))
+
+
+@_operation
+def adagrad(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    common, dtype = _common(a, attrs)
+    return partial(kernels.adagrad, *common, a["accumulator"], dtype(attrs["epsilon"]))
+
+
+@_operation
+def rmsprop(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    common, dtype = _common(a, attrs)
+    absent = _none(a["parameters"].dtype)
+    slots = a["velocity"], a.get("average_gradient", absent), a.get("momentum", absent)
+    constants = (dtype(attrs[name]) for name in ("rho", "momentum", "epsilon"))
+    return partial(kernels.rmsprop, *common, *slots, *constants)
+
+
+@_operation
+def adam(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    common, dtype = _common(a, attrs)
+    beta_1, beta_2 = float(attrs["beta_1"]), float(attrs["beta_2"])
+    hat = a.get("velocity_hat", _none(a["parameters"].dtype))
+    slots = a["step"], a["momentum"], a["velocity"], hat
+    constants = dtype(1 - beta_1), dtype(1 - beta_2), dtype(attrs["epsilon"]), beta_1, beta_2
+    return partial(kernels.adam, *common, *slots, *constants)
+
+
+@_operation
+def advance(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    step, offset = a["step"], a["offset"]
+
+    def call() -> None:
+        step[0] += 1
+        offset[0] += rows
+
+    return call

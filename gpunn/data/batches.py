@@ -1,0 +1,329 @@
+"""What the user hands over, checked once and laid out for the plan.
+
+Inputs become one C-contiguous array of shape (rows, features) each: uint8 stays uint8 and is
+scaled as it is gathered, floats take the model's type. Nothing is copied that need not be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from gpunn.graph import Graph, Node
+from gpunn.losses import Loss
+from gpunn.plan.build import OutputSpec
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to train on, to evaluate or to predict.
+
+    Attributes
+    ----------
+    inputs : tuple of array, shape (rows, features)
+    targets : tuple of array or None
+        One per output: (rows,) int32 class numbers, or (rows, outputs) floats.
+    weights : tuple of array or None
+        Sample weights per output, (rows,).
+    rows : int
+    """
+
+    inputs: tuple[Array, ...]
+    targets: tuple[Array | None, ...]
+    weights: tuple[Array | None, ...]
+    rows: int
+
+    @property
+    def input_dtypes(self) -> tuple[str, ...]:
+        """Types of the inputs, for the plan."""
+        return tuple(str(array.dtype) for array in self.inputs)
+
+    def external(self, graph: Graph) -> dict[str, Array]:
+        """Return the arrays by the names that the plan gives them."""
+        arrays: dict[str, Array] = {}
+        for name, array in zip(graph.input_names(), self.inputs, strict=True):
+            arrays[f"data/{name}"] = array
+        names = graph.output_names()
+        for kind, values in (("targets", self.targets), ("weights", self.weights)):
+            for name, value in zip(names, values, strict=True):
+                if value is not None:
+                    arrays[f"{kind}/{name}"] = value
+        return arrays
+
+
+def as_list(value: Any, names: Sequence[str], argument: str) -> list[Any]:
+    """Return one entry per name from a single value, a list, a tuple or a dict by name."""
+    if isinstance(value, Mapping):
+        unknown = [key for key in value if key not in names]
+        if unknown or len(value) != len(names):
+            raise ArgumentError(
+                f"{argument}: expected a dict with the keys {list(names)}, not {list(value)}."
+            )
+        return [value[name] for name in names]
+    if len(names) == 1:
+        one = isinstance(value, list | tuple) and len(value) == 1 and np.ndim(value[0]) > 0
+        return [value[0]] if one and hasattr(value[0], "shape") else [value]
+    if not isinstance(value, list | tuple) or len(value) != len(names):
+        raise ArgumentError(
+            f"{argument}: expected a list of {len(names)} arrays, one for each of {list(names)}."
+        )
+    return list(value)
+
+
+def as_array(value: Any, argument: str) -> Array:
+    """Return `value` as a numeric NumPy array."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"{argument}: rows have different lengths ({error}).") from None
+    if array.dtype == np.bool_:
+        return array.view(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise ArgumentTypeError(
+            f"{argument}: expected numbers, got an array of type {array.dtype}."
+        )
+    return array
+
+
+def check_finite(array: Array, argument: str) -> None:
+    """Raise `DataError` if a float array holds NaN or infinity, saying where."""
+    if array.dtype.kind != "f" or array.size == 0:
+        return
+    with np.errstate(all="ignore"):
+        if np.isfinite(array.sum()):
+            return
+    flat = array.reshape(len(array), -1)
+    for start in range(0, len(flat), 65536):  # in blocks: a mask as large as the data is not small
+        bad = ~np.isfinite(flat[start : start + 65536])
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            value = flat[start + row, column]
+            raise DataError(
+                f"{argument}: contains NaN or infinity (first: {value} in row {start + row}, "
+                f"column {column}); remove or fill in such rows."
+            )
+
+
+def prepare_input(value: Any, node: Node, dtype: str, argument: str) -> Array:
+    """Check one input and lay it out as (rows, features)."""
+    array = as_array(value, argument)
+    shape = node.shape
+    if array.ndim == 0 or array.shape[1:] != shape:
+        hint = ""
+        if array.shape == shape:
+            hint = "; for a single sample use x[np.newaxis]"
+        elif array.ndim == 1 and shape == (1,):
+            hint = "; use x[:, np.newaxis]"
+        raise ShapeError(
+            f"{argument}: expected shape (rows, {', '.join(map(str, shape))}) for input "
+            f"{node.name!r}, got {array.shape}{hint}."
+        )
+    if len(array) == 0:
+        raise DataError(f"{argument}: is empty (0 rows).")
+    array = array.reshape(len(array), math.prod(shape))
+    if array.dtype not in (np.uint8, np.dtype(dtype)):
+        with np.errstate(over="ignore"):
+            array = array.astype(dtype)
+    check_finite(array, argument)
+    return np.ascontiguousarray(array)
+
+
+def prepare_targets(
+    value: Any, rows: int, columns: int, loss: Loss | None, sparse: bool, dtype: str, argument: str
+) -> Array:
+    """Check the targets of one output and lay them out for its loss."""
+    array = as_array(value, argument)
+    if array.ndim == 0 or len(array) != rows:
+        got = array.shape[0] if array.ndim else "a single value"
+        raise ShapeError(f"{argument}: expected {rows} rows, as many as x has, got {got}.")
+    if sparse:
+        return _class_numbers(array, columns, argument)
+    if array.ndim == 1 and columns == 1:
+        array = array[:, np.newaxis]
+    if array.shape != (rows, columns):
+        hint = ""
+        if array.ndim == 1 or array.shape[1:] == (1,):
+            hint = (
+                "; for class numbers use the loss sparse_categorical_crossentropy"
+                if loss is not None and loss.op == "softmax_cross_entropy"
+                else ""
+            )
+        raise ShapeError(
+            f"{argument}: expected shape ({rows}, {columns}), got {array.shape}{hint}."
+        )
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype=dtype)
+    check_finite(array, argument)
+    if loss is not None and loss.head is not None and (array.min() < 0 or array.max() > 1):
+        raise DataError(
+            f"{argument}: {type(loss).__name__} expects targets between 0 and 1, got values from "
+            f"{array.min():g} to {array.max():g}."
+        )
+    return array
+
+
+def _class_numbers(array: Array, classes: int, argument: str) -> Array:
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ShapeError(
+            f"{argument}: expected class numbers of shape ({len(array)},), got {array.shape}; for "
+            f"one-hot targets use the loss categorical_crossentropy."
+        )
+    if array.dtype.kind == "f":
+        check_finite(array, argument)
+        if (array != np.floor(array)).any():
+            raise DataError(f"{argument}: expected whole class numbers, got fractions.")
+    low, high = array.min(), array.max()
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"{argument}: labels must be from 0 to {classes - 1}, as the model has {classes} "
+            f"outputs; got labels from {low:g} to {high:g}."
+        )
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def prepare_weights(value: Any, rows: int, dtype: str, argument: str) -> Array:
+    """Check sample weights."""
+    array = as_array(value, argument)
+    if array.shape != (rows,):
+        raise ShapeError(f"{argument}: expected shape ({rows},), got {array.shape}.")
+    array = np.ascontiguousarray(array, dtype=dtype)
+    check_finite(array, argument)
+    if array.min() < 0:
+        raise DataError(f"{argument}: weights must not be negative, got {array.min():g}.")
+    return array
+
+
+def class_weights(class_weight: Mapping[Any, float], y: Any, classes: int) -> Array:
+    """Return sample weights from weights by class; classes left out weigh 1, as in Keras."""
+    labels = as_array(y, "y")
+    if labels.ndim > 1:
+        labels = labels.argmax(axis=-1) if labels.shape[-1] > 1 else labels[..., 0]
+    if not isinstance(class_weight, Mapping):
+        raise ArgumentTypeError("class_weight must be a dict from class number to weight.")
+    unknown = [key for key in class_weight if key not in range(max(classes, 2))]
+    if unknown:
+        raise ArgumentError(f"class_weight: there is no class {unknown[0]!r}.")
+    weights = np.ones(len(labels))
+    for label, weight in class_weight.items():
+        weights[labels == label] = weight
+    return weights
+
+
+def prepare(
+    graph: Graph,
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    dtype: str,
+    outputs: Sequence[OutputSpec] = (),
+    prefix: str = "",
+) -> Data:
+    """Check and lay out a data set.
+
+    Parameters
+    ----------
+    graph : Graph
+    x : array, or list or dict of arrays
+        One per input, shape (rows, *input shape).
+    y, sample_weight : likewise, one per output, optional
+    dtype : str
+        The model's type.
+    outputs : sequence of OutputSpec
+        Losses that the targets are for.
+    prefix : str
+        Goes before argument names in messages: ``"validation "``.
+    """
+    names = graph.input_names()
+    x = as_list(x, names, f"{prefix}x")
+    labels = [f"{prefix}x"] if len(names) == 1 else [f"{prefix}x[{name!r}]" for name in names]
+    inputs = tuple(
+        prepare_input(value, graph.nodes[node], dtype, label)
+        for value, node, label in zip(x, graph.inputs, labels, strict=True)
+    )
+    rows = len(inputs[0])
+    for array, label in zip(inputs, labels, strict=True):
+        if len(array) != rows:
+            raise ShapeError(
+                f"{label}: expected {rows} rows like the other inputs, got {len(array)}."
+            )
+    none: tuple[Array | None, ...] = (None,) * len(graph.outputs)
+    if y is None:
+        return Data(inputs, none, none, rows)
+    names = graph.output_names()
+    targets: list[Array | None] = []
+    weights: list[Array | None] = []
+    all_y = as_list(y, names, f"{prefix}y")
+    all_weights = (
+        [None] * len(names)
+        if sample_weight is None
+        else (
+            as_list(sample_weight, names, f"{prefix}sample_weight")
+            if isinstance(sample_weight, Mapping | list | tuple) and len(names) > 1
+            else [sample_weight] * len(names)
+        )
+    )
+    for name, node, spec, values, weight in zip(
+        names, graph.outputs, outputs, all_y, all_weights, strict=True
+    ):
+        where = "" if len(names) == 1 else f"[{name!r}]"
+        columns = math.prod(graph.nodes[node].shape)
+        if spec.loss is None and not spec.metrics:
+            targets.append(None)
+            weights.append(None)
+            continue
+        sparse = spec.sparse
+        targets.append(
+            prepare_targets(values, rows, columns, spec.loss, sparse, dtype, f"{prefix}y{where}")
+        )
+        weights.append(
+            None
+            if weight is None
+            else prepare_weights(weight, rows, dtype, f"{prefix}sample_weight{where}")
+        )
+    return Data(inputs, tuple(targets), tuple(weights), rows)
+
+
+def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[Any, Any, Any, Any]:
+    """Hold out the last `share` of the rows: returns (x, y, sample_weight, validation data)."""
+    if not isinstance(share, float | int) or not 0 < share < 1:
+        raise ArgumentError(f"validation_split must be above 0 and below 1, not {share!r}.")
+
+    def cut(value: Any, at: slice) -> Any:
+        if isinstance(value, Mapping):
+            return {name: np.asarray(v)[at] for name, v in value.items()}
+        if (
+            isinstance(value, list | tuple)
+            and value
+            and np.ndim(value[0]) > 0
+            and (hasattr(value[0], "shape"))
+        ):
+            return [np.asarray(v)[at] for v in value]
+        return None if value is None else np.asarray(value)[at]
+
+    first = x
+    if isinstance(x, Mapping):
+        first = next(iter(x.values()))
+    elif isinstance(x, list | tuple) and x and hasattr(x[0], "shape"):
+        first = x[0]
+    rows = len(first)
+    keep = int(rows * (1 - share))
+    if keep == 0 or keep == rows:
+        raise ArgumentError(
+            f"validation_split {share} of {rows} rows leaves nothing to "
+            f"{'train on' if keep == 0 else 'validate on'}."
+        )
+    kept, held = slice(0, keep), slice(keep, rows)
+    validation = (cut(x, held), cut(y, held))
+    if sample_weight is not None:
+        validation += (cut(sample_weight, held),)
+    return cut(x, kept), cut(y, kept), cut(sample_weight, kept), validation

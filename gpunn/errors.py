@@ -1,0 +1,75 @@
+"""Errors raised by gpunn.
+
+Every message names the argument, says what was wrong with it and what would be right.
+Errors about arguments are also the built-in errors a caller would expect (``ValueError``,
+``TypeError``, ...), so code written for Keras or scikit-learn keeps catching them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GpunnError(Exception):
+    """Base class of all errors raised on purpose by gpunn."""
+
+
+class ArgumentError(GpunnError, ValueError):
+    """An argument has a value that cannot be used."""
+
+
+class ArgumentTypeError(GpunnError, TypeError):
+    """An argument has a type that cannot be used."""
+
+
+class ShapeError(ArgumentError):
+    """Shapes do not fit together."""
+
+
+class DataError(ArgumentError):
+    """Training or input data cannot be used (labels out of range, NaN, empty, ...)."""
+
+
+class UnknownNameError(ArgumentError):
+    """A name (of an activation, a loss, a device, ...) is not known.
+
+    Parameters
+    ----------
+    kind : str
+        What the name should have named, for example ``"activation"``.
+    name : object
+        The name as given.
+    known : iterable of str
+        The names that would have been right.
+    """
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        names = sorted(known)
+        close = difflib.get_close_matches(str(name).lower(), names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        super().__init__(f"Unknown {kind} {name!r}{hint} Known: {', '.join(names)}.")
+
+
+class PlanError(GpunnError):
+    """A plan cannot be built or bound."""
+
+
+class DeviceError(GpunnError, RuntimeError):
+    """A device is not usable; the message says what is missing."""
+
+
+class DatasetError(GpunnError, OSError):
+    """A named data set cannot be found, downloaded or verified."""
+
+
+class CheckpointError(GpunnError, OSError):
+    """A checkpoint cannot be written, or cannot be trusted."""
+
+
+class TrainingError(GpunnError, ArithmeticError):
+    """Training cannot go on: the loss is not finite, say."""
+
+
+class NotBuiltError(GpunnError, RuntimeError):
+    """A model is used before it is built, compiled or fitted."""

@@ -1,0 +1,185 @@
+"""Metrics as specs: accumulated by the plan where the data is, read once per epoch.
+
+Names and definitions are those of Keras 3; metrics do not use sample weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gpunn.registry import Registry, check_count, check_number
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Base class of metrics."""
+
+    @property
+    def label(self) -> str:
+        """Name in the history and on the screen."""
+        raise TypeError(f"{type(self).__name__} is abstract")
+
+    @property
+    def op(self) -> str:
+        """Name of the plan's op that adds a batch's sum to the accumulator."""
+        raise TypeError(f"{type(self).__name__} is abstract")
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Constants of the formula."""
+        return {}
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether larger values are better."""
+        return True
+
+
+metrics: Registry[Metric] = Registry("metric", Metric)
+
+
+@metrics.register("accuracy", "acc")
+@dataclass(frozen=True)
+class Accuracy(Metric):
+    """Share of samples whose largest output is the target's class.
+
+    Where the model has a single output it is `BinaryAccuracy`, as in Keras.
+    """
+
+    name: str = "accuracy"
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def op(self) -> str:
+        return "categorical_accuracy"
+
+
+@metrics.register("sparse_categorical_accuracy")
+@dataclass(frozen=True)
+class SparseCategoricalAccuracy(Accuracy):
+    """`Accuracy` for integer targets."""
+
+    name: str = "sparse_categorical_accuracy"
+
+
+@metrics.register("categorical_accuracy")
+@dataclass(frozen=True)
+class CategoricalAccuracy(Accuracy):
+    """`Accuracy` for one-hot targets."""
+
+    name: str = "categorical_accuracy"
+
+
+@metrics.register("top_k_categorical_accuracy", "in_top_k")
+@dataclass(frozen=True)
+class TopKCategoricalAccuracy(Metric):
+    """Share of samples whose target class is among the `k` largest outputs.
+
+    A tie with the k-th largest counts as being among them.
+    """
+
+    k: int = 5
+    name: str = "top_k_categorical_accuracy"
+
+    def __post_init__(self) -> None:
+        check_count(type(self).__name__, "k", self.k)
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def op(self) -> str:
+        return "top_k_accuracy"
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {"k": self.k}
+
+
+@metrics.register("sparse_top_k_categorical_accuracy")
+@dataclass(frozen=True)
+class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
+    """`TopKCategoricalAccuracy` for integer targets."""
+
+    name: str = "sparse_top_k_categorical_accuracy"
+
+
+@metrics.register("binary_accuracy")
+@dataclass(frozen=True)
+class BinaryAccuracy(Metric):
+    """Share of outputs on the target's side of `threshold` (a probability)."""
+
+    threshold: float = 0.5
+    name: str = "binary_accuracy"
+
+    def __post_init__(self) -> None:
+        check_number("BinaryAccuracy", "threshold", self.threshold, above=0, below=1)
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def op(self) -> str:
+        return "binary_accuracy"
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {"threshold": self.threshold}
+
+
+@dataclass(frozen=True)
+class _Error(Metric):
+    @property
+    def label(self) -> str:
+        return self.name  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def higher_is_better(self) -> bool:
+        return False
+
+
+@metrics.register("mean_absolute_error", "mae")
+@dataclass(frozen=True)
+class MeanAbsoluteError(_Error):
+    """Mean of ``|prediction - target|``."""
+
+    name: str = "mae"
+
+    @property
+    def op(self) -> str:
+        return "absolute_error_sum"
+
+
+@metrics.register("mean_squared_error", "mse")
+@dataclass(frozen=True)
+class MeanSquaredError(_Error):
+    """Mean of ``(prediction - target)**2``."""
+
+    name: str = "mse"
+
+    @property
+    def op(self) -> str:
+        return "squared_error_sum"
+
+
+@metrics.register("root_mean_squared_error", "rmse")
+@dataclass(frozen=True)
+class RootMeanSquaredError(_Error):
+    """Square root of the mean of ``(prediction - target)**2``."""
+
+    name: str = "root_mean_squared_error"
+
+    @property
+    def op(self) -> str:
+        return "squared_error_sum"
+
+
+def get(identifier: object) -> Metric:
+    """Return the metric that `identifier` (a name, a spec, a class, a config) stands for."""
+    return metrics.get(identifier)

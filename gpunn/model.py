@@ -1,0 +1,788 @@
+"""Models: `Sequential` and the functional `Model`, with Keras's names and behaviour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpunn import losses as losses_module
+from gpunn import metrics as metrics_module
+from gpunn import optimizers as optimizers_module
+from gpunn.backends.select import PRECISIONS, Selection, select_backend
+from gpunn.data import batches
+from gpunn.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    NotBuiltError,
+    PlanError,
+    ShapeError,
+    UnknownNameError,
+)
+from gpunn.graph import Graph, SymbolicTensor, build_graph
+from gpunn.layers import Dropout, Input, InputLayer, Layer, Normalization, layers
+from gpunn.optimizers import Optimizer
+from gpunn.plan.build import OutputSpec, build_plan
+from gpunn.plan.spec import Plan
+from gpunn.registry import to_config
+from gpunn.training.callbacks import Callback
+from gpunn.training.history import History
+from gpunn.training.session import Session
+from gpunn.training.trainer import Trainer
+
+Array = np.ndarray[Any, Any]
+DEFAULT_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What `Model.compile` settled."""
+
+    optimizer: Optimizer
+    outputs: tuple[OutputSpec, ...]
+    device: str
+    precision: str
+    threads: int | None
+    selection: Selection
+
+
+class BoundLayer:
+    """A layer of a built model: the spec's attributes, and its weights."""
+
+    def __init__(self, model: Model, name: str, layer: Layer) -> None:
+        self._model, self.name, self.spec = model, name, layer
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute in ("kernel", "bias"):
+            paths = [v.path for v in self._variables() if v.name == attribute]
+            if paths:
+                return self._model._read(paths[0])
+        return getattr(self.spec, attribute)
+
+    def __repr__(self) -> str:
+        return f"<{type(self.spec).__name__} name={self.name}>"
+
+    def _variables(self) -> list[Any]:
+        return [v for v in self._model.graph.variables if v.layer == self.name]
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of the weights: kernel (inputs, outputs), bias (outputs,)."""
+        return [self._model._read(v.path) for v in self._variables()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the weights, in the order of `get_weights`."""
+        self._model._set(self._variables(), weights, f"set_weights of layer {self.name!r}")
+
+    def count_params(self) -> int:
+        """Return the number of weights."""
+        return sum(v.size for v in self._variables())
+
+
+class Model:
+    """A model made of layers wired from inputs to outputs.
+
+    Parameters
+    ----------
+    inputs : SymbolicTensor or list of them
+        From `gpunn.Input`.
+    outputs : SymbolicTensor or list of them
+        What layers returned.
+    name : str, optional
+
+    Examples
+    --------
+    >>> inputs = gpunn.Input((8,))                                       # doctest: +SKIP
+    >>> hidden = gpunn.layers.Dense(30, activation="relu")(inputs)       # doctest: +SKIP
+    >>> model = gpunn.Model(inputs, gpunn.layers.Dense(1)(hidden))       # doctest: +SKIP
+    """
+
+    def __init__(self, inputs: Any = None, outputs: Any = None, *, name: str | None = None) -> None:
+        if inputs is None or outputs is None:
+            raise ArgumentError("Model needs inputs and outputs.")
+        self.name = name or "model"
+        self._start(build_graph(_tensors(inputs, "inputs"), _tensors(outputs, "outputs")))
+
+    def _start(self, graph: Graph | None) -> None:
+        self._graph = graph
+        self._compiled: Compiled | None = None
+        self._session: Session | None = None
+        self._seed: int | None = None
+        # Weights before there is a session to hold them.
+        self._values: dict[str, Array] = {}
+        self._adapted: dict[str, Any] = {}
+        self.history: History | None = None
+        self.stop_training = False
+
+    # Structure
+
+    @property
+    def graph(self) -> Graph:
+        """The layers' calls in order; `NotBuiltError` if the input shape is not known yet."""
+        if self._graph is None:
+            raise NotBuiltError(
+                "The model is not built: its input shape is not known. Start it with "
+                "gpunn.Input(shape), or give the first layer input_shape=..."
+            )
+        return self._graph
+
+    @property
+    def built(self) -> bool:
+        """Whether the input shape is known."""
+        return self._graph is not None
+
+    @property
+    def layers(self) -> list[BoundLayer]:
+        """The layers in order; as in Keras a `Sequential` leaves out its input."""
+        return [BoundLayer(self, name, layer) for name, layer in self.graph.layers.items()]
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> BoundLayer:
+        """Return a layer by name or by position."""
+        if index is not None:
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise UnknownNameError("layer", name, [layer.name for layer in self.layers])
+
+    def count_params(self) -> int:
+        """Return the number of weights."""
+        return self.graph.parameter_count()
+
+    def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
+        """Print a table of layers with their output shapes and numbers of weights."""
+        graph = self.graph
+        counts: dict[str, int] = {}
+        for variable in graph.variables:
+            counts[variable.layer] = counts.get(variable.layer, 0) + variable.size
+        rows = [("Layer (type)", "Output shape", "Param #", "Connected to")]
+        for node in graph.nodes:
+            if isinstance(self, Sequential) and isinstance(node.layer, InputLayer):
+                continue
+            first_call = node.name == node.layer_name
+            count = counts.get(node.layer_name, 0) if first_call else 0
+            kind = f"{node.name} ({type(node.layer).__name__})"
+            shape = f"({', '.join(['None', *map(str, node.shape)])})"
+            sources = ", ".join(graph.nodes[i].name for i in node.inputs)
+            rows.append((kind, shape, f"{count:,}", sources))
+        if isinstance(self, Sequential):
+            rows = [(*row[:3], "") for row in rows]
+        widths = [max(len(row[i]) for row in rows) + 2 for i in range(4)]
+        lines = [
+            (f"{row[0]:<{widths[0]}}{row[1]:<{widths[1]}}{row[2]:>{widths[2]}}  {row[3]}").rstrip()
+            for row in rows
+        ]
+        rule = "─" * max(map(len, lines))
+        trainable = graph.parameter_count(trainable=True)
+        total = graph.parameter_count()
+        lines = [
+            f'Model: "{self.name}"',
+            rule,
+            lines[0],
+            rule,
+            *lines[1:],
+            rule,
+            f"Total params: {total:,}",
+            f"Trainable params: {trainable:,}",
+            f"Non-trainable params: {total - trainable:,}",
+        ]
+        (print_fn or print)("\n".join(lines))
+
+    # Weights
+
+    def _initialize(self) -> None:
+        """Draw the initial weights, once, from the seed given to `compile` (or 0)."""
+        for index, variable in enumerate(self.graph.variables):
+            if variable.path not in self._values:
+                seed = 0 if self._seed is None else self._seed
+                self._values[variable.path] = variable.initializer(
+                    variable.shape, "float64", seed=seed, index=index
+                )
+
+    def _read(self, path: str) -> Array:
+        self._push_adapted()
+        if self._session is not None:
+            return self._session.read(path)
+        self._initialize()
+        return self._values[path].astype(np.float32)
+
+    def _set(self, variables: Sequence[Any], weights: Sequence[Any], owner: str) -> None:
+        values = list(weights)
+        if len(values) != len(variables):
+            raise ArgumentError(f"{owner}: expected {len(variables)} arrays, got {len(values)}.")
+        arrays = [np.asarray(value, dtype=np.float64) for value in values]
+        for variable, array in zip(variables, arrays, strict=True):
+            if array.shape != variable.shape:
+                raise ShapeError(
+                    f"{owner}: {variable.path} has shape {variable.shape}, got {array.shape}."
+                )
+        for variable, array in zip(variables, arrays, strict=True):
+            if self._session is not None:
+                self._session.write(variable.path, array)
+            else:
+                self._values[variable.path] = array
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of all weights, layer by layer: kernel (inputs, outputs), bias."""
+        return [self._read(variable.path) for variable in self.graph.variables]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set all weights, in the order of `get_weights`."""
+        self._set(self.graph.variables, weights, "set_weights")
+
+    def _push_adapted(self) -> None:
+        """Hand statistics that a Normalization layer has learned since to the model."""
+        for name, layer in self.graph.layers.items():
+            if not isinstance(layer, Normalization) or layer.mean is None:
+                continue
+            statistics = (layer.mean, layer.variance)
+            if self._adapted.get(name) == statistics:
+                continue
+            self._adapted[name] = statistics
+            variables = [v for v in self.graph.variables if v.layer == name]
+            size = variables[0].shape
+            values = [np.broadcast_to(np.asarray(s, np.float64), size) for s in statistics]
+            self._set(variables, values, f"Normalization {name!r}")
+
+    def _check_adapted(self) -> None:
+        for name, layer in self.graph.layers.items():
+            if isinstance(layer, Normalization) and name not in self._adapted:
+                raise NotBuiltError(
+                    f"Layer {name!r} (Normalization) has no statistics; call its adapt(x_train) "
+                    f"first."
+                )
+
+    # Compiling
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        *,
+        loss_weights: Any = None,
+        device: str = "auto",
+        precision: str = "float32",
+        threads: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Choose how the model is trained.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer, default "rmsprop"
+        loss : str or Loss, or list or dict of them
+            One for each output.
+        metrics : list of str or Metric, or list or dict of such lists
+        loss_weights : list or dict of float, optional
+            Factors of the outputs' losses in the total.
+        device : {"auto", "cpu", "cuda", "cuda:N", "reference", "simulator"}
+        precision : {"float32", "float64", "tf32", "bfloat16"}
+        threads : int, optional
+            Threads of the CPU; default: what the BLAS finds.
+        seed : int, optional
+            Of initial weights, shuffling and dropout, at least 0 and below 2**64. Without one it
+            is drawn at random. Weights that were set or trained before are kept.
+        """
+        if precision not in PRECISIONS:
+            raise UnknownNameError("precision", precision, PRECISIONS)
+        chosen_optimizer = optimizers_module.get(optimizer)
+        # Weights that exist already outlive the old session.
+        if self._session is not None:
+            self._values = self._session.weights()
+            self._session = None
+        selection = select_backend(device, threads=threads)
+        selection.backend.check((), precision, 1)
+        if seed is not None:
+            self._seed = _check_seed(seed)
+        elif self._seed is None:
+            self._seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+        outputs: tuple[OutputSpec, ...] = ()
+        if self.built:
+            outputs = self._output_specs(loss, metrics, loss_weights)
+        self._deferred = (loss, metrics, loss_weights)
+        self._compiled = Compiled(chosen_optimizer, outputs, device, precision, threads, selection)
+        if self.built and any(spec.loss is not None for spec in outputs):
+            # Builds a plan now, so that what does not fit together is said here.
+            self.plan(batch_size=1)
+
+    def _output_specs(self, loss: Any, metrics: Any, loss_weights: Any) -> tuple[OutputSpec, ...]:
+        names = self.graph.output_names()
+        given = _per_output(loss, names, "loss")
+        all_metrics = _metrics_per_output(metrics, names)
+        weights = _per_output(loss_weights, names, "loss_weights", default=1.0)
+        specs = []
+        for one_loss, some, weight in zip(given, all_metrics, weights, strict=True):
+            specs.append(
+                OutputSpec(
+                    None if one_loss is None else losses_module.get(one_loss),
+                    tuple(_named_metric(metric) for metric in some),
+                    float(weight),
+                )
+            )
+        return tuple(specs)
+
+    @property
+    def compiled(self) -> Compiled:
+        """What `compile` settled; `NotBuiltError` before it."""
+        if self._compiled is None:
+            raise NotBuiltError("The model is not compiled; call model.compile(...) first.")
+        return self._compiled
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer given to `compile`."""
+        return self.compiled.optimizer
+
+    @property
+    def device(self) -> str:
+        """The device in words."""
+        return self.compiled.selection.backend.describe()
+
+    @property
+    def seed(self) -> int:
+        """The seed of initial weights, shuffling and dropout."""
+        return 0 if self._seed is None else self._seed
+
+    @property
+    def session(self) -> Session:
+        """The model on its device; made when first needed."""
+        if self._session is None:
+            selection, precision = (
+                (self._compiled.selection, self._compiled.precision)
+                if self._compiled is not None
+                else (select_backend("auto"), "float32")
+            )
+            self._initialize()
+            session = Session(self.graph, selection.backend, precision, self.seed)
+            for path, values in self._values.items():
+                session.write(path, values)
+            self._session = session
+            self._values = {}
+        self._push_adapted()
+        return self._session
+
+    def plan(
+        self, batch_size: int = DEFAULT_BATCH_SIZE, input_dtypes: Sequence[str] | None = None
+    ) -> Plan:
+        """Return the plan of training, evaluation and prediction: ``print(plan.describe())``."""
+        compiled = self.compiled
+        return build_plan(
+            self.graph,
+            batch_size=batch_size,
+            dtype=compiled.precision,
+            outputs=compiled.outputs,
+            optimizer=compiled.optimizer,
+            input_dtypes=input_dtypes,
+        )
+
+    # Data
+
+    def prepare(self, x: Any, y: Any = None, sample_weight: Any = None, prefix: str = "") -> Any:
+        """Check data and lay it out for the plan; see `gpunn.data.batches.prepare`."""
+        compiled = self._compiled
+        self._push_adapted()
+        self._check_adapted()
+        return batches.prepare(
+            self.graph,
+            x,
+            y,
+            sample_weight,
+            dtype=compiled.precision if compiled else "float32",
+            outputs=compiled.outputs if compiled else (),
+            prefix=prefix,
+        )
+
+    def prepare_validation(self, validation_data: Any) -> Any:
+        """Check and lay out ``(x, y)`` or ``(x, y, sample_weight)``; None stays None."""
+        if validation_data is None:
+            return None
+        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+            raise ArgumentTypeError("validation_data must be (x, y) or (x, y, sample_weight).")
+        return self.prepare(*validation_data, prefix="validation ")
+
+    def _build_for(self, x: Any) -> None:
+        """Build a `Sequential` that has no input shape from the data."""
+
+    # Training and use
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Iterable[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
+        *,
+        steps: int | None = None,
+        resume: str | Path | None = None,
+    ) -> History:
+        """Train.
+
+        Parameters
+        ----------
+        x : array, shape (rows, *input shape), or list or dict of arrays
+            uint8 images stay uint8 and are scaled as they are gathered.
+        y : array
+            Class numbers (rows,), or (rows, outputs); list or dict for several outputs.
+        batch_size : int, default 32
+        epochs : int, default 1
+        verbose : {0, 1, 2, "auto"}
+            0 silent, 1 a progress bar, 2 a line per epoch; auto is 1 on a terminal, else 2.
+        callbacks : iterable of Callback, optional
+        validation_split : float, default 0.0
+            Share of the rows, taken from the end, that is held out for validation.
+        validation_data : tuple, optional
+            ``(x, y)`` or ``(x, y, sample_weight)``.
+        shuffle : bool, default True
+            False keeps the order of the rows.
+        class_weight : dict of int to float, optional
+        sample_weight : array, shape (rows,), optional
+        steps : int, optional
+            Stop after this many steps, in place of `epochs`.
+        resume : path, optional
+            A checkpoint, or a folder of checkpoints, to go on from; `epochs` and `steps` count
+            from the start of the interrupted run.
+
+        Returns
+        -------
+        History
+        """
+        self._build_for(x)
+        compiled = self.compiled
+        if all(spec.loss is None for spec in compiled.outputs):
+            raise ArgumentError("fit needs a loss; give compile one, such as loss='mse'.")
+        if class_weight is not None:
+            if sample_weight is not None:
+                raise ArgumentError("Give class_weight or sample_weight, not both.")
+            if len(compiled.outputs) > 1:
+                raise ArgumentError("class_weight works with one output only.")
+            classes = math.prod(self.graph.nodes[self.graph.outputs[0]].shape)
+            sample_weight = batches.class_weights(class_weight, y, classes)
+        if validation_split:
+            if validation_data is not None:
+                raise ArgumentError("Give validation_split or validation_data, not both.")
+            x, y, sample_weight, validation_data = batches.split(
+                x, y, sample_weight, validation_split
+            )
+        if steps is None and epochs is not None and (not _is_whole(epochs) or epochs < 0):
+            raise ArgumentError(f"epochs must be a whole number of at least 0, not {epochs!r}.")
+        if steps is not None and (not _is_whole(steps) or steps < 1):
+            raise ArgumentError(f"steps must be a whole number of at least 1, not {steps!r}.")
+        if verbose not in (0, 1, 2, "auto", True, False):
+            raise ArgumentError(f"verbose must be 0, 1, 2 or 'auto', not {verbose!r}.")
+        trainer = Trainer(
+            self,
+            x,
+            y,
+            batch_size=DEFAULT_BATCH_SIZE if batch_size is None else batch_size,
+            sample_weight=sample_weight,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            callbacks=[*(callbacks or ()), *_reporters(verbose)],
+        )
+        if resume is not None:
+            self._resume(trainer, resume)
+        self.history = trainer.fit(None if steps is not None else epochs, steps)
+        return self.history
+
+    def _resume(self, trainer: Trainer, path: str | Path) -> None:
+        from gpunn import saving
+
+        trainer.load_state_dict(saving.read_training_state(self, path))
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        sample_weight: Any = None,
+        *,
+        return_dict: bool = False,
+    ) -> Any:
+        """Return the loss, or ``[loss, *metrics]``, over data; as a dict with `return_dict`.
+
+        `batch_size` is taken for compatibility; the result does not depend on it.
+        """
+        data = self.prepare(x, y, sample_weight)
+        session = self.session
+        with session.backend.threads():
+            figures = session.evaluate(data, self.compiled.outputs)
+        if return_dict:
+            return figures
+        values = list(figures.values())
+        return values[0] if len(values) == 1 else values
+
+    def predict(self, x: Any, batch_size: int | None = None, verbose: int | str = "auto") -> Any:
+        """Return the outputs for `x`: array of shape (rows, *output shape), or a list of them."""
+        self._build_for(x)
+        data = self.prepare(x)
+        session = self.session
+        with session.backend.threads():
+            values = session.predict(data)
+        shapes = (self.graph.nodes[node].shape for node in self.graph.outputs)
+        arrays = [v.reshape(len(v), *shape) for v, shape in zip(values, shapes, strict=True)]
+        return arrays[0] if len(arrays) == 1 else arrays
+
+    def __call__(self, x: Any) -> Any:
+        """Return `predict` of arrays."""
+        if isinstance(x, SymbolicTensor):
+            raise ArgumentTypeError(
+                "A model cannot be called on symbolic inputs yet; wire its layers instead."
+            )
+        return self.predict(x)
+
+    # Saving
+
+    def save(self, path: str | Path, *, overwrite: bool = True) -> Path:
+        """Write configuration and weights to an HDF5 file, atomically; see `gpunn.load_model`."""
+        from gpunn import saving
+
+        return saving.save_model(self, path, overwrite=overwrite)
+
+    def save_weights(self, path: str | Path, *, overwrite: bool = True) -> Path:
+        """Write the weights; the file is of the same format as that of `save`."""
+        return self.save(path, overwrite=overwrite)
+
+    def load_weights(self, path: str | Path) -> None:
+        """Read the weights from a file of a model with the same layers."""
+        from gpunn import saving
+
+        saving.load_weights(self, path)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the configuration as JSON values: layers, and how the model was compiled."""
+        graph = self.graph
+        nodes = []
+        for node in graph.nodes:
+            layer = to_config(node.layer)
+            layer["config"]["name"] = node.layer_name
+            nodes.append({"layer": layer, "inputs": list(node.inputs)})
+        config: dict[str, Any] = {
+            "class_name": "Sequential" if isinstance(self, Sequential) else "Model",
+            "name": self.name,
+            "nodes": nodes,
+            "inputs": list(graph.inputs),
+            "outputs": list(graph.outputs),
+            "seed": self.seed,
+        }
+        if self._compiled is not None:
+            config["compile"] = {
+                "optimizer": to_config(self._compiled.optimizer),
+                "precision": self._compiled.precision,
+                "outputs": [
+                    {
+                        "loss": None if spec.loss is None else to_config(spec.loss),
+                        "metrics": [to_config(metric) for metric in spec.metrics],
+                        "loss_weight": spec.loss_weight,
+                    }
+                    for spec in self._compiled.outputs
+                ],
+            }
+        return config
+
+
+class Sequential(Model):
+    """A stack of layers.
+
+    Parameters
+    ----------
+    layers : list, optional
+        Layers in order. The first entry may be ``gpunn.Input(shape)``, or the first layer may
+        have ``input_shape``; otherwise the model is built when it first sees data.
+    name : str, optional
+    """
+
+    def __init__(self, layers: Iterable[Any] | None = None, *, name: str | None = None) -> None:
+        self.name = name or "sequential"
+        self._stack: list[Layer] = []
+        self._input: SymbolicTensor | None = None
+        self._start(None)
+        for layer in layers or ():
+            self._push(layer)
+        self._rebuild()
+
+    def add(self, layer: Any) -> None:
+        """Append a layer."""
+        if self._compiled is not None:
+            raise ArgumentError("add: the model is compiled already; add layers before compile.")
+        self._push(layer)
+        self._rebuild()
+
+    def pop(self) -> None:
+        """Remove the last layer."""
+        if not self._stack:
+            raise ArgumentError("pop: the model has no layers.")
+        self._stack.pop()
+        self._rebuild()
+
+    def _push(self, layer: Any) -> None:
+        if isinstance(layer, SymbolicTensor | InputLayer):
+            if self._stack or self._input is not None:
+                raise ArgumentError("Sequential: an Input can only come first.")
+            if isinstance(layer, InputLayer):
+                layer = Input(layer.shape, name=layer.name)
+            if layer.inputs:
+                raise ArgumentTypeError("Sequential: takes layers, not the output of a layer.")
+            self._input = layer
+            return
+        if not isinstance(layer, Layer):
+            raise ArgumentTypeError(f"Sequential: expected a layer, got {layer!r}.")
+        if layer in self._stack:
+            raise ArgumentError(f"Sequential: layer {layer!r} is in the list twice.")
+        shape = getattr(layer, "input_shape", None)
+        if shape is not None and not self._stack and self._input is None:
+            self._input = Input(shape)
+        self._stack.append(layer)
+
+    def _rebuild(self) -> None:
+        if self._input is None or not self._stack:
+            self._graph = None
+            return
+        tensor = self._input
+        for layer in self._stack:
+            tensor = layer(tensor)
+        self._graph = build_graph([self._input], [tensor])
+        self._values.clear()
+
+    @property
+    def layers(self) -> list[BoundLayer]:
+        if self._graph is None:
+            return [BoundLayer(self, layer.name or "", layer) for layer in self._stack]
+        return [layer for layer in super().layers if not isinstance(layer.spec, InputLayer)]
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Build for inputs of this shape, with the batch axis (None) in front as in Keras."""
+        if self.built:
+            return
+        shape = tuple(input_shape)
+        self._input = Input(shape[1:] if shape and shape[0] is None else shape)  # type: ignore[arg-type]
+        self._rebuild()
+
+    def _build_for(self, x: Any) -> None:
+        if self.built:
+            return
+        if not self._stack:
+            raise NotBuiltError("The model has no layers.")
+        shape = np.shape(x)
+        if len(shape) < 2:
+            raise ShapeError(f"x: expected shape (rows, features), got {shape}.")
+        self._input = Input(shape[1:])
+        self._rebuild()
+        if self._compiled is not None:
+            outputs = self._output_specs(*self._deferred)
+            self._compiled = replace(self._compiled, outputs=outputs)
+
+
+def _reporters(verbose: int | str) -> list[Callback]:
+    import sys
+
+    if verbose == "auto":
+        verbose = 1 if sys.stdout.isatty() else 2
+    if not verbose:
+        return []
+    from gpunn.training.progress import EpochLines, ProgressBar
+
+    return [EpochLines() if verbose == 2 else ProgressBar()]
+
+
+def _tensors(value: Any, argument: str) -> list[SymbolicTensor]:
+    tensors = list(value) if isinstance(value, list | tuple) else [value]
+    for tensor in tensors:
+        if not isinstance(tensor, SymbolicTensor):
+            raise ArgumentTypeError(f"{argument}: expected what a layer returned, got {tensor!r}.")
+    return tensors
+
+
+def _check_seed(seed: object) -> int:
+    if not _is_whole(seed) or not 0 <= int(seed) < 2**64:  # type: ignore[call-overload]
+        raise ArgumentError(f"seed must be a whole number from 0 to 2**64 - 1, not {seed!r}.")
+    return int(seed)  # type: ignore[call-overload]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _per_output(value: Any, names: Sequence[str], argument: str, default: Any = None) -> list[Any]:
+    """Return one entry per output from a single value, a list or a dict by output name."""
+    if value is None:
+        return [default] * len(names)
+    if isinstance(value, Mapping) and "class_name" not in value:
+        for name in value:
+            if name not in names:
+                raise UnknownNameError(f"output in {argument}", name, names)
+        return [value.get(name, default) for name in names]
+    if isinstance(value, list | tuple):
+        if len(value) != len(names):
+            raise ArgumentError(
+                f"{argument}: expected {len(names)} entries, one for each of {list(names)}, got "
+                f"{len(value)}."
+            )
+        return list(value)
+    return [value] * len(names)
+
+
+def _metrics_per_output(metrics: Any, names: Sequence[str]) -> list[list[Any]]:
+    if metrics is None:
+        return [[] for _ in names]
+    if isinstance(metrics, Mapping) and "class_name" not in metrics:
+        given = _per_output(metrics, names, "metrics", default=())
+    elif isinstance(metrics, list | tuple):
+        nested = any(isinstance(entry, list | tuple) for entry in metrics)
+        given = _per_output(metrics, names, "metrics") if nested else [metrics] * len(names)
+    else:
+        given = [[metrics]] * len(names)
+    return [list(e) if isinstance(e, list | tuple) else [e] for e in given]
+
+
+def _named_metric(identifier: Any) -> metrics_module.Metric:
+    """Resolve a metric; one given by name goes by that name in the history, as in Keras."""
+    metric = metrics_module.get(identifier)
+    if isinstance(identifier, str) and hasattr(metric, "name"):
+        return replace(metric, name=identifier)  # type: ignore[call-arg]
+    return metric
+
+
+def model_from_config(config: Mapping[str, Any]) -> Model:
+    """Rebuild a model from `Model.get_config`, against the closed registry of layers."""
+    nodes = config.get("nodes")
+    if not isinstance(nodes, list) or not nodes:
+        raise ArgumentError("The model configuration lists no layers.")
+    built: dict[str, Layer] = {}
+    tensors: list[SymbolicTensor] = []
+    for position, node in enumerate(nodes):
+        layer = layers.from_config(node["layer"])
+        layer = built.setdefault(layer.name or f"#{position}", layer)
+        sources = node["inputs"]
+        if any(not isinstance(i, int) or not 0 <= i < position for i in sources):
+            raise ArgumentError(f"Node {position} of the model configuration has bad inputs.")
+        many = [tensors[i] for i in sources]
+        if isinstance(layer, InputLayer):
+            tensors.append(Input(layer.shape, name=layer.name))
+        else:
+            tensors.append(layer(many[0] if len(many) == 1 else many))
+    if config.get("class_name") == "Sequential":
+        stack = [tensor.layer for tensor in tensors]
+        model: Model = Sequential(stack, name=config.get("name"))
+    else:
+        model = Model(
+            [tensors[i] for i in config["inputs"]],
+            [tensors[i] for i in config["outputs"]],
+            name=config.get("name"),
+        )
+    model._seed = _check_seed(config.get("seed", 0))
+    return model
+
+
+__all__ = ["BoundLayer", "Compiled", "Dropout", "Model", "PlanError", "Sequential"]

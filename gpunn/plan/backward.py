@@ -1,0 +1,246 @@
+"""The backward half of the train program."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gpunn.errors import PlanError
+from gpunn.plan.spec import SCRATCH
+
+if TYPE_CHECKING:
+    from gpunn.plan.build import _Builder
+    from gpunn.plan.units import Unit
+
+Losses = dict[int, list[Callable[[str], None]]]
+
+
+class Backward:
+    """Emits losses and gradients, unit by unit in reverse.
+
+    ``d`` is the gradient with respect to a unit's value; ``dz`` that with respect to the product
+    of a dense unit, before activation and dropout.
+    """
+
+    def __init__(self, builder: _Builder, losses: Losses) -> None:
+        self.b = builder
+        self.units = builder.units
+        self.losses = losses
+        self.needs_gradient = self._needs_gradient()
+        self.reached = self._reached()
+        self.contributions = Counter(
+            source for i in self.reached for source in self.units[i].inputs
+        )
+        self.contributions.update({i: len(emitters) for i, emitters in losses.items()})
+        self.gradient_of: dict[int, str] = {}
+        self.product_gradient: dict[int, str] = {}
+        self.kernels_seen: set[str] = set()
+        self.biases_seen: set[str] = set()
+
+    def _needs_gradient(self) -> list[bool]:
+        needs: list[bool] = []
+        for unit in self.units:
+            trains = unit.kind == "dense"
+            needs.append(trains or any(needs[source] for source in unit.inputs))
+        return needs
+
+    def _reached(self) -> list[int]:
+        """Return the units that a loss depends on and that need a gradient, last first."""
+        reached = set(self.losses)
+        for i in reversed(range(len(self.units))):
+            if i in reached:
+                reached.update(self.units[i].inputs)
+        order = [i for i in sorted(reached, reverse=True) if self.needs_gradient[i]]
+        for i in order:
+            unit = self.units[i]
+            if not unit.activation.trainable_through:
+                raise PlanError(
+                    f"Layer {unit.name!r} uses {unit.activation.name!r}, which has no useful "
+                    f"gradient, so it cannot be trained through; use sigmoid or relu, say."
+                )
+        return order
+
+    def run(self) -> None:
+        """Emit the whole backward pass."""
+        for i, emitters in self.losses.items():
+            for emit in emitters:
+                self.contribute(i, emit)
+        for i in self.reached:
+            getattr(self, f"_backward_{self.units[i].kind}")(i, self.units[i])
+
+    def _buffer(self, prefix: str, i: int) -> str:
+        unit = self.units[i]
+        return self.b.batched(f"{SCRATCH}/{prefix}/{unit.name}", SCRATCH, unit.features)
+
+    def contribute(self, i: int, emit: Callable[[str], None]) -> None:
+        """Add to the gradient of unit `i` what `emit` writes to the buffer it is given."""
+        if i not in self.gradient_of:
+            self.gradient_of[i] = self._buffer("d", i)
+            emit(self.gradient_of[i])
+            return
+        part = self._buffer("part", i)
+        emit(part)
+        self._accumulate(part, self.gradient_of[i])
+
+    def _accumulate(self, values: str, total: str) -> None:
+        self.b.emit("accumulate", {"values": values}, {"total": total})
+
+    # Dense
+
+    def _activation_roles(self, unit: Unit, value: int) -> dict[str, str]:
+        roles = self.b.dropout_roles(unit)
+        if unit.activation.derivative_reads == "input":
+            roles["pre"] = self.b.pre_activation(unit)
+        elif unit.activation.name != "linear":
+            roles["output"] = self.b.value(value)
+        return roles
+
+    def _bias_roles(self, unit: Unit) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the inputs and outputs that take the bias gradient of `unit`."""
+        path = f"{unit.scope}/bias"
+        if not unit.use_bias:
+            return {}, {}
+        if self.b.in_place:
+            rate = self.b.control("learning_rate", self.b.dtype)
+            return {"learning_rate": rate}, {"bias": self.b.parameter(path)}
+        if path in self.biases_seen:
+            part = f"{SCRATCH}/part/{path}"
+            shape = self.b.buffers[self.b.parameter(path)].shape
+            return {}, {"bias_gradient": self.b.buffer(part, SCRATCH, shape)}
+        return {}, {"bias_gradient": self.b.gradient(path)}
+
+    def _bias_done(self, unit: Unit, outputs: dict[str, str]) -> None:
+        path = f"{unit.scope}/bias"
+        if unit.use_bias and path in self.biases_seen:
+            self._accumulate(outputs["bias_gradient"], self.b.gradient(path))
+        self.biases_seen.add(path)
+
+    def _backward_dense(self, i: int, unit: Unit) -> None:
+        if i not in self.product_gradient:
+            self._product_gradient(i, unit)
+        dz = self.product_gradient[i]
+        (source,) = unit.inputs
+        if self.needs_gradient[source]:
+            self._input_gradient(unit, source, dz)
+        values = {"values": self.b.value(source), "gradient": dz}
+        kernel = f"{unit.scope}/kernel"
+        if self.b.in_place:
+            rate = {"learning_rate": self.b.control("learning_rate", self.b.dtype)}
+            self.b.emit("dense_kernel_update", values | rate, {"kernel": self.b.parameter(kernel)})
+        elif kernel not in self.kernels_seen:
+            self.b.emit(
+                "dense_kernel_gradient", values, {"kernel_gradient": self.b.gradient(kernel)}
+            )
+        else:
+            shape = self.b.buffers[self.b.parameter(kernel)].shape
+            part = self.b.buffer(f"{SCRATCH}/part/{kernel}", SCRATCH, shape)
+            self.b.emit("dense_kernel_gradient", values, {"kernel_gradient": part})
+            self._accumulate(part, self.b.gradient(kernel))
+        self.kernels_seen.add(kernel)
+
+    def _product_gradient(self, i: int, unit: Unit) -> None:
+        """From ``d`` to ``dz``, with the bias gradient."""
+        d = self.gradient_of[i]
+        more, outputs = self._bias_roles(unit)
+        if unit.activation.name == "linear" and unit.dropout is None:
+            self.product_gradient[i] = d
+            if unit.use_bias:
+                self.b.emit("bias_gradient", {"gradient": d} | more, outputs)
+        else:
+            dz = self.product_gradient[i] = self._buffer("dz", i)
+            self.b.emit(
+                "activation_gradient",
+                {"gradient": d} | self._activation_roles(unit, i) | more,
+                {"input_gradient": dz} | outputs,
+                **self.b.activation_attrs(unit),
+            )
+        self._bias_done(unit, outputs)
+
+    def _input_gradient(self, unit: Unit, source: int, dz: str) -> None:
+        inputs = {"gradient": dz, "kernel": self.b.parameter(f"{unit.scope}/kernel")}
+        producer = self.units[source]
+        if producer.kind == "dense" and self.contributions[source] == 1:
+            # Nothing else adds to this gradient: activation and bias of the producer join in.
+            result = self.product_gradient[source] = self._buffer("dz", source)
+            more, outputs = self._bias_roles(producer)
+            self.b.emit(
+                "dense_input_gradient",
+                inputs | self._activation_roles(producer, source) | more,
+                {"input_gradient": result} | outputs,
+                **self.b.activation_attrs(producer),
+            )
+            self._bias_done(producer, outputs)
+            return
+
+        def emit(result: str) -> None:
+            attrs = {"activation": "linear", "parameter": 0.0, "stream": -1}
+            self.b.emit("dense_input_gradient", inputs, {"input_gradient": result}, **attrs)
+
+        self.contribute(source, emit)
+
+    # The other kinds
+
+    def _backward_activation(self, i: int, unit: Unit) -> None:
+        (source,) = unit.inputs
+        roles = {"gradient": self.gradient_of[i]}
+        if unit.activation.derivative_reads == "input":
+            roles["pre"] = self.b.value(source)
+        else:
+            roles["output"] = self.b.value(i)
+
+        def emit(result: str) -> None:
+            attrs = self.b.activation_attrs(unit)
+            self.b.emit("activation_gradient", roles, {"input_gradient": result}, **attrs)
+
+        self.contribute(source, emit)
+
+    def _backward_softmax(self, i: int, unit: Unit) -> None:
+        roles = {"gradient": self.gradient_of[i], "output": self.b.value(i)}
+        self.contribute(
+            unit.inputs[0],
+            lambda result: self.b.emit("softmax_gradient", roles, {"input_gradient": result}),
+        )
+
+    def _backward_dropout(self, i: int, unit: Unit) -> None:
+        assert unit.dropout is not None
+        stream = unit.dropout.index
+        roles = {"gradient": self.gradient_of[i]} | self.b.dropout_roles(unit)
+
+        def emit(result: str) -> None:
+            self.b.emit("dropout_gradient", roles, {"input_gradient": result}, stream=stream)
+
+        self.contribute(unit.inputs[0], emit)
+
+    def _backward_affine(self, i: int, unit: Unit) -> None:
+        roles = {"gradient": self.gradient_of[i]}
+        if unit.normalization:
+            roles["gain"] = self.b._statistics(unit)[1]
+
+        def emit(result: str) -> None:
+            self.b.emit("affine_gradient", roles, {"input_gradient": result}, scale=unit.scale)
+
+        self.contribute(unit.inputs[0], emit)
+
+    def _backward_add(self, i: int, unit: Unit) -> None:
+        d = self.gradient_of[i]
+        for source in unit.inputs:
+            if not self.needs_gradient[source]:
+                continue
+            if self.contributions[source] == 1:
+                self.gradient_of[source] = d
+            elif source in self.gradient_of:
+                self._accumulate(d, self.gradient_of[source])
+            else:
+                columns = self.units[source].features
+                self.contribute(source, lambda result, n=columns: self.b.copy(d, result, n))  # type: ignore[misc]
+
+    def _backward_concatenate(self, i: int, unit: Unit) -> None:
+        start, d = 0, self.gradient_of[i]
+        for source, columns in zip(unit.inputs, unit.columns, strict=True):
+            if self.needs_gradient[source]:
+                self.contribute(
+                    source,
+                    lambda result, n=columns, s=start: self.b.copy(d, result, n, source_start=s),  # type: ignore[misc]
+                )
+            start += columns

@@ -1,0 +1,127 @@
+"""Binding: a plan's names become arrays of a backend, its steps become calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpunn.backends.interface import Backend, Call
+from gpunn.errors import PlanError
+from gpunn.plan.layout import plan_layout
+from gpunn.plan.spec import EXTERNAL, METRICS, Plan
+
+
+class BoundPlan:
+    """A plan on a device: its regions allocated, its programs callable.
+
+    Parameters
+    ----------
+    plan : Plan
+    backend : Backend
+    shared : mapping of str to region, optional
+        Regions of another bound plan of the same graph to use instead of allocating: weights
+        and counters are shared between the plans for training and for evaluation.
+    """
+
+    def __init__(
+        self, plan: Plan, backend: Backend, shared: Mapping[str, Any] | None = None
+    ) -> None:
+        self.plan = plan
+        self.backend = backend
+        backend.check(plan.steps(), plan.dtype, plan.models)
+        self.layout = plan_layout(plan)
+        self.regions: dict[str, Any] = {}
+        self._external: dict[str, Any] = {}
+        self._calls: dict[tuple[str, int], list[Call]] = {}
+        for name, layout in self.layout.items():
+            region = (shared or {}).get(name)
+            if region is None:
+                region = backend.allocate(layout.nbytes, plan.models)
+            elif backend.region_nbytes(region) < layout.nbytes:
+                raise PlanError(f"The shared region {name!r} belongs to another graph.")
+            self.regions[name] = region
+        for name, value in plan.initial_values.items():
+            if plan.buffers[name].region not in (shared or {}):
+                backend.write(self.array(name), value)
+
+    def attach(self, arrays: Mapping[str, Any]) -> None:
+        """Set the external arrays (data set, targets, order), on the device, first axis rows."""
+        for name, array in arrays.items():
+            if self._external.get(name) is not array:
+                self._external[name] = array
+                self._calls.clear()
+
+    def detach(self) -> None:
+        """Let go of the external arrays, so that their memory can be freed."""
+        self._external.clear()
+        self._calls.clear()
+
+    def array(self, name: str, rows: int | None = None) -> Any:
+        """Return the array behind a buffer; of a batched one the first `rows` rows.
+
+        With more than one model there is a leading axis of that length, except for external
+        arrays.
+        """
+        spec = self.plan.buffers[name]
+        if spec.region == EXTERNAL:
+            if name not in self._external:
+                raise PlanError(f"No array is attached for {name!r}.")
+            return self._external[name]
+        offset = self.layout[spec.region].offsets[name]
+        array = self.backend.view(self.regions[spec.region], offset, spec.shape, spec.dtype)
+        if self.plan.models == 1:
+            array = array[0]
+        if spec.batched and rows is not None:
+            axis = 0 if self.plan.models == 1 else 1
+            array = array[(slice(None),) * axis + (slice(rows),)]
+        return array
+
+    def calls(self, program: str, rows: int | None = None) -> list[Call]:
+        """Return the calls of `program` for a batch of `rows` rows (default: a full one)."""
+        rows = self.plan.batch_size if rows is None else rows
+        if not 0 < rows <= self.plan.batch_size:
+            raise PlanError(f"A batch of {rows} rows does not fit {self.plan.batch_size}.")
+        key = (program, rows)
+        if key not in self._calls:
+            self._calls[key] = [
+                self.backend.bind(
+                    step.op,
+                    {role: self.array(name, rows) for role, name in step.roles.items()},
+                    dict(step.attrs),
+                    rows,
+                )
+                for step in self.plan.programs[program]
+            ]
+        return self._calls[key]
+
+    def run(self, program: str, rows: int | None = None) -> None:
+        """Run `program` once."""
+        for call in self.calls(program, rows):
+            call()
+
+    def read(self, name: str) -> Any:
+        """Return a NumPy copy of a buffer."""
+        return self.backend.to_host(self.array(name))
+
+    def write(self, name: str, values: Any) -> None:
+        """Set a buffer from host values."""
+        self.backend.write(self.array(name), values)
+
+    def reset_metrics(self) -> None:
+        """Set all accumulators back to where they start."""
+        for name, spec in self.plan.buffers.items():
+            if spec.region == METRICS:
+                self.write(name, self.plan.initial_values.get(name, 0))
+
+    def figures(self, samples: int) -> dict[str, float]:
+        """Return loss and metrics accumulated over `samples` rows, for one model.
+
+        The total loss is the weighted sum of the outputs' losses and the regularization.
+        """
+        figures = {"loss": 0.0}
+        for metric in self.plan.metrics:
+            mean = float(self.read(metric.buffer).flat[0]) / max(samples, 1)
+            figures["loss"] += metric.weight * mean
+            if metric.label not in ("loss", "regularization"):
+                figures[metric.label] = mean**0.5 if metric.root else mean
+        return figures

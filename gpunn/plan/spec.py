@@ -1,0 +1,240 @@
+"""What a plan consists of: buffers, steps, and programs made of steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from gpunn.plan.ops import OPS, op_spec
+
+Shape = tuple[int, ...]
+
+# A region is one allocation. Parameters, gradients and each optimizer slot share one layout, so
+# that an update is one flat call; the buffer with the region's own name is the flat view.
+PARAMETERS, GRADIENTS, STATE = "parameters", "gradients", "state"
+CONTROL, METRICS, BATCH, ACTIVATIONS, SCRATCH = (
+    "control",
+    "metrics",
+    "batch",
+    "activations",
+    "scratch",
+)
+# Arrays that belong to someone else, known when the plan is bound: the data set, its order.
+EXTERNAL = "external"
+
+
+def slot_region(slot: str) -> str:
+    """Return the region of an optimizer slot."""
+    return f"optimizer/{slot}"
+
+
+@dataclass(frozen=True)
+class BufferSpec:
+    """A named array.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+        For a batched buffer the first size is the plan's batch size; for an external buffer it
+        is the number of rows, given as 0 as it is not known before the plan is bound.
+    dtype : str
+    region : str
+        The allocation it lies in.
+    batched : bool
+        Whether the first axis is the batch; a shorter batch uses the first rows.
+    """
+
+    name: str
+    shape: Shape
+    dtype: str
+    region: str
+    batched: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return self.size * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel call: an op and the names of the buffers that take its roles.
+
+    Attributes
+    ----------
+    op : str
+        A name in the op table.
+    inputs, outputs : mapping of str to str
+        Role to buffer name; a role that the op updates in place stands under outputs.
+    attrs : mapping
+        Constants.
+    """
+
+    op: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("inputs", "outputs", "attrs"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """All roles with their buffers."""
+        return {**self.inputs, **self.outputs}
+
+
+@dataclass(frozen=True)
+class MetricOutput:
+    """Where a figure of the history comes from.
+
+    Attributes
+    ----------
+    label : str
+        Name in the history, such as ``"accuracy"`` or ``"outputs_loss"``.
+    buffer : str
+        Accumulated sum, float64.
+    weight : float
+        Factor in the total loss; 0 for metrics that are no part of it.
+    root : bool
+        Whether the figure is the square root of the mean.
+    """
+
+    label: str
+    buffer: str
+    weight: float = 0.0
+    root: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Buffers and programs for one model, one batch size and one precision.
+
+    Attributes
+    ----------
+    batch_size : int
+        Rows of a full batch; a shorter one runs the same steps on the first rows.
+    dtype : str
+        Type of parameters and activations.
+    models : int
+        Number of models trained at once; every buffer but the external ones has one copy each.
+    buffers : mapping of str to BufferSpec
+    programs : mapping of str to tuple of Step
+        ``prepare`` (after weights were set), ``epoch`` (before each epoch), ``train``,
+        ``evaluate`` and ``predict`` (for each batch), as far as asked for.
+    metrics : tuple of MetricOutput
+    outputs : tuple of str
+        Buffers of the model's outputs after ``predict``.
+    initial_values : mapping of str to float
+        Buffers that do not start at 0.
+    """
+
+    batch_size: int
+    dtype: str
+    models: int
+    buffers: Mapping[str, BufferSpec]
+    programs: Mapping[str, tuple[Step, ...]]
+    metrics: tuple[MetricOutput, ...]
+    outputs: tuple[str, ...]
+    initial_values: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for step in self.steps():
+            check_step(step, self.buffers)
+
+    def steps(self) -> Iterator[Step]:
+        """All steps of all programs."""
+        for program in self.programs.values():
+            yield from program
+
+    @cached_property
+    def regions(self) -> tuple[str, ...]:
+        """Names of the regions to allocate."""
+        names = dict.fromkeys(b.region for b in self.buffers.values() if b.region != EXTERNAL)
+        return tuple(names)
+
+    def flops(self, program: str) -> int:
+        """Floating-point operations of one run of `program` with a full batch, for one model."""
+        return sum(self.step_cost(step)[0] for step in self.programs[program])
+
+    def bytes(self, program: str) -> int:
+        """Bytes that `program` must read and write at least, call by call, for one model."""
+        return sum(self.step_cost(step)[1] for step in self.programs[program])
+
+    def step_cost(self, step: Step) -> tuple[int, int]:
+        """Return (FLOPs, bytes) of one step with a full batch."""
+        op = op_spec(step.op)
+        buffers = {role: self.buffers[name] for role, name in step.roles.items()}
+        shapes = {role: buffer.shape for role, buffer in buffers.items()}
+        moved = 0
+        for role, buffer in buffers.items():
+            passes = 2 if role in op.updates else 1
+            nbytes = buffer.nbytes
+            if buffer.region == EXTERNAL:  # as many rows as the batch has
+                row = math.prod(buffer.shape[1:]) * np.dtype(buffer.dtype).itemsize
+                nbytes = self.batch_size * row
+            moved += passes * nbytes
+        return op.flops(shapes, step.attrs), moved
+
+    def describe(self) -> str:
+        """Return a table of every kernel call with its shape, FLOPs and bytes."""
+        lines = [
+            f"batch size {self.batch_size}, {self.dtype}"
+            + (f", {self.models} models" if self.models > 1 else "")
+        ]
+        for program, steps in self.programs.items():
+            if not steps:
+                continue
+            lines += ["", f"{program} ({len(steps)} calls)"]
+            lines.append(
+                f"  {'#':>2}  {'op':<24}{'result':<40}{'shape':<14}{'FLOP':>13}{'bytes':>13}"
+            )
+            for number, step in enumerate(steps, 1):
+                name = next(iter(step.outputs.values()))
+                flops, moved = self.step_cost(step)
+                shape = "x".join(map(str, self.buffers[name].shape))
+                label = step.op
+                if step.attrs.get("activation", "linear") != "linear":
+                    label += f" ({step.attrs['activation']})"
+                lines.append(
+                    f"  {number:>2}  {label:<24}{name:<40}{shape:<14}{flops:>13,}{moved:>13,}"
+                )
+            lines.append(f"  {'total':<80}{self.flops(program):>15,}{self.bytes(program):>13,}")
+        return "\n".join(lines)
+
+
+def check_step(step: Step, buffers: Mapping[str, BufferSpec]) -> None:
+    """Check a step against the op table: op, roles, attributes and buffers exist."""
+    from gpunn.errors import PlanError
+
+    op = op_spec(step.op)
+    for role, name in step.roles.items():
+        if role not in op.roles:
+            raise PlanError(f"Op {op.name!r} has no role {role!r}; it has {sorted(op.roles)}.")
+        if name not in buffers:
+            raise PlanError(f"Op {op.name!r} names an unknown buffer {name!r} as its {role}.")
+    for role in op.inputs:
+        if role not in op.optional and role not in step.inputs:
+            raise PlanError(f"Op {op.name!r} lacks its input {role!r}.")
+    for role in (*op.outputs, *op.updates):
+        if role not in op.optional and role not in step.outputs:
+            raise PlanError(f"Op {op.name!r} lacks its output {role!r}.")
+    missing = set(op.attrs) - set(step.attrs)
+    if missing:
+        raise PlanError(f"Op {op.name!r} lacks the attributes {sorted(missing)}.")
+
+
+__all__ = ["OPS", "BufferSpec", "MetricOutput", "Plan", "Step", "check_step", "slot_region"]

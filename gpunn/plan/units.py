@@ -1,0 +1,200 @@
+"""Fusion of the graph's nodes into units, each of which becomes one call per direction.
+
+Flatten costs nothing; Rescaling and Normalization of an input join its gather; an activation
+and a dropout join the dense layer they follow. What is fused has no other reader. A softmax,
+and a sigmoid that the loss takes in, stay units of their own behind the logits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+from gpunn import layers
+from gpunn.activations import ActivationFunction, linear
+from gpunn.errors import PlanError
+from gpunn.graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class DropoutCall:
+    """A dropout: its name, its rate and the number of its random stream."""
+
+    name: str
+    rate: float
+    index: int
+
+
+@dataclass
+class Unit:
+    """A group of nodes that is computed at once.
+
+    Attributes
+    ----------
+    kind : str
+        input, dense, activation, softmax, dropout, affine, add or concatenate.
+    name : str
+        Of the value it computes.
+    inputs : list of int
+        Positions of the units it reads.
+    features : int
+        Values per sample.
+    scope : str
+        Name of the layer that has the weights or statistics.
+    activation, dropout
+        Applied to the result, for kind dense; the function or the dropout itself for these kinds.
+    scale, shift : float
+        For kinds input and affine: ``values * scale + shift``.
+    normalization : str or None
+        For kinds input and affine: scope of the statistics, applied after scale and shift.
+    """
+
+    kind: str
+    name: str
+    inputs: list[int]
+    features: int
+    scope: str = ""
+    use_bias: bool = False
+    activation: ActivationFunction = linear
+    dropout: DropoutCall | None = None
+    scale: float = 1.0
+    shift: float = 0.0
+    normalization: str | None = None
+    columns: list[int] = field(default_factory=list)
+
+
+class _Fusion:
+    def __init__(self, graph: Graph, sigmoid_heads: frozenset[int]) -> None:
+        self.graph = graph
+        self.sigmoid_heads = sigmoid_heads
+        self.units: list[Unit] = []
+        self.unit_of: list[int] = []
+        self.readers = Counter(source for node in graph.nodes for source in node.inputs)
+        self.dropouts = 0
+
+    def run(self) -> tuple[list[Unit], list[int]]:
+        for position, node in enumerate(self.graph.nodes):
+            self.unit_of.append(self.place(position, node))
+        return self.units, self.unit_of
+
+    def place(self, position: int, node: Node) -> int:
+        layer = node.layer
+        if isinstance(layer, layers.InputLayer):
+            return self.new("input", node)
+        if isinstance(layer, layers.Flatten):
+            return self.unit_of[node.inputs[0]]
+        if isinstance(layer, layers.Rescaling | layers.Normalization):
+            return self.affine(node, layer)
+        if isinstance(layer, layers.Dense):
+            return self.dense(position, node, layer)
+        if isinstance(layer, layers.Activation):
+            return self.activation(position, node, layer.activation)
+        if isinstance(layer, layers.Dropout):
+            return self.dropout(node, layer)
+        if isinstance(layer, layers.Add):
+            return self.new("add", node)
+        if isinstance(layer, layers.Concatenate):
+            return self.new("concatenate", node)
+        raise PlanError(f"Layer {node.name!r}: {type(layer).__name__} has no part in the plan.")
+
+    def new(self, kind: str, node: Node) -> int:
+        sources = [self.unit_of[source] for source in node.inputs]
+        unit = Unit(kind, node.name, sources, math.prod(node.shape), scope=node.layer_name)
+        if kind == "concatenate":
+            unit.columns = [math.prod(self.graph.nodes[source].shape) for source in node.inputs]
+        self.units.append(unit)
+        return len(self.units) - 1
+
+    def fusible(self, node: Node) -> Unit | None:
+        """Return the unit that `node` reads if nothing else reads it, also not the user."""
+        source = node.inputs[0]
+        seen = self.unit_of[source]
+        members = [i for i, unit in enumerate(self.unit_of) if unit == seen]
+        alone = all(
+            self.readers[member] == 1 and member not in self.graph.outputs for member in members
+        )
+        return self.units[seen] if alone else None
+
+    def affine(self, node: Node, layer: layers.Rescaling | layers.Normalization) -> int:
+        unit = self.fusible(node)
+        if unit is None or unit.kind not in ("input", "affine") or unit.normalization:
+            position = self.new("affine", node)
+            unit = self.units[position]
+        else:
+            position = self.unit_of[node.inputs[0]]
+            unit.name = node.name
+        if isinstance(layer, layers.Normalization):
+            unit.normalization = node.layer_name
+        else:
+            unit.scale, unit.shift = (
+                unit.scale * layer.scale,
+                unit.shift * layer.scale + layer.offset,
+            )
+        return position
+
+    def dense(self, position: int, node: Node, layer: layers.Dense) -> int:
+        index = self.new("dense", node)
+        unit = self.units[index]
+        unit.use_bias = layer.use_bias
+        function = layer.activation
+        if function.name == "softmax" or (
+            function.name == "sigmoid" and position in self.sigmoid_heads
+        ):
+            unit.name += "/logits"
+            return self.function(index, node, function)
+        unit.activation = function
+        return index
+
+    def function(self, source: int, node: Node, function: ActivationFunction) -> int:
+        kind = "softmax" if function.name == "softmax" else "activation"
+        features = math.prod(node.shape)
+        self.units.append(Unit(kind, node.name, [source], features, activation=function))
+        return len(self.units) - 1
+
+    def activation(self, position: int, node: Node, function: ActivationFunction) -> int:
+        source = self.unit_of[node.inputs[0]]
+        if function.name == "softmax" and len(node.shape) != 1:
+            raise PlanError(f"Layer {node.name!r}: softmax expects one axis; flatten before it.")
+        unit = self.fusible(node)
+        plain = unit is not None and unit.kind == "dense" and unit.dropout is None
+        plain = plain and unit.activation.name == "linear"  # type: ignore[union-attr]
+        if not plain or function.name == "softmax" or position in self.sigmoid_heads:
+            return self.function(source, node, function)
+        unit.activation = function  # type: ignore[union-attr]
+        unit.name = node.name  # type: ignore[union-attr]
+        return source
+
+    def dropout(self, node: Node, layer: layers.Dropout) -> int:
+        source = self.unit_of[node.inputs[0]]
+        call = DropoutCall(node.name, layer.rate, self.dropouts)
+        self.dropouts += 1
+        if layer.rate == 0:
+            return source
+        unit = self.fusible(node)
+        if unit is not None and unit.kind == "dense" and unit.dropout is None:
+            unit.dropout = call
+            unit.name = node.name
+            return source
+        index = self.new("dropout", node)
+        self.units[index].dropout = call
+        return index
+
+
+def fuse(graph: Graph, sigmoid_heads: frozenset[int] = frozenset()) -> tuple[list[Unit], list[int]]:
+    """Group the nodes of `graph` into units.
+
+    Parameters
+    ----------
+    graph : Graph
+    sigmoid_heads : set of int
+        Nodes whose sigmoid the loss takes in, so that their logits must be visible.
+
+    Returns
+    -------
+    units : list of Unit
+        In an order in which they can run.
+    unit_of : list of int
+        For each node the position of the unit that computes its output.
+    """
+    return _Fusion(graph, sigmoid_heads).run()

@@ -1,0 +1,158 @@
+"""Models as files: from `Model` to checkpoint and back.
+
+What a file may contain, and how it is written and checked, is in
+``gpunn/training/checkpoint.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpunn import losses, metrics, optimizers
+from gpunn.errors import ArgumentError, CheckpointError, GpunnError
+from gpunn.model import Model, model_from_config
+from gpunn.training import checkpoint as checkpoints
+from gpunn.training.checkpoint import Checkpoint, Expected
+
+
+def save_model(model: Model, path: str | Path, *, overwrite: bool = True) -> Path:
+    """Write configuration and weights of `model`."""
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise ArgumentError(f"{path} exists; pass overwrite=True to replace it.")
+    weights = {v.path: model._read(v.path) for v in model.graph.variables}
+    checkpoints.write(path, Checkpoint(model.get_config(), weights))
+    return path
+
+
+def _expected(model: Model, precision: str) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {v.path: (v.shape, precision) for v in model.graph.variables}
+
+
+def _precision(config: Mapping[str, Any]) -> str:
+    return str(config.get("compile", {}).get("precision", "float32"))
+
+
+def _rebuild(path: Path, config: Mapping[str, Any]) -> Model:
+    try:
+        return model_from_config(config)
+    except (GpunnError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"{path}: its model configuration cannot be used: {error}") from error
+
+
+def load_model(path: str | Path, *, compile: bool = True, device: str = "auto") -> Model:
+    """Read a model from a file or a folder of checkpoints.
+
+    Parameters
+    ----------
+    path : path
+        What `Model.save` wrote, a checkpoint, or a folder of checkpoints (its latest).
+    compile : bool, default True
+        Also compile the model as it was when saved.
+    device : str, default "auto"
+        For `Model.compile`.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged, or holds what a gpunn model file cannot hold.
+    """
+    file = checkpoints.resolve(Path(path))
+    models: list[Model] = []
+
+    def expect(config: dict[str, Any]) -> Expected:
+        models.append(_rebuild(file, config))
+        return Expected(_expected(models[0], _precision(config)))
+
+    loaded = checkpoints.read(file, expect)
+    model = models[0]
+    model.set_weights([loaded.weights[v.path] for v in model.graph.variables])
+    for name in model.graph.layers:
+        # Statistics came with the weights.
+        model._adapted.setdefault(name, None)
+    saved = loaded.model_config.get("compile")
+    if compile and saved is not None:
+        try:
+            compile_from_config(model, saved, device)
+        except (GpunnError, KeyError, TypeError) as error:
+            if isinstance(error, GpunnError) and "device" in str(error):
+                raise
+            raise CheckpointError(f"{file}: cannot be compiled as saved: {error}") from error
+    return model
+
+
+def compile_from_config(model: Model, saved: Mapping[str, Any], device: str) -> None:
+    """Compile `model` as a configuration says."""
+    outputs = saved["outputs"]
+    model.compile(
+        optimizer=_optimizer(saved["optimizer"]),
+        loss=[None if o["loss"] is None else losses.losses.from_config(o["loss"]) for o in outputs],
+        metrics=[[metrics.metrics.from_config(m) for m in o["metrics"]] for o in outputs],
+        loss_weights=[o["loss_weight"] for o in outputs],
+        precision=saved["precision"],
+        device=device,
+    )
+
+
+def _optimizer(config: Mapping[str, Any]) -> optimizers.Optimizer:
+    return optimizers.optimizers.from_config(config)
+
+
+def load_weights(model: Model, path: str | Path) -> None:
+    """Read weights into `model`, whose layers must have the file's names and shapes."""
+    file = checkpoints.resolve(Path(path))
+    loaded = checkpoints.read(file, lambda config: Expected(_expected(model, _precision(config))))
+    model.set_weights([loaded.weights[v.path] for v in model.graph.variables])
+
+
+def read_training_state(model: Model, path: str | Path) -> dict[str, Any]:
+    """Read the state for `Trainer.load_state_dict`; the file must be of the same model."""
+    file = checkpoints.resolve(Path(path))
+    own = model.get_config()
+
+    def expect(config: dict[str, Any]) -> Expected:
+        _check_same_model(file, own, config)
+        weights = _expected(model, _precision(config))
+        trainable = [v for v in model.graph.variables if v.trainable]
+        slots = {
+            f"{slot}/{v.path}": weights[v.path]
+            for slot in model.compiled.optimizer.slots
+            for v in trainable
+        }
+        return Expected(weights, slots)
+
+    loaded = checkpoints.read(file, expect)
+    if loaded.training is None:
+        raise CheckpointError(
+            f"{file}: holds a model but no state of training; it can be loaded with "
+            f"gpunn.load_model, but not resumed."
+        )
+    return {
+        "weights": loaded.weights,
+        "optimizer": loaded.optimizer,
+        "metrics": loaded.metrics,
+        "training": loaded.training,
+    }
+
+
+def _check_same_model(file: Path, own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    """Raise if the run cannot go on as it was: other layers, loss, optimizer or precision."""
+    compiled, other = own.get("compile", {}), saved.get("compile", {})
+    differing = [
+        name
+        for name, mine, theirs in (
+            ("layers", own["nodes"], saved.get("nodes")),
+            ("optimizer", compiled.get("optimizer"), other.get("optimizer")),
+            ("loss or metrics", compiled.get("outputs"), other.get("outputs")),
+            ("precision", compiled.get("precision"), other.get("precision")),
+            ("seed", own["seed"], saved.get("seed")),
+        )
+        if mine != theirs
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{file}: was trained with other {' and '.join(differing)} than this model has; "
+            f"a run is resumed with the settings it was started with."
+        )

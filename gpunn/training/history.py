@@ -1,0 +1,45 @@
+"""The record of a fit: loss and metrics of each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpunn.training.callbacks import Callback, Logs
+
+
+class History(Callback):
+    """What `Model.fit` returns.
+
+    Attributes
+    ----------
+    history : dict of str to list of float
+        ``loss``, the metrics, and the same with ``val_`` for validation data.
+    epoch : list of int
+    params : dict
+    seconds : list of float
+        Training time of each epoch, without validation.
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+        self.seconds: list[float] = []
+        self.params = {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.epoch and self.epoch[-1] == epoch:
+            # The epoch was cut short by a limit of steps and has now been finished.
+            for values in (self.epoch, self.seconds, *self.history.values()):
+                values.pop()
+        self.epoch.append(epoch)
+        self.seconds.append(self.trainer.epoch_seconds)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history, "epoch": self.epoch, "seconds": self.seconds}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.history = {name: list(values) for name, values in state["history"].items()}
+        self.epoch, self.seconds = list(state["epoch"]), list(state["seconds"])

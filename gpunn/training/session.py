@@ -1,0 +1,190 @@
+"""A model on a device: its weights, and the plans bound to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gpunn.backends.interface import Backend
+from gpunn.data.batches import Data
+from gpunn.graph import Graph
+from gpunn.optimizers import Optimizer
+from gpunn.plan.bind import BoundPlan
+from gpunn.plan.build import OutputSpec, build_plan
+from gpunn.plan.spec import CONTROL, PARAMETERS, STATE, slot_region
+
+# Rows per call of evaluate and predict: enough for the products to be efficient.
+EVALUATION_BATCH = 1024
+SMALL_BATCH = 32
+
+Array = np.ndarray[Any, Any]
+
+
+class Session:
+    """The weights of a model on a device, with every plan that uses them.
+
+    Parameters
+    ----------
+    graph : Graph
+    backend : Backend
+    dtype : str
+        Type of weights and activations.
+    seed : int
+        Of shuffling and dropout.
+    """
+
+    def __init__(self, graph: Graph, backend: Backend, dtype: str, seed: int) -> None:
+        self.graph, self.backend, self.dtype, self.seed = graph, backend, dtype, seed
+        self._plans: dict[Any, BoundPlan] = {}
+        self._stale: set[int] = set()
+        self._staging: dict[Any, dict[str, Any]] = {}
+        self._variables = {v.path: v for v in graph.variables}
+        self._home = BoundPlan(build_plan(graph, batch_size=1, dtype=dtype, programs=()), backend)
+        regions = self._home.regions
+        self._shared = {name: regions[name] for name in (PARAMETERS, STATE) if name in regions}
+        self._optimizer: Optimizer | None = None
+
+    # Weights
+
+    def _buffer(self, path: str) -> str:
+        return f"{PARAMETERS if self._variables[path].trainable else STATE}/{path}"
+
+    def read(self, path: str) -> Array:
+        """Return a copy of the variable ``layer/name``."""
+        return self._home.read(self._buffer(path))
+
+    def write(self, path: str, values: Any) -> None:
+        """Set the variable ``layer/name``."""
+        self._home.write(self._buffer(path), values)
+        if not self._variables[path].trainable:
+            self._stale.update(map(id, self._plans.values()))
+
+    def weights(self) -> dict[str, Array]:
+        """Return copies of all variables by path."""
+        return {path: self.read(path) for path in self._variables}
+
+    # Plans
+
+    def _bound(self, key: Any, build: Callable[[], BoundPlan]) -> BoundPlan:
+        if key not in self._plans:
+            self._plans[key] = build()
+            self._stale.add(id(self._plans[key]))
+        bound = self._plans[key]
+        if id(bound) in self._stale:
+            bound.run("prepare")
+            self._stale.discard(id(bound))
+        return bound
+
+    def training_plan(
+        self, data: Data, batch_size: int, outputs: Sequence[OutputSpec], optimizer: Optimizer
+    ) -> BoundPlan:
+        """Return the bound plan that trains with this batch size.
+
+        Counters and optimizer slots are shared with earlier plans of the same optimizer, so a
+        second fit goes on where the first one stopped.
+        """
+        specs = _with_weights(outputs, data)
+        key = ("train", batch_size, data.input_dtypes, specs, optimizer)
+        if optimizer != self._optimizer:
+            # Another optimizer starts with slots of its own.
+            own = (CONTROL, *map(slot_region, self._optimizer.slots if self._optimizer else ()))
+            for name in own:
+                self._shared.pop(name, None)
+            self._plans = {k: plan for k, plan in self._plans.items() if k[0] != "train"}
+            self._optimizer = optimizer
+
+        def build() -> BoundPlan:
+            plan = build_plan(
+                self.graph,
+                batch_size=batch_size,
+                dtype=self.dtype,
+                outputs=specs,
+                optimizer=optimizer,
+                input_dtypes=data.input_dtypes,
+                programs=("train",),
+            )
+            bound = BoundPlan(plan, self.backend, self._shared)
+            bound.write(f"{CONTROL}/seed", np.uint64(self.seed))
+            for name in (CONTROL, *map(slot_region, optimizer.slots)):
+                self._shared[name] = bound.regions[name]
+            return bound
+
+        return self._bound(key, build)
+
+    def evaluate(self, data: Data, outputs: Sequence[OutputSpec]) -> dict[str, float]:
+        """Return loss and metrics over `data`."""
+        specs = _with_weights(outputs, data)
+        batch_size = _inference_batch(data.rows)
+        key = ("evaluate", batch_size, data.input_dtypes, specs)
+        bound = self._bound(key, lambda: self._inference_plan(batch_size, data, specs, "evaluate"))
+        bound.attach(self.on_device(data))
+        bound.reset_metrics()
+        bound.write(f"{CONTROL}/offset", 0)
+        for start in range(0, data.rows, batch_size):
+            bound.run("evaluate", min(batch_size, data.rows - start))
+        figures = bound.figures(data.rows)
+        bound.detach()
+        return figures
+
+    def predict(self, data: Data) -> list[Array]:
+        """Return the outputs for `data`, each of shape (rows, outputs)."""
+        batch_size = _inference_batch(data.rows)
+        key = ("predict", batch_size, data.input_dtypes)
+        bound = self._bound(key, lambda: self._inference_plan(batch_size, data, (), "predict"))
+        small = batch_size <= SMALL_BATCH
+        bound.attach(self._staged(key, data, batch_size) if small else self.on_device(data))
+        bound.write(f"{CONTROL}/offset", 0)
+        parts: list[list[Array]] = [[] for _ in bound.plan.outputs]
+        for start in range(0, data.rows, batch_size):
+            rows = min(batch_size, data.rows - start)
+            bound.run("predict", rows)
+            for part, name in zip(parts, bound.plan.outputs, strict=True):
+                part.append(self.backend.to_host(bound.array(name, rows)))
+        if not small:
+            bound.detach()
+        return [np.concatenate(part) if len(part) > 1 else part[0] for part in parts]
+
+    def _staged(self, key: Any, data: Data, batch_size: int) -> dict[str, Any]:
+        """Copy a few rows to where the bound calls expect them: binding anew costs more."""
+        if key not in self._staging:
+            inputs = (np.zeros((batch_size, x.shape[1]), x.dtype) for x in data.inputs)
+            names = (f"data/{name}" for name in self.graph.input_names())
+            self._staging[key] = dict(zip(names, map(self.backend.upload, inputs), strict=True))
+        staged = self._staging[key]
+        for array, values in zip(staged.values(), data.inputs, strict=True):
+            self.backend.write(array[: data.rows], values)
+        return staged
+
+    def _inference_plan(
+        self, batch_size: int, data: Data, specs: Sequence[OutputSpec], program: str
+    ) -> BoundPlan:
+        plan = build_plan(
+            self.graph,
+            batch_size=batch_size,
+            dtype=self.dtype,
+            outputs=specs,
+            input_dtypes=data.input_dtypes,
+            programs=(program,),
+        )
+        shared = {name: r for name, r in self._shared.items() if name in (PARAMETERS, STATE)}
+        return BoundPlan(plan, self.backend, shared)
+
+    def on_device(self, data: Data) -> dict[str, Any]:
+        """Return the arrays of `data` on the device, by the names that plans give them."""
+        arrays: Mapping[str, Array] = data.external(self.graph)
+        return {name: self.backend.upload(array) for name, array in arrays.items()}
+
+
+def _inference_batch(rows: int) -> int:
+    return 1 if rows == 1 else SMALL_BATCH if rows <= SMALL_BATCH else EVALUATION_BATCH
+
+
+def _with_weights(outputs: Sequence[OutputSpec], data: Data) -> tuple[OutputSpec, ...]:
+    """Note which outputs have sample weights."""
+    return tuple(
+        replace(spec, metrics=tuple(spec.metrics), weighted=weights is not None)
+        for spec, weights in zip(outputs, data.weights, strict=True)
+    )

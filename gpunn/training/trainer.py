@@ -1,0 +1,394 @@
+"""The training loop: steps, epochs, triggers; everything else is a callback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpunn.errors import ArgumentError, CheckpointError
+from gpunn.plan.spec import CONTROL, METRICS
+from gpunn.registry import check_count
+from gpunn.schedules import Constant
+from gpunn.training.callbacks import Callback, Logs, defines
+from gpunn.training.history import History
+from gpunn.training.signals import Interrupt, deferred_signals
+
+if TYPE_CHECKING:
+    from gpunn.model import Model
+    from gpunn.training.checkpoint import Checkpoint
+
+FIRST_CHUNK = 16
+
+
+class Trainer:
+    """The loop that `Model.fit` uses, for those who want it in hand.
+
+    Parameters
+    ----------
+    model : Model
+        Compiled.
+    x, y : arrays
+        As for `Model.fit`.
+    batch_size : int, default 32
+    sample_weight : array, shape (rows,), optional
+    validation_data : tuple, optional
+        ``(x, y)`` or ``(x, y, sample_weight)``.
+    shuffle : bool, default True
+        False keeps the order of the rows.
+    callbacks : sequence of Callback
+
+    Attributes
+    ----------
+    step_count : int
+        Steps taken since the model was compiled.
+    epoch_index : int
+        Epochs finished in this training run.
+    history : History
+    stop_training : bool
+        Set it in a callback to stop after the current epoch (or step, from a per-batch hook).
+
+    Examples
+    --------
+    >>> trainer = gpunn.Trainer(model, x, y, batch_size=50)       # doctest: +SKIP
+    >>> for _ in range(10):                                       # doctest: +SKIP
+    ...     print(trainer.epoch())                                # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        x: Any,
+        y: Any,
+        *,
+        batch_size: int = 32,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        compiled = model.compiled
+        self.model = model
+        self.session = model.session
+        self.data = model.prepare(x, y, sample_weight)
+        self.validation = model.prepare_validation(validation_data)
+        self.rows = self.data.rows
+        self.batch_size = check_count("fit", "batch_size", batch_size)
+        if self.batch_size > self.rows:
+            raise ArgumentError(
+                f"batch_size {batch_size} is larger than the data ({self.rows} rows); "
+                f"use at most {self.rows}."
+            )
+        self.shuffle = bool(shuffle)
+        self.steps_per_epoch = -(-self.rows // self.batch_size)
+        self.schedule = compiled.optimizer.schedule
+        self.bound = self.session.training_plan(
+            self.data, self.batch_size, compiled.outputs, compiled.optimizer
+        )
+        backend = self.session.backend
+        arrays = self.session.on_device(self.data)
+        self._order = backend.upload(np.arange(self.rows, dtype=np.int64))
+        self.bound.attach(arrays | {"order": self._order})
+        self._rate = self.bound.array(f"{CONTROL}/learning_rate")
+        self.step_count = int(self.bound.read(f"{CONTROL}/step")[0])
+        self._first_epoch = int(self.bound.read(f"{CONTROL}/epoch")[0])
+        self.epoch_index = 0
+        self.offset = 0
+        self._samples = 0
+        self._started = False
+        self.epoch_seconds = 0.0
+        self._last_logs: Logs = {}
+        self.stop_training = False
+        self.interrupt = Interrupt()
+        self.history = History()
+        self.callbacks: list[Callback] = [self.history, *callbacks]
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise ArgumentError(
+                    f"callbacks must be gpunn.callbacks.Callback objects, not {callback!r}."
+                )
+            callback.trainer = self
+            callback.set_model(model)
+
+    # Loop in hand
+
+    @property
+    def stop_training(self) -> bool:
+        """Whether training ends early; the same as ``model.stop_training``."""
+        return self.model.stop_training
+
+    @stop_training.setter
+    def stop_training(self, stop: bool) -> None:
+        self.model.stop_training = stop
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.schedule(self.step_count)
+
+    @property
+    def nonfinite_step(self) -> int | None:
+        """The first step of this epoch whose loss was not finite, if any."""
+        step = int(self.bound.read(f"{METRICS}/nonfinite_step")[0])
+        return None if step < 0 else step
+
+    def logs(self) -> Logs:
+        """Return loss and metrics of the current epoch so far."""
+        return self.bound.figures(self._samples)
+
+    def step(self) -> Logs:
+        """Take one step; return loss and metrics of the epoch so far."""
+        with self.session.backend.threads():
+            self._begin_epoch()
+            self._advance(1)
+            logs = self.logs()
+            if self.offset >= self.rows:
+                self._finish_epoch()
+        return logs
+
+    def epoch(self) -> Logs:
+        """Train to the end of the current epoch; return its loss and metrics, with validation."""
+        return self._run(self.epoch_index + 1, None)
+
+    def fit(self, epochs: int | None = None, steps: int | None = None) -> History:
+        """Train until `epochs` epochs or `steps` steps are done, counted from the run's start.
+
+        After a resume the epochs and steps before the interruption count too.
+        """
+        self._run(epochs, steps)
+        return self.history
+
+    def _run(self, epochs: int | None, steps: int | None) -> Logs:
+        first_step = self.step_count - self._steps_done()
+        last_step = None if steps is None else first_step + steps
+        self._set_params(epochs, steps)
+        self.stop_training = False
+        with self.session.backend.threads(), deferred_signals() as self.interrupt:
+            self._call("on_train_begin")
+            while not self._done(epochs, last_step):
+                self._begin_epoch()
+                left = None if last_step is None else last_step - self.step_count
+                self._run_epoch(left)
+                if self.interrupt:
+                    self._call("on_interrupt")
+                    break
+                if self.offset >= self.rows or self._done(epochs, last_step):
+                    self._end_epoch()
+            if not self.interrupt:
+                self._call("on_train_end")
+        self.interrupt.raise_again()
+        return self._last_logs
+
+    def _steps_done(self) -> int:
+        return self.epoch_index * self.steps_per_epoch + -(-self.offset // self.batch_size)
+
+    def _done(self, epochs: int | None, last_step: int | None) -> bool:
+        return (
+            self.stop_training
+            or (epochs is not None and self.epoch_index >= epochs)
+            or (last_step is not None and self.step_count >= last_step)
+        )
+
+    def _set_params(self, epochs: int | None, steps: int | None) -> None:
+        if epochs is None and steps is not None:
+            epochs = -(-steps // self.steps_per_epoch)
+        params = {
+            "epochs": epochs,
+            "steps": self.steps_per_epoch,
+            "batch_size": self.batch_size,
+            "rows": self.rows,
+            "total_steps": steps,
+        }
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    # Epochs
+
+    def _begin_epoch(self) -> None:
+        if self._started:
+            return
+        self._started = True
+        self.bound.write(f"{CONTROL}/epoch", self._first_epoch + self.epoch_index)
+        self.bound.write(f"{CONTROL}/offset", self.offset)
+        if self.shuffle:
+            self.bound.run("epoch")
+        if self.offset == 0:
+            self._samples = 0
+            self.epoch_seconds = 0.0
+            self.bound.reset_metrics()
+            self._call("on_epoch_begin", self.epoch_index)
+
+    def _end_epoch(self) -> None:
+        logs = self.logs()
+        if self.validation is not None:
+            figures = self.session.evaluate(self.validation, self.model.compiled.outputs)
+            logs |= {f"val_{name}": value for name, value in figures.items()}
+        self._last_logs = logs
+        epoch, self._started = self.epoch_index, False
+        if self.offset >= self.rows:
+            self._finish_epoch()
+        self._call("on_epoch_end", epoch, logs)
+
+    def _finish_epoch(self) -> None:
+        self.epoch_index, self.offset, self._started = self.epoch_index + 1, 0, False
+        self.bound.write(f"{CONTROL}/epoch", self._first_epoch + self.epoch_index)
+
+    # Steps
+
+    def _run_epoch(self, steps_left: int | None) -> None:
+        """Take steps to the end of the epoch, in chunks between which callbacks get a look."""
+        batch_hooks = [c for c in self.callbacks if defines(c, "on_train_batch_begin")]
+        batch_hooks_end = [c for c in self.callbacks if defines(c, "on_train_batch_end")]
+        every = [(c, c.every_steps) for c in self.callbacks if c.every_steps]
+        timed = [(c, c.interval) for c in self.callbacks if c.interval is not None]
+        per_batch = bool(batch_hooks or batch_hooks_end)
+        looked = {id(c): time.perf_counter() for c, _ in timed}
+        shortest = min((seconds for _, seconds in timed), default=0.5)
+        chunk = FIRST_CHUNK
+        while self.offset < self.rows and steps_left != 0 and not self.interrupt:
+            count = 1 if per_batch else chunk
+            count = min(count, self.steps_per_epoch - self.offset // self.batch_size)
+            for _, multiple in every:
+                count = min(count, multiple - self.step_count % multiple)
+            if steps_left is not None:
+                count = min(count, steps_left)
+                steps_left -= count
+            batch = self.offset // self.batch_size
+            for callback in batch_hooks:
+                callback.on_train_batch_begin(batch)
+            began = time.perf_counter()
+            self._advance(count)
+            now = time.perf_counter()
+            self.epoch_seconds += now - began
+            if now - began < shortest / 4:
+                chunk = min(2 * chunk, 1 << 20)
+            elif now - began > shortest:
+                chunk = max(chunk // 2, 1)
+            if batch_hooks_end:
+                logs = self.logs()
+                for callback in batch_hooks_end:
+                    callback.on_train_batch_end(batch, logs)
+            for callback, multiple in every:
+                if self.step_count % multiple == 0:
+                    callback.on_steps(self.step_count)
+            for callback, seconds in timed:
+                if now - looked[id(callback)] >= seconds:
+                    looked[id(callback)] = now
+                    callback.on_interval(self.logs())
+            if self.stop_training:
+                break
+
+    def _advance(self, count: int) -> None:
+        """Take `count` steps, which do not cross the end of the epoch."""
+        full = min(count, (self.rows - self.offset) // self.batch_size)
+        schedule, write = self.schedule, self.session.backend.write
+        constant = isinstance(schedule, Constant)
+        write(self._rate, schedule(self.step_count))
+        calls = self.bound.calls("train") if full else []
+        for step in range(self.step_count, self.step_count + full):
+            if not constant:
+                write(self._rate, schedule(step))
+            for call in calls:
+                call()
+        self.step_count += full
+        self.offset += full * self.batch_size
+        self._samples += full * self.batch_size
+        if full < count:
+            rows = self.rows - self.offset
+            write(self._rate, schedule(self.step_count))
+            self.bound.run("train", rows)
+            self.step_count += 1
+            self.offset = self.rows
+            self._samples += rows
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything a run needs to go on exactly where it is.
+
+        Returns
+        -------
+        dict
+            ``weights`` and ``optimizer`` (arrays by path), ``metrics`` (accumulators of the
+            current epoch) and ``training`` (counters, history and callback states; JSON).
+        """
+        slots = self.model.compiled.optimizer.slots
+        paths = [v.path for v in self.session.graph.variables if v.trainable]
+        return {
+            "weights": self.session.weights(),
+            "optimizer": {
+                f"{slot}/{path}": self.bound.read(f"optimizer/{slot}/{path}")
+                for slot in slots
+                for path in paths
+            },
+            "metrics": {
+                name.removeprefix(f"{METRICS}/").replace("/", "."): self.bound.read(name)
+                for name in self._metric_buffers()
+            },
+            "training": {
+                "step": self.step_count,
+                "first_epoch": self._first_epoch,
+                "epoch": self.epoch_index,
+                "offset": self.offset,
+                "samples": self._samples,
+                "in_epoch": self._started,
+                "epoch_seconds": self.epoch_seconds,
+                "rows": self.rows,
+                "batch_size": self.batch_size,
+                "shuffle": self.shuffle,
+                "seed": self.session.seed,
+                "callbacks": [
+                    {"type": type(c).__name__, "state": c.state_dict()} for c in self.callbacks
+                ],
+            },
+        }
+
+    def _metric_buffers(self) -> Iterator[str]:
+        return (n for n, spec in self.bound.plan.buffers.items() if spec.region == METRICS)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` returned; training then goes on exactly there."""
+        training = state["training"]
+        for name, mine in (
+            ("rows", self.rows),
+            ("batch_size", self.batch_size),
+            ("shuffle", self.shuffle),
+            ("seed", self.session.seed),
+        ):
+            if training[name] != mine:
+                raise CheckpointError(
+                    f"The checkpoint was trained with {name} {training[name]}, this run has "
+                    f"{mine}; to resume it use {name} {training[name]}."
+                )
+        for path, values in state["weights"].items():
+            self.session.write(path, values)
+        for path, values in state["optimizer"].items():
+            self.bound.write(f"optimizer/{path}", values)
+        for name in self._metric_buffers():
+            self.bound.write(
+                name, state["metrics"][name.removeprefix(f"{METRICS}/").replace("/", ".")]
+            )
+        self.step_count = training["step"]
+        self._first_epoch, self.epoch_index = training["first_epoch"], training["epoch"]
+        self.offset, self._samples = training["offset"], training["samples"]
+        self.epoch_seconds = training["epoch_seconds"]
+        self._started = False
+        self.bound.write(f"{CONTROL}/step", self.step_count)
+        self.bound.write(f"{CONTROL}/offset", self.offset)
+        self.bound.write(f"{CONTROL}/epoch", self._first_epoch + self.epoch_index)
+        by_type = {saved["type"]: saved["state"] for saved in training["callbacks"]}
+        for callback in self.callbacks:
+            if type(callback).__name__ in by_type:
+                callback.load_state_dict(by_type[type(callback).__name__])
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the state as a checkpoint, with the model's configuration."""
+        from gpunn.training.checkpoint import Checkpoint
+
+        return Checkpoint(self.model.get_config(), **self.state_dict())
+
+    def _call(self, hook: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, hook)(*arguments)

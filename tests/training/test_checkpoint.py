@@ -1,0 +1,836 @@
+"""Checkpoints: exact round trips, atomic writes, and refusal of files not to be trusted."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from gpunn.errors import ArgumentError, CheckpointError
+from gpunn.training import hdf5_format, hdf5_reader
+from gpunn.training.checkpoint import (
+    Checkpoint,
+    CheckpointDirectory,
+    Expected,
+    read,
+    read_config,
+    resolve,
+    write,
+)
+
+
+def signature(arrays: Any) -> dict[str, Any]:
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
+
+
+def expect_all(checkpoint: Checkpoint) -> Callable[[dict[str, Any]], Expected]:
+    expected = Expected(signature(checkpoint.weights), signature(checkpoint.optimizer))
+    return lambda config: expected
+
+
+def small(step: int = 7) -> Checkpoint:
+    return Checkpoint(
+        model_config={"layers": ["dense"]},
+        weights={
+            "dense/kernel": np.arange(12, dtype=np.float32).reshape(3, 4),
+            "dense/bias": np.full(4, step, np.float32),
+        },
+        optimizer={"m/dense/kernel": np.ones((3, 4), np.float32), "count/all/t": np.array(step)},
+        training={"step": step},
+        metrics={"hits": np.array([3, 4]), "seen": np.array([True, False])},
+    )
+
+
+def assert_same_arrays(actual: Any, wanted: Any) -> None:
+    assert actual.keys() == wanted.keys()
+    for name, array in wanted.items():
+        assert actual[name].dtype == array.dtype
+        assert actual[name].shape == array.shape
+        assert actual[name].tobytes() == array.tobytes()
+
+
+def names(parts: int) -> st.SearchStrategy[str]:
+    characters = st.characters(exclude_characters="/\0", exclude_categories=["Cs"])
+    part = st.text(characters, min_size=1, max_size=8).filter(lambda text: text != ".")
+    return st.tuples(*[part] * parts).map("/".join)
+
+
+def arrays_named(parts: int) -> st.SearchStrategy[dict[str, np.ndarray]]:
+    codes = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
+    shapes = npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
+    array = st.sampled_from(codes).flatmap(lambda code: npst.arrays(code, shapes))
+    return st.dictionaries(names(parts), array, max_size=4)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+json_objects = st.dictionaries(st.text(), json_values, max_size=4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    checkpoint=st.builds(
+        Checkpoint,
+        model_config=json_objects,
+        weights=arrays_named(2),
+        optimizer=arrays_named(3),
+        training=st.none() | json_objects,
+        metrics=arrays_named(1),
+    )
+)
+def test_round_trip_is_exact(
+    tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoint
+) -> None:
+    path = tmp_path_factory.mktemp("round") / "a.h5"
+    write(path, checkpoint)
+    loaded = read(path, expect_all(checkpoint))
+    assert_same_arrays(loaded.weights, checkpoint.weights)
+    assert_same_arrays(loaded.optimizer, checkpoint.optimizer)
+    assert_same_arrays(loaded.metrics, checkpoint.metrics)
+    # repr tells 1 from 1.0 and True, and 0.0 from -0.0, where == does not
+    assert repr(loaded.model_config) == repr(checkpoint.model_config)
+    assert repr(loaded.training) == repr(checkpoint.training)
+    assert repr(read_config(path)) == repr(checkpoint.model_config)
+
+
+def test_json_keeps_nan_infinities_and_large_integers(tmp_path: Path) -> None:
+    state = {"loss": [math.nan, math.inf, -math.inf], "seed": 2**64 - 1, "pair": (1, 2.0)}
+    checkpoint = Checkpoint({}, {}, training=state)
+    write(tmp_path / "a.h5", checkpoint)
+    loaded = read(tmp_path / "a.h5", expect_all(checkpoint)).training
+    assert repr(loaded) == "{'loss': [nan, inf, -inf], 'seed': 18446744073709551615, " + (
+        "'pair': [1, 2.0]}"
+    )
+
+
+def test_arrays_in_other_memory_orders_are_stored_by_value(tmp_path: Path) -> None:
+    array = np.arange(24, dtype=">f4").reshape(4, 6)[::2, ::-1].T
+    write(tmp_path / "a.h5", Checkpoint({}, {"a/b": array}))
+    loaded = read(tmp_path / "a.h5", lambda config: Expected({"a/b": ((6, 2), np.float32)}))
+    np.testing.assert_array_equal(loaded.weights["a/b"], array)
+
+
+def test_weights_only_reads_neither_optimizer_nor_training(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    write(path, small())
+    with h5py.File(path, "r+") as file:
+        file["optimizer/m/dense/kernel"][0, 0] = 99  # its checksum no longer holds
+        file["training/state"][0] = 0
+    loaded = read(path, lambda config: Expected(signature(small().weights)))
+    assert_same_arrays(loaded.weights, small().weights)
+    assert (loaded.optimizer, loaded.training, loaded.metrics) == ({}, None, {})
+
+
+def test_expect_sees_the_configuration_and_its_errors_are_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "a.h5", small())
+
+    def expect(config: dict[str, Any]) -> Expected:
+        raise KeyError(config["layers"][0])
+
+    with pytest.raises(KeyError, match="dense"):
+        read(tmp_path / "a.h5", expect)
+
+
+def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
+    first, other = small(), small()
+    reordered = Checkpoint(
+        other.model_config,
+        {name: other.weights[name] for name in reversed(list(other.weights))},
+        {name: other.optimizer[name] for name in reversed(list(other.optimizer))},
+        other.training,
+        other.metrics,
+    )
+    content = hdf5_format.encode(first)
+    time.sleep(1.1)  # HDF5 keeps times in seconds
+    assert hdf5_format.encode(reordered) == content
+
+
+def test_threads_can_write_at_the_same_time(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: write(tmp_path / f"{i}.h5", small(i)), range(32)))
+    steps = [read(tmp_path / f"{i}.h5", expect_all(small(i))).training for i in range(32)]
+    assert steps == [{"step": i} for i in range(32)]
+
+
+def test_h5py_is_imported_only_when_a_file_is_touched() -> None:
+    code = "import gpunn.training.checkpoint, sys; sys.exit('h5py' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "message"),
+    [
+        (Checkpoint({"a": {1: 2}}, {}), r"model_config\['a'\]: its key 1 is not a string"),
+        (Checkpoint({"a": [np.float32(1)]}, {}), r"model_config\['a'\]\[0\]: float32 is not JSON"),
+        (Checkpoint({}, {}, training={"a": 10**5000}), "Cannot save training as JSON"),
+        (Checkpoint({}, {"kernel": np.ones(1)}), "must be 2 part"),
+        (Checkpoint({}, {"a//b": np.ones(1)}), "must be 2 part"),
+        (Checkpoint({}, {"./b": np.ones(1)}), "must be 2 part"),
+        (Checkpoint({}, {"a/b\0": np.ones(1)}), "must be 2 part"),
+        (Checkpoint({}, {"a/\ud800": np.ones(1)}), "not valid text"),
+        (Checkpoint({}, {}, {"a/b": np.ones(1)}), "must be 3 part"),
+        (Checkpoint({}, {"a/b": np.ones(1, complex)}), "complex128"),
+        (Checkpoint({}, {"a/b": np.ones(1, object)}), "object"),
+        (Checkpoint({}, {"a/b": np.ones((1,) * 33)}), "33 dimensions"),
+        (Checkpoint({}, {}, metrics={"a": np.zeros(2**21 + 1)}), "more than 1024 metrics of 16777"),
+    ],
+)
+def test_write_refuses_what_it_could_not_read_back(
+    tmp_path: Path, checkpoint: Checkpoint, message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        write(tmp_path / "a.h5", checkpoint)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_write_refuses_a_cycle(tmp_path: Path) -> None:
+    config: dict[str, Any] = {}
+    config["self"] = config
+    with pytest.raises(CheckpointError, match="Cannot save model_config as JSON"):
+        write(tmp_path / "a.h5", Checkpoint(config, {}))
+
+
+# Files that were tampered with: each function changes a good file in one way.
+
+
+def put(file: h5py.File, where: str, array: Any, **options: Any) -> h5py.Dataset:
+    """Put a dataset with a right checksum in place of what is there."""
+    if where in file:
+        del file[where]
+    dataset = file.create_dataset(where, data=array, **options)
+    shape = ",".join(map(str, array.shape))
+    content = f"{array.dtype.str} {shape}\n".encode() + array.tobytes()
+    dataset.attrs["sha256"] = np.bytes_(hashlib.sha256(content).hexdigest())
+    return dataset
+
+
+KERNEL = "model/weights/dense/kernel"
+kernel = small().weights["dense/kernel"]
+
+
+def replace_by(**options: Any) -> Callable[[h5py.File], Any]:
+    return lambda file: put(file, KERNEL, kernel, **options)
+
+
+def typed(dtype: Any, data: Any = None) -> Callable[[h5py.File], None]:
+    def tamper(file: h5py.File) -> None:
+        del file[KERNEL]
+        if data is None:
+            file.create_dataset(KERNEL, (3, 4), dtype)
+        else:
+            file.create_dataset(KERNEL, data=data, dtype=dtype)
+
+    return tamper
+
+
+def link(target: Any, where: str = KERNEL) -> Callable[[h5py.File], None]:
+    def tamper(file: h5py.File) -> None:
+        del file[where]
+        file[where] = target
+
+    return tamper
+
+
+def hard_link(where: str, target: str) -> Callable[[h5py.File], None]:
+    def tamper(file: h5py.File) -> None:
+        if where in file:
+            del file[where]
+        file[where] = file[target]
+
+    return tamper
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((3, 4), np.float32)
+    layout[:] = h5py.VirtualSource("other.h5", "x", (3, 4))
+    del file[KERNEL]
+    file.create_virtual_dataset(KERNEL, layout)
+
+
+def external(file: h5py.File) -> None:
+    secret = Path(file.filename).with_name("secret")
+    secret.write_bytes(kernel.tobytes())
+    put(file, KERNEL, kernel, external=[(str(secret), 0, kernel.nbytes)])
+
+
+def compact(file: h5py.File) -> None:
+    del file[KERNEL]
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.COMPACT)
+    space = h5py.h5s.create_simple((3, 4))
+    kind = h5py.h5t.IEEE_F32LE
+    h5py.h5d.create(file["model/weights/dense"].id, b"kernel", kind, space, properties)
+
+
+def unallocated(file: h5py.File) -> None:
+    del file[KERNEL]
+    file.create_dataset(KERNEL, (3, 4), np.float32)
+
+
+def named_type(file: h5py.File) -> None:
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.commit(file.id, b"model/weights/dense/named")
+    del file[KERNEL]
+    space = h5py.h5s.create_simple((3, 4))
+    h5py.h5d.create(file["model/weights/dense"].id, b"kernel", kind, space)
+    del file["model/weights/dense/named"]
+
+
+def json_text(text: bytes, where: str = "model/config") -> Callable[[h5py.File], Any]:
+    return lambda file: put(file, where, np.frombuffer(text, np.uint8))
+
+
+def bad_bool(file: h5py.File) -> None:
+    dataset = put(file, "training/metrics/seen", np.array([2, 0], np.uint8).view(bool))
+    raw = dataset.id
+    raw.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([2, 0], np.uint8).view(bool), raw.get_type())
+
+
+REFUSALS: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
+    "soft link": (link(h5py.SoftLink("/model/weights/dense/bias")), "kernel is a soft link"),
+    "soft link to a group": (
+        link(h5py.SoftLink("/optimizer"), "model/weights/dense"),
+        "dense is a soft link",
+    ),
+    "dangling soft link": (link(h5py.SoftLink("/nowhere")), "kernel is a soft link"),
+    "external link": (link(h5py.ExternalLink("b.h5", "/x")), "kernel is a link to another file"),
+    "alias of a dataset": (
+        hard_link("model/weights/dense/bias", KERNEL),
+        "is a second link to one object",
+    ),
+    "cycle of groups": (hard_link("model/weights/dense", "/"), "is a second link to one object"),
+    "optimizer is weights": (
+        hard_link("optimizer/m/dense", "model/weights/dense"),
+        "is a second link to one object",
+    ),
+    "virtual": (virtual, "kernel is a virtual dataset"),
+    "external storage": (external, "data in another file"),
+    "compact": (compact, "kernel is a compact dataset"),
+    "chunked": (replace_by(chunks=(3, 4)), "kernel is a chunked dataset"),
+    "compressed": (replace_by(compression="gzip"), "is compressed or filtered"),
+    "checksummed": (replace_by(fletcher32=True), "is compressed or filtered"),
+    "unallocated": (unallocated, "needs 48 bytes and has 0"),
+    "null dataspace": (typed("<f4", h5py.Empty("<f4")), "has no shape"),
+    "big-endian": (typed(">f4"), "big-endian float"),
+    "vlen string": (typed(h5py.string_dtype()), r"datatype \(string\)"),
+    "fixed string": (typed("S4"), r"datatype \(string\)"),
+    "vlen": (typed(h5py.vlen_dtype(np.int8)), r"datatype \(vlen\)"),
+    "reference": (typed(h5py.ref_dtype), r"datatype \(reference\)"),
+    "compound": (typed([("a", "<f4")]), r"datatype \(compound\)"),
+    "opaque": (typed("V4"), r"datatype \(opaque\)"),
+    "enumeration": (typed(h5py.enum_dtype({"a": 0, "b": 1}, "i1")), r"datatype \(enum\)"),
+    "named datatype": (named_type, "named float"),
+    "other dtype": (
+        lambda file: put(file, KERNEL, kernel.astype("<f8")),
+        r"is float64 of shape \(3, 4\), its configuration calls for float32",
+    ),
+    "other shape": (
+        lambda file: put(file, KERNEL, kernel.T.copy()),
+        r"shape \(4, 3\), its configuration calls for float32 of \(3, 4\)",
+    ),
+    "missing weight": (lambda file: file.__delitem__(KERNEL), "dense lacks 'kernel'"),
+    "missing layer": (lambda file: file.__delitem__("model/weights/dense"), "lacks 'dense'"),
+    "unknown weight": (lambda file: put(file, KERNEL + "2", kernel), "dense holds 'kernel2'"),
+    "unknown layer": (lambda file: file.create_group("model/weights/x"), "weights holds 'x'"),
+    "unknown slot": (lambda file: file.create_group("optimizer/v"), "optimizer holds 'v'"),
+    "unknown top group": (lambda file: file.create_group("extra"), "/ holds 'extra'"),
+    "unknown in model": (lambda file: file.create_group("model/code"), "/model holds 'code'"),
+    "unknown in training": (lambda file: file.create_group("training/x"), "/training holds 'x'"),
+    "no optimizer": (lambda file: file.__delitem__("optimizer"), "/ lacks 'optimizer'"),
+    "group for a dataset": (
+        lambda file: (file.__delitem__(KERNEL), file.create_group(KERNEL)),
+        "kernel is not a dataset",
+    ),
+    "dataset for a group": (
+        lambda file: (file.__delitem__("optimizer"), put(file, "optimizer", kernel)),
+        "/optimizer is not a group",
+    ),
+    "a metric in a group": (
+        lambda file: file.create_group("training/metrics/deep"),
+        "deep is not a dataset",
+    ),
+    "too many bytes of metrics": (
+        lambda file: put(file, "training/metrics/big", np.zeros(2**21 + 1)),
+        r"metrics has \d+ bytes, \d+ are allowed",
+    ),
+    "too many metrics": (
+        lambda file: [file.create_group(f"training/metrics/{i}") for i in range(1025)],
+        r"metrics has 1027 entries, 1024 are allowed",
+    ),
+    "boolean of 2": (bad_bool, "neither 0 nor 1"),
+    "flipped weight": (
+        lambda file: file[KERNEL].__setitem__((0, 0), -1),
+        "kernel does not match its checksum .* Use an older checkpoint",
+    ),
+    "flipped state": (
+        lambda file: file["training/state"].__setitem__(0, 0),
+        "state does not match its checksum",
+    ),
+    "flipped metric": (
+        lambda file: file["training/metrics/hits"].__setitem__(0, 9),
+        "hits does not match its checksum",
+    ),
+    "no checksum": (
+        lambda file: file[KERNEL].attrs.__delitem__("sha256"),
+        "kernel does not match its checksum",
+    ),
+    "checksum of another type": (
+        lambda file: file[KERNEL].attrs.__setitem__("sha256", "a string"),
+        "kernel does not match its checksum",
+    ),
+    "several checksums": (
+        lambda file: file[KERNEL].attrs.__setitem__("sha256", [file[KERNEL].attrs["sha256"]] * 3),
+        "kernel does not match its checksum",
+    ),
+    "not a checkpoint": (
+        lambda file: file.attrs.__delitem__("format"),
+        "HDF5 file, but not one of gpunn's checkpoints",
+    ),
+    "other format": (
+        lambda file: file.attrs.__setitem__("format", np.bytes_("keras")),
+        "HDF5 file, but not one of gpunn's checkpoints",
+    ),
+    "format without a value": (
+        lambda file: file.attrs.__setitem__("format", h5py.Empty("S5")),
+        "HDF5 file, but not one of gpunn's checkpoints",
+    ),
+    "newer": (
+        lambda file: file.attrs.__setitem__("format_version", np.int64(2)),
+        "written by a newer gpunn: format 2, this one reads 1. Upgrade gpunn",
+    ),
+    "older": (
+        lambda file: file.attrs.__setitem__("format_version", np.int64(0)),
+        r"format version is unknown or missing \(0\)",
+    ),
+    "no version": (
+        lambda file: file.attrs.__delitem__("format_version"),
+        r"format version is unknown or missing \(None\)",
+    ),
+    "configuration of another type": (
+        lambda file: put(file, "model/config", np.zeros((2, 2), np.uint8)),
+        "config is not JSON text",
+    ),
+    "no JSON": (json_text(b"{"), "config is not JSON"),
+    "no UTF-8": (json_text(b'{"a": "\xff"}'), "config is not JSON"),
+    "JSON list": (json_text(b"[1]"), "config is not a JSON object"),
+    "deep JSON": (json_text(b"[" * 100_000), "config is not JSON"),
+    "state no JSON": (json_text(b"nil", "training/state"), "state is not JSON"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_read_refuses_a_crafted_file(tmp_path: Path, case: str) -> None:
+    tamper, message = REFUSALS[case]
+    path = tmp_path / "a.h5"
+    write(path, small())
+    read(path, expect_all(small()))  # good until now
+    with h5py.File(path, "r+") as file:
+        tamper(file)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        read(path, expect_all(small()))
+    assert str(path) in str(caught.value)
+
+
+def test_read_refuses_a_user_defined_link(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    write(path, small())
+    with h5py.File(path, "r+") as file:
+        link(h5py.ExternalLink("other.h5", "/x"))(file)
+    # A link message: version 1, flags (a type follows), type 64 (external), length of the name.
+    message = b"\x01\x08\x40\x06kernel"
+    content = path.read_bytes()
+    assert content.count(message) == 1
+    path.write_bytes(content.replace(message, b"\x01\x08\x41\x06kernel"))
+    with pytest.raises(CheckpointError, match="kernel is a user-defined link"):
+        read(path, expect_all(small()))
+
+
+def test_attributes_of_others_do_no_harm(tmp_path: Path) -> None:
+    write(tmp_path / "a.h5", small())
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file.attrs["note"] = "mine"
+        file[KERNEL].attrs["unit"] = [1, 2]
+    loaded = read(tmp_path / "a.h5", expect_all(small()))
+    assert_same_arrays(loaded.weights, small().weights)
+
+
+def test_shapes_are_all_compared_before_any_weight_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.h5", small())
+    loaded: list[str] = []
+    load = hdf5_reader._Reader.load
+
+    def recording(reader: Any, node: Any) -> np.ndarray:
+        loaded.append(node.where)
+        return load(reader, node)
+
+    monkeypatch.setattr(hdf5_reader._Reader, "load", recording)
+    wrong = signature(small().optimizer) | {"count/all/t": ((1,), np.int64)}
+    with pytest.raises(CheckpointError, match="count/all/t"):
+        read(tmp_path / "a.h5", lambda config: Expected(signature(small().weights), wrong))
+    assert loaded == ["/model/config"]
+
+
+def test_a_configuration_too_large_for_its_file_is_refused_at_once(tmp_path: Path) -> None:
+    write(tmp_path / "a.h5", small())
+    bomb = {"dense/kernel": ((1 << 40, 1 << 40), np.float32)}
+    with pytest.raises(CheckpointError, match=r"calls for \d+ bytes of arrays, the whole file has"):
+        read(tmp_path / "a.h5", lambda config: Expected(bomb))
+
+
+def test_caps_of_file_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.h5"
+    write(path, small())
+    monkeypatch.setattr(hdf5_reader, "MAX_JSON_BYTES", 10)
+    with pytest.raises(CheckpointError, match="config has 21 bytes, 10 are allowed"):
+        read_config(path)
+    monkeypatch.setattr(hdf5_format, "MAX_JSON_BYTES", 10)
+    with pytest.raises(CheckpointError, match="more than 10 bytes of JSON"):
+        write(path, small())
+    monkeypatch.setattr(hdf5_reader, "MAX_BYTES", 100)
+    with pytest.raises(CheckpointError, match="bytes, 100 are allowed"):
+        read_config(path)
+    monkeypatch.setattr(hdf5_format, "MAX_JSON_BYTES", 100)
+    monkeypatch.setattr(hdf5_format, "MAX_BYTES", 100)
+    with pytest.raises(CheckpointError, match="more than 100 bytes"):
+        write(path, small())
+
+
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    content = hdf5_format.encode(small())
+    for length in [0, 1, 7, 8, 50, 96, *range(200, len(content), 997), len(content) - 1]:
+        path.write_bytes(content[:length])
+        with pytest.raises(CheckpointError, match=r"a\.h5"):
+            read(path, expect_all(small()))
+
+
+@settings(deadline=None, max_examples=150)
+@given(position=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_a_changed_byte_is_refused_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, position: float, flip: int
+) -> None:
+    content = bytearray(hdf5_format.encode(small()))
+    content[int(position * len(content))] ^= flip
+    path = tmp_path_factory.mktemp("flip") / "a.h5"
+    path.write_bytes(content)
+    try:
+        loaded = read(path, expect_all(small()))
+    except CheckpointError:
+        return
+    assert_same_arrays(loaded.weights, small().weights)
+    assert_same_arrays(loaded.optimizer, small().optimizer)
+    assert loaded.training == small().training
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="No such file"):
+        read_config(tmp_path / "a.h5")
+    with pytest.raises(CheckpointError, match="it is a directory"):
+        read_config(tmp_path)
+    (tmp_path / "a.h5").write_text("PK not HDF5")
+    with pytest.raises(CheckpointError, match="not an HDF5 file"):
+        read_config(tmp_path / "a.h5")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        read_config(tmp_path / "pipe")
+
+
+# Writing
+
+
+def test_write_creates_parents_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c.h5"
+    write(path, small(1))
+    write(path, small(2))
+    assert read(path, expect_all(small())).training == {"step": 2}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_write_to_an_impossible_place_names_it(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"Cannot write checkpoint .*it is a directory"):
+        write(tmp_path, small())
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"Cannot write checkpoint .*file/a\.h5"):
+        write(tmp_path / "file" / "a.h5", small())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("function", ["replace", "fsync"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, error: BaseException
+) -> None:
+    path = tmp_path / "a.h5"
+    write(path, small(1))
+    before = path.read_bytes()
+
+    def fail(*arguments: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, fail)
+        if isinstance(error, OSError):
+            with pytest.raises(CheckpointError, match=r"a\.h5: No space left"):
+                write(path, small(2))
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                write(path, small(2))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def is_directory(descriptor: int) -> bool:
+    return stat.S_ISDIR(os.fstat(descriptor).st_mode)
+
+
+def record_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record flushes, renames and removals in the order they happen."""
+    calls: list[str] = []
+    fsync, replace, unlink = os.fsync, os.replace, os.unlink
+
+    def recording_fsync(descriptor: int) -> None:
+        calls.append("flush directory" if is_directory(descriptor) else "flush file")
+        fsync(descriptor)
+
+    def recording_replace(source: Any, target: Any) -> None:
+        calls.append(f"rename to {Path(target).name}")
+        replace(source, target)
+
+    def recording_unlink(path: Any, **options: Any) -> None:
+        calls.append(f"remove {Path(path).name}")
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "fsync", recording_fsync)
+    monkeypatch.setattr(os, "replace", recording_replace)
+    monkeypatch.setattr(os, "unlink", recording_unlink)
+    return calls
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot flush a directory")
+def test_old_checkpoints_go_only_after_the_new_ones_are_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = CheckpointDirectory(tmp_path, keep_last=1)
+    directory.save(small(1), 1)
+    calls = record_calls(monkeypatch)
+    directory.save(small(2), 2, best=True)
+    assert calls == [
+        "flush file",
+        "rename to step-0000000002.h5",
+        "flush directory",
+        "flush file",
+        "rename to best.h5",
+        "flush directory",
+        "remove step-0000000001.h5",
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot flush a directory")
+def test_new_parents_are_flushed_before_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = record_calls(monkeypatch)
+    write(tmp_path / "new" / "newer" / "a.h5", small())
+    parents, rest = calls[:2], calls[2:]
+    assert parents == ["flush directory", "flush directory"]
+    assert rest == ["flush file", "rename to a.h5", "flush directory"]
+
+
+def test_a_file_system_that_does_not_flush_directories_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def files_only(descriptor: int) -> None:
+        if is_directory(descriptor):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    write(tmp_path / "a.h5", small())
+    assert read_config(tmp_path / "a.h5") == small().model_config
+
+
+def test_nothing_is_removed_if_the_directory_cannot_be_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = CheckpointDirectory(tmp_path, keep_last=1)
+    directory.save(small(1), 1)
+
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("gpunn.training.checkpoint._sync_directory", fail)
+    with pytest.raises(CheckpointError, match="in place, but its directory cannot be flushed"):
+        directory.save(small(2), 2)
+    assert directory.steps() == [1, 2]
+
+
+# Directories
+
+
+def test_the_last_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None:
+    directory = CheckpointDirectory(tmp_path / "run", keep_last=2)
+    assert (directory.steps(), directory.latest(), directory.best()) == ([], None, None)
+    for step in [5, 10, 20, 12345678901]:
+        path = directory.save(small(step), step, best=step == 5)
+        assert path == directory.latest()
+    assert directory.steps() == [20, 12345678901]
+    assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == [
+        "best.h5",
+        "step-0000000020.h5",
+        "step-12345678901.h5",
+    ]
+    best = directory.best()
+    assert best is not None
+    assert read(best, expect_all(small())).training == {"step": 5}
+
+
+def test_a_run_resumed_from_further_back_keeps_its_own_files(tmp_path: Path) -> None:
+    for step in [100, 200, 300]:
+        CheckpointDirectory(tmp_path).save(small(step), step)
+    directory = CheckpointDirectory(tmp_path, keep_last=2)
+    directory.save(small(110), 110)
+    directory.save(small(120), 120)
+    assert directory.steps() == [110, 120, 200, 300]
+    directory.save(small(250), 250)
+    assert directory.steps() == [200, 250, 300]
+
+
+def test_files_of_others_are_neither_listed_nor_removed(tmp_path: Path) -> None:
+    others = [
+        "notes.txt",
+        "step-1.h5",
+        "step-0000000001.h5.bak",
+        "step-00000000002.h5",
+        "step-٠٠٠٠٠٠٠٠٠٣.h5",
+        ".gpunn-short.tmp",
+    ]
+    for name in others:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / "step-0000000000.h5").mkdir()
+    directory = CheckpointDirectory(tmp_path, keep_last=1)
+    directory.save(small(), 8)
+    directory.save(small(), 9)
+    assert directory.steps() == [9]
+    left = {entry.name for entry in tmp_path.iterdir()}
+    assert left == {*others, "step-0000000000.h5", "step-0000000009.h5"}
+
+
+def test_temporary_files_of_a_killed_process_go_when_they_are_old(tmp_path: Path) -> None:
+    old, new = tmp_path / f".gpunn-{'0' * 16}.tmp", tmp_path / f".gpunn-{'1' * 16}.tmp"
+    old.touch()
+    new.touch()
+    os.utime(old, (0, 0))
+    CheckpointDirectory(tmp_path).save(small(), 1)
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_killed_process_leaves_the_old_file_and_a_temporary_one(tmp_path: Path) -> None:
+    directory = CheckpointDirectory(tmp_path)
+    directory.save(small(1), 1)
+    code = (
+        "import os, sys\n"
+        "from gpunn.training.checkpoint import Checkpoint, CheckpointDirectory\n"
+        "os.fsync = lambda descriptor: os._exit(9)\n"
+        "CheckpointDirectory(sys.argv[1]).save(Checkpoint({}, {}), 2)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert killed.returncode == 9
+    assert directory.steps() == [1]
+    (leftover,) = tmp_path.glob(".gpunn-*.tmp")
+    os.utime(leftover, (0, 0))
+    directory.save(small(3), 3)
+    assert not leftover.exists()
+
+
+def test_an_old_file_that_cannot_be_removed_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = CheckpointDirectory(tmp_path, keep_last=1)
+    directory.save(small(1), 1)
+
+    def fail(path: Any, **options: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fail)
+        with pytest.warns(RuntimeWarning, match=r"step-0000000001\.h5: Permission denied"):
+            directory.save(small(2), 2)
+    directory.save(small(3), 3)
+    assert directory.steps() == [3]
+
+
+def test_resolve(tmp_path: Path) -> None:
+    directory = CheckpointDirectory(tmp_path / "run")
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint .*run"):
+        resolve(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(CheckpointError, match=r"no step-\*.h5 and no best.h5"):
+        resolve(tmp_path / "run")
+    step = directory.save(small(), 4, best=True)
+    assert resolve(tmp_path / "run") == step
+    assert resolve(str(step)) == step
+    step.unlink()
+    assert resolve(tmp_path / "run") == directory.best()
+
+
+def test_arguments_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="keep_last must be at least 1, not 0"):
+        CheckpointDirectory(tmp_path, keep_last=0)
+    with pytest.raises(ArgumentError, match="step must be at least 0, not -1"):
+        CheckpointDirectory(tmp_path).save(small(), -1)
+
+
+def test_the_layout_is_the_documented_one(tmp_path: Path) -> None:
+    write(tmp_path / "a.h5", small())
+    with h5py.File(tmp_path / "a.h5") as file:
+        found: list[str] = []
+        file.visititems(
+            lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None
+        )
+        assert (file.attrs["format"], file.attrs["format_version"]) == (b"gpunn", 1)
+        assert json.loads(file["model/config"][()].tobytes()) == {"layers": ["dense"]}
+        content = b"<f4 3,4\n" + kernel.tobytes()
+        assert file[KERNEL].attrs["sha256"].decode() == hashlib.sha256(content).hexdigest()
+    assert sorted(found) == [
+        "model/config",
+        "model/weights/dense/bias",
+        "model/weights/dense/kernel",
+        "optimizer/count/all/t",
+        "optimizer/m/dense/kernel",
+        "training/metrics/hits",
+        "training/metrics/seen",
+        "training/state",
+    ]
