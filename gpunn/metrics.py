@@ -137,7 +137,7 @@ class BinaryAccuracy(Metric):
 class _Error(Metric):
     @property
     def label(self) -> str:
-        return self.name  # type: ignore[attr-defined, no-any-return]
+        return self.name  # type: ignore[attr-defined]
 
     @property
     def higher_is_better(self) -> bool:

@@ -402,7 +402,8 @@ class Model:
             return None
         if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
             raise ArgumentTypeError("validation_data must be (x, y) or (x, y, sample_weight).")
-        return self.prepare(*validation_data, prefix="validation ")
+        weights = validation_data[2] if len(validation_data) == 3 else None
+        return self.prepare(validation_data[0], validation_data[1], weights, prefix="validation ")
 
     def _build_for(self, x: Any) -> None:
         """Build a `Sequential` that has no input shape from the data."""

@@ -52,7 +52,7 @@ class Optimizer:
     @property
     def schedule(self) -> LearningRateSchedule:
         """The learning rate as a function of the step."""
-        return self.learning_rate  # type: ignore[attr-defined, no-any-return]
+        return self.learning_rate  # type: ignore[attr-defined]
 
     @property
     def op(self) -> str:

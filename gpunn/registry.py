@@ -163,6 +163,5 @@ def _is_real(value: object) -> bool:
     return (
         hasattr(value, "__float__")
         and not isinstance(value, str)
-        and not hasattr(value, "shape")
-        or (getattr(value, "shape", None) == () and hasattr(value, "__float__"))
+        and getattr(value, "shape", ()) == ()
     )

@@ -77,7 +77,7 @@ class Backend(ABC):
         """Raise `PlanError` if an op, the precision or the number of models is not supported."""
         if dtype not in self.dtypes:
             raise PlanError(
-                f"Device {self.name!r} does not compute in {dtype}; it has {', '.join(self.dtypes)}."
+                f"Device {self.name!r} does not compute in {dtype}; use {' or '.join(self.dtypes)}."
             )
         if self.max_models is not None and models > self.max_models:
             raise PlanError(f"Device {self.name!r} trains {self.max_models} model(s) at once.")

@@ -31,7 +31,7 @@ _OPERATIONS: dict[str, Binder] = {}
 
 def _operation(bind: Binder) -> Binder:
     """Add a binder to the table, under its name."""
-    _OPERATIONS[bind.__name__] = bind  # type: ignore[attr-defined]
+    _OPERATIONS[bind.__name__] = bind
     return bind
 
 
@@ -281,7 +281,8 @@ def dense(a: Arrays, attrs: Attrs, rows: int) -> Call:
             calls.append(partial(kernels.add_bias, y, bias, y.dtype.type(slope)))
     else:
         if "bias" in a:
-            calls.append(partial(np.add, y, bias, out=y))
+            # np.add(y, bias, out=y) would copy y first: NumPy sees y overlap with itself.
+            calls.append(partial(kernels.add_bias, y, bias, y.dtype.type(1)))
         flat = y.reshape(-1)
         if "pre" in a:
             calls.append(partial(np.copyto, a["pre"], y))
@@ -307,8 +308,8 @@ def _through_activation(gradient: Array, a: Arrays, attrs: Attrs, sums: Array) -
         if output is not None:
             # From the value after dropout back to the activation's output; where it was
             # dropped the gradient is 0 whatever the derivative.
-            restored, kept = np.empty_like(output), np.empty(1, dtype=np.float32)
-            calls.append(partial(np.subtract, np.float32(1), a["rate"], out=kept))
+            restored, kept = np.empty_like(output), np.empty(1, dtype=dtype)
+            calls.append(partial(np.subtract, dtype(1), a["rate"], out=kept))
             calls.append(partial(np.multiply, output, kept, out=restored))
             output = restored
     slope = _negative_slope(attrs)

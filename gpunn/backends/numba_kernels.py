@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 from numba import njit
 
-F = TypeVar("F", bound=Callable[..., Any])
+Kernel = Callable[..., None]
 
 
-def _kernel(function: F) -> F:
+def _kernel(function: Kernel) -> Kernel:
     # error_model="numpy": without checks for division by zero a loop can become vector code.
-    return cast(F, njit(function, cache=True, error_model="numpy"))
+    return cast(Kernel, njit(function, cache=True, error_model="numpy"))
 
 
-def _reducing_kernel(function: F) -> F:
+def _reducing_kernel(function: Kernel) -> Kernel:
     # Lets LLVM split a sum among vector lanes: a fixed order, only not the written one.
-    return cast(
-        F, njit(function, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
-    )
+    fast = {"reassoc", "contract"}
+    return cast(Kernel, njit(function, cache=True, error_model="numpy", fastmath=fast))
 
 
 # Data
@@ -248,7 +247,8 @@ def sparse_cross_entropy(
         for j in range(z.shape[1]):
             e_sum += np.exp(z[i, j] - top)
         weight = weights[i] if weights.size else scale / scale
-        total += (np.log(e_sum) + top - z[i, label]) * weight
+        # Not (log + top) - z: the difference to a large top would lose the log's digits.
+        total += (np.log(e_sum) + (top - z[i, label])) * weight
         if gradient.size:
             factor = scale * weight
             for j in range(z.shape[1]):
@@ -295,7 +295,7 @@ def dense_cross_entropy(
             t = targets[i, j]
             t_sum += t
             if t != 0:  # a zero target must not meet an infinite log
-                row += t * (log_sum + top - z[i, j])
+                row += t * (log_sum + (top - z[i, j]))
         total += row * weight
         if gradient.size:
             factor = scale * weight

@@ -114,20 +114,21 @@ def affine_gradient(a: Arrays, attrs: Attrs, rows: int) -> None:
 # Dense layers
 
 
-def _dropout_mask(a: Arrays, stream: int, shape: tuple[int, ...]) -> tuple[Array, Array]:
+def _dropout_mask(a: Arrays, stream: int, values: Array) -> tuple[Array, Array]:
     """Return (kept, scale): what is kept, and 1 / (1 - rate), for each model."""
+    shape = values.shape
     kept = np.empty(shape, dtype=bool)
     stream = philox.stream_id(philox.Purpose.DROPOUT, stream)
     for model in np.ndindex(shape[:-2]):
         seed, step, rate = (a[role][model].flat[0] for role in ("seed", "step", "rate"))
         words = philox.words(int(seed), int(step), stream, shape[-2] * shape[-1])
         kept[model] = philox.keep(words, rate).reshape(shape[-2:])
-    return kept, 1 / (1 - _columns(a["rate"]))
+    return kept, 1 / (1 - _columns(a["rate"]).astype(values.dtype))
 
 
 def _drop(values: Array, a: Arrays, stream: int) -> Array:
-    kept, scale = _dropout_mask(a, stream, values.shape)
-    return np.where(kept, values * scale.astype(values.dtype), values.dtype.type(0))
+    kept, scale = _dropout_mask(a, stream, values)
+    return np.where(kept, values * scale, values.dtype.type(0))
 
 
 @_operation
@@ -146,8 +147,7 @@ def _through_activation(gradient: Array, a: Arrays, attrs: Attrs) -> Array:
     dtype = gradient.dtype.type
     value = a.get("pre", a.get("output"))
     if "rate" in a:
-        kept, scale = _dropout_mask(a, attrs["stream"], gradient.shape)
-        scale = scale.astype(dtype)
+        kept, scale = _dropout_mask(a, attrs["stream"], gradient)
         gradient = np.where(kept, gradient * scale, dtype(0))
         if "output" in a:  # from the value after dropout back to the activation's output
             value = np.where(kept, a["output"] / scale, dtype(0))

@@ -323,7 +323,7 @@ def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[Any, Any, A
             f"{'train on' if keep == 0 else 'validate on'}."
         )
     kept, held = slice(0, keep), slice(keep, rows)
-    validation = (cut(x, held), cut(y, held))
+    validation: tuple[Any, ...] = (cut(x, held), cut(y, held))
     if sample_weight is not None:
-        validation += (cut(sample_weight, held),)
+        validation = (*validation, cut(sample_weight, held))
     return cut(x, kept), cut(y, kept), cut(sample_weight, kept), validation

@@ -77,6 +77,9 @@ class Callback:
     def on_interrupt(self) -> None:
         """Run when a signal stops training, between two steps."""
 
+    def on_exception(self) -> None:
+        """Run when an error ends training; the error is raised afterwards."""
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to know, as JSON values."""
         return {}

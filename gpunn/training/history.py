@@ -30,7 +30,9 @@ class History(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.epoch and self.epoch[-1] == epoch:
             # The epoch was cut short by a limit of steps and has now been finished.
-            for values in (self.epoch, self.seconds, *self.history.values()):
+            self.epoch.pop()
+            self.seconds.pop()
+            for values in self.history.values():
                 values.pop()
         self.epoch.append(epoch)
         self.seconds.append(self.trainer.epoch_seconds)

@@ -48,7 +48,7 @@ def deferred_signals() -> Iterator[Interrupt]:
         interrupt.number = number
         signal.signal(number, previous[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in map(int, (signal.SIGINT, signal.SIGTERM)):
         previous[number] = signal.getsignal(number)
         signal.signal(number, note)
     try:

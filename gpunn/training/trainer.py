@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -165,7 +166,8 @@ class Trainer:
         last_step = None if steps is None else first_step + steps
         self._set_params(epochs, steps)
         self.stop_training = False
-        with self.session.backend.threads(), deferred_signals() as self.interrupt:
+        reported = self._exceptions_reported()
+        with self.session.backend.threads(), deferred_signals() as self.interrupt, reported:
             self._call("on_train_begin")
             while not self._done(epochs, last_step):
                 self._begin_epoch()
@@ -180,6 +182,14 @@ class Trainer:
                 self._call("on_train_end")
         self.interrupt.raise_again()
         return self._last_logs
+
+    @contextmanager
+    def _exceptions_reported(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._call("on_exception")
+            raise
 
     def _steps_done(self) -> int:
         return self.epoch_index * self.steps_per_epoch + -(-self.offset // self.batch_size)

@@ -1,0 +1,91 @@
+"""Writes the README's tables from the files in ``benchmarks/results``.
+
+    python -m benchmarks.readme [--check]
+
+A table stands between ``<!-- name -->`` and ``<!-- /name -->``. With ``--check`` nothing is
+written; the exit code says whether the README is up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return f"{machine['processor']}, {machine['cores']} cores; {versions}; {machine['date']}"
+
+
+def recipes_table(report: dict[str, Any]) -> str:
+    """Return the table of test figures of the default recipes."""
+    lines = [
+        "| data set | test figure, mean of seeds 0 to 4 | smallest to largest | training | "
+        "whole command |",
+        "|---|---|---|---|---|",
+    ]
+    for name, entry in report["datasets"].items():
+        s = entry["summary"]
+        if s["metric"] == "test_accuracy":
+            figures = f"{s['mean']:.2%} accuracy", f"{s['min']:.2%} to {s['max']:.2%}"
+        else:
+            figures = f"{s['mean']:.4f} RMSE", f"{s['min']:.4f} to {s['max']:.4f}"
+        seconds = f"{s['median_train_seconds']:.1f} s", f"{s['median_command_seconds']:.1f} s"
+        lines.append(f"| {name} | {' | '.join((*figures, *seconds))} |")
+    lines += ["", f"Measured on: {_machine(report['machine'])}."]
+    return "\n".join(lines)
+
+
+def steps_table(report: dict[str, Any]) -> str:
+    """Return the table of training steps beside plain NumPy."""
+    lines = [
+        "| batch size | products alone | gpunn's step | `fit`, per step | plain NumPy | "
+        "plain NumPy / `fit` |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in report["results"]:
+        times = {k: v["median"] for k, v in result["microseconds_per_step"].items()}
+        ratio = result["ratios"]["numpy_over_gpunn_fit"]
+        spread = f"{ratio['low_quartile']:.2f} to {ratio['high_quartile']:.2f}"
+        cells = [
+            f"{times[k]:,.0f}" for k in ("products", "gpunn_steps", "gpunn_fit", "plain_numpy")
+        ]
+        cells.append(f"{ratio['median']:.2f} ({spread})")
+        lines.append(f"| {result['batch_size']} | {' | '.join(cells)} |")
+    lines += ["", f"Measured on: {_machine(report['machine'])}."]
+    return "\n".join(lines)
+
+
+TABLES = {"recipes": recipes_table, "cpu_step": steps_table}
+
+
+def updated(text: str) -> str:
+    """Return the README with its tables made anew."""
+    for name, table in TABLES.items():
+        report = json.loads((RESULTS / f"{name}.json").read_text())
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        body = table(report)
+        text, count = pattern.subn(lambda m, body=body: f"{m[1]}{body}\n{m[2]}", text)  # type: ignore[misc]
+        if count != 1:
+            raise SystemExit(f"README.md: expected one place for the table {name!r}, found {count}")
+    return text
+
+
+def main() -> None:
+    """Update the README, or check it."""
+    path = ROOT / "README.md"
+    text = path.read_text()
+    new = updated(text)
+    if "--check" in sys.argv[1:]:
+        raise SystemExit(0 if new == text else "README.md is older than benchmarks/results")
+    path.write_text(new)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""Every op on every backend, driven by the table in op_cases.py."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from op_cases import SHARED, Array, Arrays, Case, op_cases
+
+from gpunn.backends.interface import Backend
+from gpunn.backends.numba_cpu import NumbaCPU
+from gpunn.backends.numpy_reference import NumpyReference
+from gpunn.errors import PlanError, UnknownNameError
+from gpunn.graph import build_graph
+from gpunn.layers import Dense, Input
+from gpunn.plan.bind import BoundPlan
+from gpunn.plan.build import build_plan
+from gpunn.plan.ops import OPS
+from gpunn.plan.spec import BufferSpec, Plan, Step, check_step
+
+BACKENDS: dict[str, Backend] = {"reference": NumpyReference(), "cpu": NumbaCPU()}
+CASES = [case for dtype in ("float32", "float64") for case in op_cases(dtype)]
+BY_OP = [(op, dtype) for op in OPS for dtype in ("float32", "float64")]
+MODELS = 3
+GUARD, PATTERN = 256, 0xA5  # bytes before and behind every buffer, and what they hold
+
+
+@cache
+def cases(op: str, dtype: str) -> list[Case]:
+    return [case for case in CASES if (case.op, case.dtype) == (op, dtype)]
+
+
+def generator(case: Case) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(str(case).encode()))
+
+
+def run(backend: Backend, case: Case, arrays: Mapping[str, Array], models: int = 1) -> Arrays:
+    """Run a case on device memory with guards around it; return what all roles hold then.
+
+    Checks that nothing beside the buffers and none of the inputs has changed.
+    """
+    spec = OPS[case.op]
+    regions, bound = {}, {}
+    for role, array in arrays.items():
+        if role in SHARED:
+            bound[role] = backend.upload(array.copy())
+            continue
+        shape = array.shape if models == 1 else array.shape[1:]
+        nbytes = array.nbytes // models
+        region = backend.allocate(nbytes + 2 * GUARD, models)
+        backend.write(backend.view(region, 0, (nbytes + 2 * GUARD,), "uint8"), PATTERN)
+        view = backend.view(region, GUARD, shape, str(array.dtype))
+        regions[role], bound[role] = region, view[0] if models == 1 else view
+        backend.write(bound[role], array)
+    call = backend.bind(case.op, bound, dict(case.attrs), case.rows)
+    with np.errstate(invalid="ignore", over="ignore"):  # some cases hold a NaN on purpose
+        call()
+    results = {role: backend.to_host(array) for role, array in bound.items()}
+    for role, region in regions.items():
+        nbytes = arrays[role].nbytes // models + GUARD
+        for start in (0, nbytes):
+            guard = backend.to_host(backend.view(region, start, (GUARD,), "uint8"))
+            assert (guard == PATTERN).all(), f"{case}: wrote beside {role}"
+    for role in spec.inputs:
+        if role in arrays:
+            assert results[role].tobytes() == arrays[role].tobytes(), f"{case}: changed {role}"
+    return results
+
+
+# The table
+
+
+def test_every_op_has_cases() -> None:
+    assert {case.op for case in CASES} == set(OPS)
+
+
+def test_labels_are_unique() -> None:
+    assert len(set(map(str, CASES))) == len(CASES)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_optional_roles_are_given_and_left_out(op: str) -> None:
+    spec = OPS[op]
+    roles = [set(case.make(generator(case))) for case in cases(op, "float32")]
+    for role in spec.roles:
+        assert any(role in given for given in roles), f"no case of {op} gives {role}"
+    for role in spec.optional:
+        assert any(role not in given for given in roles), f"every case of {op} gives {role}"
+
+
+@pytest.mark.parametrize(("op", "dtype"), BY_OP)
+def test_cases_fit_the_op_table(op: str, dtype: str) -> None:
+    spec = OPS[op]
+    for case in cases(op, dtype):
+        arrays = case.make(generator(case))
+        buffers = {r: BufferSpec(r, a.shape, str(a.dtype), "scratch") for r, a in arrays.items()}
+        inputs = {role: role for role in arrays if role in spec.inputs}
+        outputs = {role: role for role in arrays if role not in spec.inputs}
+        check_step(Step(op, inputs, outputs, case.attrs), buffers)
+        assert set(case.outputs) <= set(spec.outputs)
+        assert set(case.attrs) == set(spec.attrs)
+
+
+# Backends
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_backend_has_every_op(name: str) -> None:
+    assert set(BACKENDS[name].operations) == set(OPS)
+
+
+@pytest.mark.parametrize(("op", "dtype"), BY_OP)
+def test_reference_writes_every_output(op: str, dtype: str) -> None:
+    """No NaN is left in what an op overwrites, so a comparison with it means something."""
+    for case in cases(op, dtype):
+        if op == "copy_columns" or "nan" in case.label:
+            continue
+        results = run(BACKENDS["reference"], case, case.make(generator(case)))
+        for role in OPS[op].roles & set(results):
+            assert np.isfinite(results[role]).all(), f"{case}: {role}"
+
+
+@pytest.mark.parametrize(("op", "dtype"), BY_OP)
+def test_cpu_equals_reference(op: str, dtype: str) -> None:
+    for case in cases(op, dtype):
+        arrays = case.make(generator(case))
+        expected = run(BACKENDS["reference"], case, arrays)
+        results = run(BACKENDS["cpu"], case, arrays)
+        for role in OPS[op].roles & set(arrays):
+            case.assert_close(role, results[role], expected[role])
+
+
+@pytest.mark.parametrize(("op", "dtype"), BY_OP)
+def test_cpu_gives_the_same_bits_again(op: str, dtype: str) -> None:
+    for case in cases(op, dtype):
+        arrays = case.make(generator(case))
+        first, second = (run(BACKENDS["cpu"], case, arrays) for _ in range(2))
+        for role in arrays:
+            assert first[role].tobytes() == second[role].tobytes(), f"{case}: {role}"
+
+
+@pytest.mark.parametrize(("op", "dtype"), BY_OP)
+def test_models_at_once_equal_models_one_by_one(op: str, dtype: str) -> None:
+    reference = BACKENDS["reference"]
+    for case in cases(op, dtype):
+        together = case.make(generator(case), MODELS)
+        results = run(reference, case, together, MODELS)
+        for model in range(MODELS):
+            arrays = {r: a if r in SHARED else a[model] for r, a in together.items()}
+            expected = run(reference, case, arrays)
+            for role in (OPS[op].roles & set(arrays)) - set(SHARED):
+                case.assert_close(role, results[role][model], expected[role])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_models_differ(dtype: str) -> None:
+    """Three models with their own inputs give three results: the case is not one repeated."""
+    for op in ("dense", "dropout", "keyed_permutation", "adam", "softmax_cross_entropy"):
+        case = cases(op, dtype)[-1]
+        result = run(
+            BACKENDS["reference"], case, arrays := case.make(generator(case), MODELS), MODELS
+        )
+        role = next(iter({**case.outputs, "parameters": ()} if op == "adam" else case.outputs))
+        assert not np.array_equal(result[role][0], result[role][1]), op
+        assert arrays[role].shape[0] == MODELS
+
+
+# What binding refuses
+
+
+def small_plan(dtype: str = "float32", models: int = 1) -> Plan:
+    inputs = Input((3,))
+    graph = build_graph([inputs], [Dense(2)(inputs)])
+    return build_plan(graph, batch_size=4, dtype=dtype, programs=("predict",), models=models)
+
+
+def changed(plan: Plan, **changes: Any) -> Plan:
+    """Return the plan with its dense step changed."""
+    steps = [
+        replace(step, **changes) if step.op == "dense" else step
+        for step in plan.programs["predict"]
+    ]
+    return replace(plan, programs={**plan.programs, "predict": tuple(steps)})
+
+
+def test_a_plan_binds_where_nothing_is_missing() -> None:
+    for backend in BACKENDS.values():
+        BoundPlan(small_plan(), backend)
+
+
+def test_an_op_the_backend_lacks_is_refused() -> None:
+    class Lacking(NumpyReference):
+        name = "lacking"
+
+        @property
+        def operations(self) -> dict[str, Any]:
+            return {op: bind for op, bind in super().operations.items() if op != "dense"}
+
+    with pytest.raises(PlanError, match="'lacking' lacks the op.*dense"):
+        BoundPlan(small_plan(), Lacking())
+
+
+def test_an_unknown_op_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'dense'"):
+        changed(small_plan(), op="densse")
+
+
+def test_an_unknown_role_is_refused() -> None:
+    step = next(s for s in small_plan().programs["predict"] if s.op == "dense")
+    with pytest.raises(PlanError, match="no role 'weight'"):
+        changed(small_plan(), inputs={**step.inputs, "weight": step.inputs["kernel"]})
+
+
+def test_an_unknown_buffer_is_refused() -> None:
+    step = next(s for s in small_plan().programs["predict"] if s.op == "dense")
+    with pytest.raises(PlanError, match="unknown buffer 'nowhere'"):
+        changed(small_plan(), inputs={**step.inputs, "kernel": "nowhere"})
+
+
+def test_missing_roles_and_attributes_are_refused() -> None:
+    step = next(s for s in small_plan().programs["predict"] if s.op == "dense")
+    without = {role: name for role, name in step.inputs.items() if role != "kernel"}
+    with pytest.raises(PlanError, match="lacks its input 'kernel'"):
+        changed(small_plan(), inputs=without)
+    with pytest.raises(PlanError, match="lacks its output 'result'"):
+        changed(small_plan(), outputs={})
+    with pytest.raises(PlanError, match=r"lacks the attributes \['stream'\]"):
+        changed(small_plan(), attrs={"activation": "relu", "parameter": 0.0})
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_precision_the_backend_lacks_is_refused(name: str) -> None:
+    with pytest.raises(PlanError, match=f"{name!r} does not compute in float16"):
+        BoundPlan(small_plan("float16"), BACKENDS[name])
+
+
+def test_more_models_than_the_backend_trains_are_refused() -> None:
+    with pytest.raises(PlanError, match="trains 1 model"):
+        BoundPlan(small_plan(models=3), BACKENDS["cpu"])
+    BoundPlan(small_plan(models=3), BACKENDS["reference"])

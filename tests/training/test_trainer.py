@@ -1,0 +1,311 @@
+"""The loop: exact resumption, no allocations, callbacks and their triggers, signals."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import gpunn
+from gpunn.callbacks import Callback, Checkpoints, LambdaCallback
+from gpunn.errors import CheckpointError, TrainingError
+
+ROWS, FEATURES, CLASSES = 70, 12, 4
+RNG = np.random.default_rng(20)
+X = RNG.integers(0, 256, (ROWS, 3, 4), dtype=np.uint8)
+Y = RNG.integers(0, CLASSES, ROWS)
+NUMPY_DOMAIN = np.lib.tracemalloc_domain
+
+
+def make_model(
+    optimizer: Any = None, device: str = "cpu", dropout: float = 0.3, seed: int = 5
+) -> gpunn.Model:
+    layers = gpunn.layers
+    model = gpunn.Sequential(
+        [
+            gpunn.Input((3, 4)),
+            layers.Rescaling(1 / 255),
+            layers.Flatten(),
+            layers.Dense(9, activation="relu", name="hidden1"),
+            layers.Dropout(dropout),
+            layers.Dense(6, activation="tanh", name="hidden2"),
+            layers.Dense(CLASSES, activation="softmax", name="outputs"),
+        ]
+    )
+    if optimizer is None:
+        rate = gpunn.schedules.CosineDecay(0.01, 60, warmup_target=0.02, warmup_steps=5)
+        optimizer = gpunn.optimizers.Adam(rate)
+    model.compile(
+        optimizer, "sparse_categorical_crossentropy", ["accuracy"], device=device, seed=seed
+    )
+    return model
+
+
+def same_weights(a: gpunn.Model, b: gpunn.Model) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
+
+
+class StopAfter(Callback):
+    """Raises after some steps, as a crash would."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.trainer.step_count == self.steps:
+            raise ZeroDivisionError
+
+
+OPTIMIZERS = {
+    "sgd": lambda: gpunn.optimizers.SGD(0.05),
+    "nesterov": lambda: gpunn.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+    "adagrad": lambda: gpunn.optimizers.Adagrad(0.05),
+    "rmsprop": lambda: gpunn.optimizers.RMSprop(0.01, momentum=0.5, centered=True),
+    "adam with cosine": lambda: None,
+    "adamw": lambda: gpunn.optimizers.AdamW(0.01, amsgrad=True, global_clipnorm=1.0),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize("stop", [14, 17], ids=["epoch's end", "mid-epoch"])
+def test_a_resumed_run_equals_the_uninterrupted_one(
+    tmp_path: Path, name: str, device: str, stop: int
+) -> None:
+    fit = {"batch_size": 10, "epochs": 4, "verbose": 0, "validation_data": (X[:20], Y[:20])}
+    whole = make_model(OPTIMIZERS[name](), device)
+    expected = whole.fit(X, Y, **fit)
+
+    crashed = make_model(OPTIMIZERS[name](), device)
+    saver = Checkpoints(tmp_path, save_every=0, save_every_steps=stop)
+    with pytest.raises(ZeroDivisionError):
+        crashed.fit(X, Y, callbacks=[saver, StopAfter(stop + 2)], **fit)
+    assert not same_weights(whole, crashed)
+
+    resumed = make_model(OPTIMIZERS[name](), device)
+    saver = Checkpoints(tmp_path, save_every=0)
+    history = resumed.fit(X, Y, callbacks=[saver], resume=tmp_path, **fit)
+    assert same_weights(whole, resumed)
+    assert history.history == expected.history
+    assert history.epoch == expected.epoch == [0, 1, 2, 3]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    rows=st.integers(3, ROWS),
+    batch_size=st.integers(1, 16),
+    stop=st.integers(1, 40),
+    shuffle=st.booleans(),
+)
+def test_a_state_can_be_taken_up_at_any_step(
+    rows: int, batch_size: int, stop: int, shuffle: bool
+) -> None:
+    batch_size = min(batch_size, rows)
+    options = {"batch_size": batch_size, "shuffle": shuffle}
+    total = stop + 7
+
+    def trainer() -> gpunn.Trainer:
+        return gpunn.Trainer(make_model(device="reference"), X[:rows], Y[:rows], **options)
+
+    whole = trainer()
+    state = None
+    for step in range(total):
+        whole.step()
+        if step + 1 == stop:
+            state = whole.state_dict()
+    resumed = trainer()
+    assert state is not None
+    resumed.load_state_dict(state)
+    for _ in range(total - stop):
+        logs = resumed.step()
+    assert same_weights(whole.model, resumed.model)
+    assert resumed.epoch_index == whole.epoch_index and resumed.offset == whole.offset
+    assert np.isfinite(logs["loss"])
+
+
+def test_a_run_stopped_by_steps_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole = make_model()
+    expected = whole.fit(X, Y, batch_size=10, steps=25, verbose=0)
+    part = make_model()
+    part.fit(X, Y, batch_size=10, steps=11, verbose=0, callbacks=[Checkpoints(tmp_path)])
+    resumed = make_model()
+    history = resumed.fit(X, Y, batch_size=10, steps=25, verbose=0, resume=tmp_path)
+    assert same_weights(whole, resumed)
+    assert history.history == expected.history
+
+
+@pytest.mark.parametrize("changed", ["batch_size", "shuffle", "rows", "seed", "optimizer", "net"])
+def test_resuming_with_other_settings_is_refused(tmp_path: Path, changed: str) -> None:
+    make_model().fit(X, Y, batch_size=10, verbose=0, callbacks=[Checkpoints(tmp_path)])
+    fit: dict[str, Any] = {"batch_size": 10}
+    model, x, y = make_model(), X, Y
+    if changed == "batch_size":
+        fit["batch_size"] = 9
+    elif changed == "shuffle":
+        fit["shuffle"] = False
+    elif changed == "rows":
+        x, y = X[:60], Y[:60]
+    elif changed == "seed":
+        model = make_model(seed=6)
+    elif changed == "optimizer":
+        model = make_model("sgd")
+    else:
+        model = make_model(dropout=0.2)
+    with pytest.raises(CheckpointError, match="layers" if changed == "net" else changed):
+        model.fit(x, y, epochs=2, verbose=0, resume=tmp_path, **fit)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_allocates_nothing_after_warm_up(name: str) -> None:
+    x, y = np.tile(X, (100, 1, 1)), np.tile(Y, 100)
+    trainer = gpunn.Trainer(make_model(OPTIMIZERS[name]()), x, y, batch_size=200)
+    trainer.step()
+    calls = trainer.bound.calls("train")
+    trainer.bound.write("control/offset", 0)
+
+    def growth(steps: int) -> tuple[int, int, int]:
+        """Return what `steps` steps add: bytes, bytes of NumPy arrays, and bytes at the peak."""
+        arrays = numpy_bytes()
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(steps):
+            for call in calls:
+                call()
+        after, peak = tracemalloc.get_traced_memory()
+        return after - before, numpy_bytes() - arrays, peak - before
+
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        growth(20)  # Python's own free lists are refilled under tracemalloc's eyes first
+        measuring_itself, _, _ = growth(0)
+        total, arrays, peak = growth(14)
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert total <= measuring_itself
+    assert arrays == 0
+    # Room for numbers and NumPy's iterators, which come and go as Python objects, but not for a
+    # batch of any layer: the smallest has 200 x 4 values of 4 bytes.
+    assert peak < 200 * 4 * 4
+
+
+def numpy_bytes() -> int:
+    domain = tracemalloc.DomainFilter(inclusive=True, domain=NUMPY_DOMAIN)
+    traces = tracemalloc.take_snapshot().filter_traces([domain])
+    return sum(entry.size for entry in traces.statistics("lineno"))
+
+
+def test_an_array_made_in_a_step_would_be_noticed() -> None:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = np.empty(100)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before >= kept.nbytes
+
+
+def test_callbacks_that_ask_for_nothing_per_batch_are_not_called_per_batch() -> None:
+    looks: list[int] = []
+    model = make_model()
+    per_epoch = LambdaCallback(on_epoch_end=lambda epoch, logs: looks.append(epoch))
+    trainer = gpunn.Trainer(model, X, Y, batch_size=2, callbacks=[per_epoch])
+    advances: list[int] = []
+    advance = trainer._advance
+    trainer._advance = lambda count: (advances.append(count), advance(count))[1]  # type: ignore[method-assign,func-returns-value]
+    trainer.fit(epochs=2)
+    assert looks == [0, 1]
+    # 35 steps an epoch, in chunks of 16 and more.
+    assert advances == [16, 19, 16, 19]
+
+
+def test_step_triggers_fall_on_their_steps() -> None:
+    seen: list[int] = []
+    callback = LambdaCallback(on_steps=seen.append)
+    callback.every_steps = 4
+    make_model().fit(X, Y, batch_size=10, epochs=2, verbose=0, callbacks=[callback])
+    assert seen == [4, 8, 12]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_at_the_next_step_and_the_run_can_be_resumed(
+    tmp_path: Path, number: int
+) -> None:
+    whole = make_model()
+    whole.fit(X, Y, batch_size=10, epochs=3, verbose=0)
+
+    class Kill(Callback):
+        every_steps = 9
+
+        def on_steps(self, step: int) -> None:
+            if step == 9:
+                os.kill(os.getpid(), number)
+
+    model = make_model()
+    raised = KeyboardInterrupt if number == signal.SIGINT else SystemExit
+    with pytest.raises(raised):
+        model.fit(
+            X, Y, batch_size=10, epochs=3, verbose=0, callbacks=[Kill(), Checkpoints(tmp_path)]
+        )
+    resumed = make_model()
+    resumed.fit(X, Y, batch_size=10, epochs=3, verbose=0, resume=tmp_path)
+    assert same_weights(whole, resumed)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_broken_model_is_never_saved(tmp_path: Path) -> None:
+    model = make_model("sgd", dropout=0.0)
+    saver = Checkpoints(tmp_path)
+    model.fit(X, Y, batch_size=10, verbose=0, callbacks=[saver])
+    good = sorted(tmp_path.iterdir())
+    weights = model.get_weights()
+    weights[0][0, 0] = np.nan
+    model.set_weights(weights)
+    with pytest.raises(TrainingError, match="not finite at step"):
+        model.fit(X, Y, batch_size=10, verbose=0, callbacks=[Checkpoints(tmp_path)])
+    assert sorted(tmp_path.iterdir()) == good
+    assert np.isfinite(gpunn.load_model(good[-1]).get_weights()[0]).all()
+
+
+def test_the_best_model_is_kept_beside_the_last(tmp_path: Path) -> None:
+    model = make_model()
+    saver = Checkpoints(tmp_path, keep_last=2)
+    history = model.fit(
+        X, Y, batch_size=10, epochs=6, verbose=0, callbacks=[saver], validation_data=(X, Y)
+    )
+    assert len(list(tmp_path.glob("step-*.h5"))) == 2
+    best = gpunn.load_model(tmp_path / "best.h5", device="cpu")
+    loss = best.evaluate(X, Y, return_dict=True)["loss"]
+    assert loss == pytest.approx(min(history.history["val_loss"]), rel=1e-6)
+
+
+def test_epochs_are_reshuffled_and_reproducible() -> None:
+    def first_batches(seed: int) -> list[list[int]]:
+        trainer = gpunn.Trainer(make_model(seed=seed), X, Y, batch_size=10)
+        orders = []
+        for _ in range(2):
+            trainer.epoch()
+            orders.append(trainer._order.tolist())
+        return orders
+
+    one, two = first_batches(5)
+    assert sorted(one) == sorted(two) == list(range(ROWS))
+    assert one != two
+    assert first_batches(5) == [one, two] != first_batches(6)
+
+
+def test_shuffle_false_keeps_the_order() -> None:
+    trainer = gpunn.Trainer(make_model(), X, Y, batch_size=10, shuffle=False)
+    trainer.epoch()
+    assert trainer._order.tolist() == list(range(ROWS))
