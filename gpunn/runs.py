@@ -15,17 +15,23 @@ import itertools
 import json
 import os
 import secrets
+import shlex
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpunn import __version__, optimizers, recipes
-from gpunn.errors import ArgumentError, CheckpointError, TrainingError
+from gpunn import __version__, optimizers, recipes, reports, saving
+from gpunn.data import datasets
+from gpunn.errors import ArgumentError, CheckpointError, GpunnError, TrainingError
 from gpunn.recipes import Recipe
-from gpunn.training.callbacks import Callback, Logs
+from gpunn.reports import Screen
+from gpunn.training.callbacks import Callback, Checkpoints, Logs
 from gpunn.training.checkpoint import CheckpointDirectory
+from gpunn.training.progress import ProgressBar
+from gpunn.training.trainer import Trainer
 
 # What may differ when a run is resumed: how long, where, and what is shown and saved.
 FREE_ON_RESUME = ("epochs", "steps", "device", "threads", "data_dir", "save_every")
@@ -147,14 +153,19 @@ def has_checkpoints(folder: Path) -> bool:
     return bool(directory.steps() or directory.best())
 
 
+def check_unused(folder: Path) -> None:
+    """Raise if a new run in `folder` would mix with an earlier one."""
+    if has_checkpoints(folder):
+        raise ArgumentError(
+            f"{folder} has checkpoints of an earlier run: go on with it by --resume, or choose "
+            f"another --out."
+        )
+
+
 def claim(out: Path | None, dataset: str) -> Path:
     """Make the folder of a new run: `out`, or the first free ``runs/<dataset>-<n>``."""
     if out is not None:
-        if has_checkpoints(out):
-            raise ArgumentError(
-                f"{out} has checkpoints of an earlier run: go on with it by --resume, or choose "
-                f"another --out."
-            )
+        check_unused(out)
         out.mkdir(parents=True, exist_ok=True)
         return out
     Path("runs").mkdir(exist_ok=True)
@@ -184,3 +195,84 @@ class FiniteLoss(Callback):
                 f"The loss became NaN or infinite at step {step}: training ends here, and earlier "
                 f"checkpoints are as they were.\nLower --learning-rate, or check the data."
             )
+
+
+def train(settings: Settings, out: Path | None, resume: bool, screen: Screen) -> int:
+    """Train, evaluate, and say what came of it; return the exit code."""
+    recipe = settings.recipe
+    dataset = datasets.load(recipe.dataset, settings.data_dir, progress=not screen.quiet)
+    (x, y), validation = recipes.split(recipe, dataset)
+    schedule_steps = settings.schedule_steps or recipe.total_steps(len(x))
+    settings = dataclasses.replace(settings, schedule_steps=schedule_steps)
+    model = recipes.build_model(recipe, dataset)
+    model.compile(
+        recipes.build_optimizer(recipe, schedule_steps),
+        **recipes.objective(dataset),
+        device=settings.device,
+        precision=settings.precision,
+        threads=settings.threads,
+        seed=settings.seed,
+    )
+    folder = out if resume and out is not None else claim(out, recipe.dataset)
+    checkpoints = Checkpoints(folder, save_every=settings.save_every)
+    bar: list[Callback] = [] if screen.quiet else [ProgressBar(screen.file)]
+    try:
+        trainer = Trainer(
+            model,
+            x,
+            y,
+            batch_size=recipe.batch_size,
+            validation_data=validation,
+            callbacks=[FiniteLoss(), checkpoints, *bar],
+        )
+    except GpunnError:
+        with suppress(OSError):
+            folder.rmdir()  # only if it is empty
+        raise
+    reports.show_start(screen, settings, model, dataset, trainer)
+    if resume and has_checkpoints(folder):
+        trainer.load_state_dict(saving.read_training_state(model, folder))
+        screen.line("resumed", f"{folder} at step {trainer.step_count:,}")
+    else:
+        screen.line("run", str(folder))
+    save(folder, settings)
+    try:
+        trainer.fit(recipe.epochs, recipe.steps)
+        figures = model.evaluate(dataset.x_test, dataset.y_test, return_dict=True)
+    except KeyboardInterrupt:
+        return _stopped(130, folder, recipe.dataset, checkpoints.last_saved, screen)
+    except SystemExit as stop:  # from SIGTERM, once the state is saved
+        code = stop.code if isinstance(stop.code, int) else 1
+        return _stopped(code, folder, recipe.dataset, checkpoints.last_saved, screen)
+    finally:
+        reports.write_history(trainer.history, folder / "history.csv")
+    drawn = reports.draw_learning_curve(trainer.history, folder.name, folder / "learning_curve.png")
+    about = reports.training_figures(trainer)
+    screen.line("time", reports.speed_text(about))
+    screen.line("test", f"{reports.figures_text(figures)} ({len(dataset.x_test):,} rows)")
+    curve = ", learning_curve.png" if drawn else ""
+    screen.line("saved", f"{checkpoints.path}, history.csv{curve}")
+    screen.result(
+        {
+            "dataset": recipe.dataset,
+            "run": str(folder),
+            "device": model.compiled.selection.backend.name,
+            "device_description": model.device,
+            "precision": settings.precision,
+            "seed": settings.seed,
+            "parameters": model.count_params(),
+            **about,
+            **reports.test_figures(figures),
+            "checkpoint": str(checkpoints.path),
+        }
+    )
+    return 0
+
+
+def _stopped(code: int, folder: Path, dataset: str, step: int | None, screen: Screen) -> int:
+    """Say where a run that a signal has stopped can be taken up again."""
+    if not screen.quiet:
+        saved = "before the first checkpoint" if step is None else f"saved at step {step:,}"
+        command = f"gpunn train {dataset} --out {shlex.quote(str(folder))} --resume"
+        print(f"stopped, {saved}; to go on:\n  {command}", file=sys.stderr, flush=True)
+    return code

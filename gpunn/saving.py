@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gpunn import losses, metrics, optimizers
-from gpunn.errors import ArgumentError, CheckpointError, GpunnError
+from gpunn.errors import ArgumentError, CheckpointError, GpunnError, TrainingError
 from gpunn.model import Model, model_from_config
 from gpunn.training import checkpoint as checkpoints
 from gpunn.training.checkpoint import Checkpoint, Expected
@@ -23,6 +25,9 @@ def save_model(model: Model, path: str | Path, *, overwrite: bool = True) -> Pat
     if path.exists() and not overwrite:
         raise ArgumentError(f"{path} exists; pass overwrite=True to replace it.")
     weights = {v.path: model._read(v.path) for v in model.graph.variables}
+    for name, values in weights.items():
+        if not np.isfinite(values).all():
+            raise TrainingError(f"{path}: not saved, as {name} holds NaN or infinity.")
     checkpoints.write(path, Checkpoint(model.get_config(), weights))
     return path
 

@@ -458,8 +458,8 @@ def _read_digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
             with gzip.open(path, "rt", encoding="ascii") as lines:
                 values = np.loadtxt(lines, delimiter=",", dtype=np.int64)
             if values.shape == (1797, 65):
-                values = values.astype(np.uint8)
-                return values[:, :-1].reshape(-1, 8, 8), values[:, -1]
+                images, labels = values[:, :-1].reshape(-1, 8, 8), values[:, -1]
+                return images.astype(np.uint8), labels.astype(np.uint8)
     try:
         from sklearn.datasets import load_digits as load_bundled  # wherever it has them
     except ImportError as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpunn.errors import ArgumentError, TrainingError
+from gpunn.errors import ArgumentError
 from gpunn.registry import check_count
 
 if TYPE_CHECKING:
@@ -145,15 +145,9 @@ class Checkpoints(Callback):
         self.path: Path | None = None
 
     def _save(self, best: bool = False) -> None:
-        if self.trainer.nonfinite_step is not None:
-            # The files hold the last good state; a broken model must not replace it.
-            raise TrainingError(
-                f"The loss was not finite at step {self.trainer.nonfinite_step}; nothing was "
-                f"saved over the earlier checkpoints. Lower the learning rate, or set clipnorm."
-            )
         step = self.trainer.step_count
-        self.last_saved = step
         self.path = self.directory.save(self.trainer.checkpoint(), step, best=best)
+        self.last_saved = step
 
     def _improved(self, logs: Logs) -> bool:
         monitor = self.monitor or "val_loss"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn.errors import ArgumentError, CheckpointError
+from gpunn.errors import ArgumentError, CheckpointError, TrainingError
 from gpunn.plan.spec import CONTROL, METRICS
 from gpunn.registry import check_count
 from gpunn.schedules import Constant
@@ -99,6 +100,7 @@ class Trainer:
         self.offset = 0
         self._samples = 0
         self._started = False
+        self._warned = False
         self.epoch_seconds = 0.0
         self._last_logs: Logs = {}
         self.stop_training = False
@@ -236,6 +238,14 @@ class Trainer:
             figures = self.session.evaluate(self.validation, self.model.compiled.outputs)
             logs |= {f"val_{name}": value for name, value in figures.items()}
         self._last_logs = logs
+        if self.nonfinite_step is not None and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"The loss is not finite since step {self.nonfinite_step} (epoch "
+                f"{self.epoch_index}); lower the learning rate, or set clipnorm.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         epoch, self._started = self.epoch_index, False
         if self.offset >= self.rows:
             self._finish_epoch()
@@ -394,10 +404,23 @@ class Trainer:
                 callback.load_state_dict(by_type[type(callback).__name__])
 
     def checkpoint(self) -> Checkpoint:
-        """Return the state as a checkpoint, with the model's configuration."""
+        """Return the state as a checkpoint, with the model's configuration.
+
+        Raises
+        ------
+        TrainingError
+            The loss or a weight is not finite: a broken model must not replace a good one.
+        """
         from gpunn.training.checkpoint import Checkpoint
 
-        return Checkpoint(self.model.get_config(), **self.state_dict())
+        advice = "Nothing is saved. Lower the learning rate, or set clipnorm."
+        if self.nonfinite_step is not None:
+            raise TrainingError(f"The loss is not finite since step {self.nonfinite_step}. {advice}")
+        state = self.state_dict()
+        for path, values in state["weights"].items():
+            if not np.isfinite(values).all():
+                raise TrainingError(f"{path} is not finite at step {self.step_count}. {advice}")
+        return Checkpoint(self.model.get_config(), **state)
 
     def _call(self, hook: str, *arguments: Any) -> None:
         for callback in self.callbacks:

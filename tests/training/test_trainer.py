@@ -272,10 +272,12 @@ def test_a_broken_model_is_never_saved(tmp_path: Path) -> None:
     weights = model.get_weights()
     weights[0][0, 0] = np.nan
     model.set_weights(weights)
-    with pytest.raises(TrainingError, match="not finite at step"):
+    with pytest.raises(TrainingError, match="not finite since step 7"), pytest.warns(RuntimeWarning):
         model.fit(X, Y, batch_size=10, verbose=0, callbacks=[Checkpoints(tmp_path)])
     assert sorted(tmp_path.iterdir()) == good
     assert np.isfinite(gpunn.load_model(good[-1]).get_weights()[0]).all()
+    with pytest.raises(TrainingError, match="hidden1/kernel"):
+        model.save(tmp_path / "model.h5")
 
 
 def test_the_best_model_is_kept_beside_the_last(tmp_path: Path) -> None:
