@@ -415,7 +415,8 @@ class Trainer:
 
         advice = "Nothing is saved. Lower the learning rate, or set clipnorm."
         if self.nonfinite_step is not None:
-            raise TrainingError(f"The loss is not finite since step {self.nonfinite_step}. {advice}")
+            step = self.nonfinite_step
+            raise TrainingError(f"The loss is not finite since step {step}. {advice}")
         state = self.state_dict()
         for path, values in state["weights"].items():
             if not np.isfinite(values).all():
