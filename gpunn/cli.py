@@ -85,9 +85,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; if not given, runs/DATASET-N.")
     ] = None,
-    save_every: Annotated[
-        int | None, typer.Option(help="Epochs between checkpoints; 1 if not given.")
-    ] = None,
+    save_every: Annotated[int | None, typer.Option(help="Epochs between checkpoints.")] = None,
     data_dir: DataDir = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")

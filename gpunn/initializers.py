@@ -101,6 +101,9 @@ class Constant(Initializer):
 
     value: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_number("Constant", "value", self.value)
+
     def _values(self, shape: tuple[int, ...], draw: _Draw) -> NDArray[Any]:
         return np.full(shape, float(self.value))
 
@@ -113,6 +116,10 @@ class RandomUniform(Initializer):
     minval: float = -0.05
     maxval: float = 0.05
 
+    def __post_init__(self) -> None:
+        check_number("RandomUniform", "minval", self.minval)
+        check_number("RandomUniform", "maxval", self.maxval, minimum=self.minval)
+
     def _values(self, shape: tuple[int, ...], draw: _Draw) -> NDArray[Any]:
         return self.minval + (self.maxval - self.minval) * draw.uniform()
 
@@ -124,6 +131,10 @@ class RandomNormal(Initializer):
 
     mean: float = 0.0
     stddev: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_number("RandomNormal", "mean", self.mean)
+        check_number("RandomNormal", "stddev", self.stddev, minimum=0)
 
     def _values(self, shape: tuple[int, ...], draw: _Draw) -> NDArray[Any]:
         return self.mean + self.stddev * draw.normal(truncated=False)
@@ -146,6 +157,10 @@ class TruncatedNormal(Initializer):
     mean: float = 0.0
     stddev: float = 0.05
     scale_by_fan_in: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("TruncatedNormal", "mean", self.mean)
+        check_number("TruncatedNormal", "stddev", self.stddev, minimum=0)
 
     def _values(self, shape: tuple[int, ...], draw: _Draw) -> NDArray[Any]:
         scale = math.sqrt(max(1, fans(shape)[0])) if self.scale_by_fan_in else 1.0
@@ -225,6 +240,7 @@ def LecunNormal() -> VarianceScaling:
     return VarianceScaling(1.0, "fan_in", "truncated_normal")
 
 
+_SCALED = (GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal)
 for _name, _make in (
     ("glorot_uniform", GlorotUniform),
     ("glorot_normal", GlorotNormal),
@@ -240,4 +256,8 @@ def get(identifier: object) -> Initializer:
     """Return the initializer that `identifier` (a name, a spec, a config) stands for."""
     if identifier is None:
         raise ArgumentError("An initializer is required; use 'zeros' for zeros.")
+    # HeNormal and its like are functions here, classes in Keras: "HeNormal" and HeNormal do too.
+    for make in _SCALED:
+        if identifier is make or (isinstance(identifier, str) and identifier == make.__name__):
+            return make()
     return initializers.get(identifier)

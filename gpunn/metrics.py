@@ -149,7 +149,7 @@ class _Error(Metric):
 class MeanAbsoluteError(_Error):
     """Mean of ``|prediction - target|``."""
 
-    name: str = "mae"
+    name: str = "mean_absolute_error"
 
     @property
     def op(self) -> str:
@@ -161,7 +161,7 @@ class MeanAbsoluteError(_Error):
 class MeanSquaredError(_Error):
     """Mean of ``(prediction - target)**2``."""
 
-    name: str = "mse"
+    name: str = "mean_squared_error"
 
     @property
     def op(self) -> str:

@@ -23,12 +23,12 @@ from gpunn.errors import (
     ShapeError,
     UnknownNameError,
 )
-from gpunn.graph import Graph, SymbolicTensor, build_graph
+from gpunn.graph import Graph, SymbolicTensor, build_graph, describe
 from gpunn.layers import Dropout, Input, InputLayer, Layer, Normalization, layers
 from gpunn.optimizers import Optimizer
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import Plan
-from gpunn.registry import to_config
+from gpunn.registry import check_number, to_config
 from gpunn.training.callbacks import Callback
 from gpunn.training.history import History
 from gpunn.training.session import Session
@@ -142,6 +142,9 @@ class Model:
     def get_layer(self, name: str | None = None, index: int | None = None) -> BoundLayer:
         """Return a layer by name or by position."""
         if index is not None:
+            count = len(self.layers)
+            if not -count <= index < count:
+                raise ArgumentError(f"get_layer: there is no layer {index}; there are {count}.")
             return self.layers[index]
         for layer in self.layers:
             if layer.name == name:
@@ -207,13 +210,17 @@ class Model:
         if self._session is not None:
             return self._session.read(path)
         self._initialize()
-        return self._values[path].astype(np.float32)
+        wide = self._compiled is not None and self._compiled.precision == "float64"
+        return self._values[path].astype(np.float64 if wide else np.float32)
 
     def _set(self, variables: Sequence[Any], weights: Sequence[Any], owner: str) -> None:
         values = list(weights)
         if len(values) != len(variables):
             raise ArgumentError(f"{owner}: expected {len(variables)} arrays, got {len(values)}.")
-        arrays = [np.asarray(value, dtype=np.float64) for value in values]
+        arrays = [
+            batches.as_array(value, f"{owner}: {v.path}").astype(np.float64)
+            for v, value in zip(variables, values, strict=True)
+        ]
         for variable, array in zip(variables, arrays, strict=True):
             if array.shape != variable.shape:
                 raise ShapeError(
@@ -244,6 +251,11 @@ class Model:
             self._adapted[name] = statistics
             variables = [v for v in self.graph.variables if v.layer == name]
             size = variables[0].shape
+            if len(layer.mean) not in (1, *size):
+                raise ShapeError(
+                    f"Layer {name!r} (Normalization) was adapted to {len(layer.mean)} features, "
+                    f"but its input has {size[0]}."
+                )
             values = [np.broadcast_to(np.asarray(s, np.float64), size) for s in statistics]
             self._set(variables, values, f"Normalization {name!r}")
 
@@ -315,11 +327,12 @@ class Model:
         all_metrics = _metrics_per_output(metrics, names)
         weights = _per_output(loss_weights, names, "loss_weights", default=1.0)
         specs = []
-        for one_loss, some, weight in zip(given, all_metrics, weights, strict=True):
+        for name, one_loss, some, weight in zip(names, given, all_metrics, weights, strict=True):
+            check_number("compile", f"loss_weights of output {name!r}", weight)
             specs.append(
                 OutputSpec(
                     None if one_loss is None else losses_module.get(one_loss),
-                    tuple(_named_metric(metric) for metric in some),
+                    _distinct(map(_named_metric, some), name),
                     float(weight),
                 )
             )
@@ -402,6 +415,7 @@ class Model:
             return None
         if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
             raise ArgumentTypeError("validation_data must be (x, y) or (x, y, sample_weight).")
+        _check_targets(validation_data[1], "validation y")
         weights = validation_data[2] if len(validation_data) == 3 else None
         return self.prepare(validation_data[0], validation_data[1], weights, prefix="validation ")
 
@@ -435,7 +449,8 @@ class Model:
             uint8 images stay uint8 and are scaled as they are gathered.
         y : array
             Class numbers (rows,), or (rows, outputs); list or dict for several outputs.
-        batch_size : int, default 32
+        batch_size : int, optional
+            Default 32, or all rows where there are fewer.
         epochs : int, default 1
         verbose : {0, 1, 2, "auto"}
             0 silent, 1 a progress bar, 2 a line per epoch; auto is 1 on a terminal, else 2.
@@ -462,6 +477,14 @@ class Model:
         compiled = self.compiled
         if all(spec.loss is None for spec in compiled.outputs):
             raise ArgumentError("fit needs a loss; give compile one, such as loss='mse'.")
+        _check_targets(y, "y")
+        if validation_split:
+            if validation_data is not None:
+                raise ArgumentError("Give validation_split or validation_data, not both.")
+            x, y, sample_weight, validation_data = batches.split(
+                x, y, sample_weight, validation_split
+            )
+        # After the split, as in Keras: rows held out for validation are not weighed by class.
         if class_weight is not None:
             if sample_weight is not None:
                 raise ArgumentError("Give class_weight or sample_weight, not both.")
@@ -469,23 +492,19 @@ class Model:
                 raise ArgumentError("class_weight works with one output only.")
             classes = math.prod(self.graph.nodes[self.graph.outputs[0]].shape)
             sample_weight = batches.class_weights(class_weight, y, classes)
-        if validation_split:
-            if validation_data is not None:
-                raise ArgumentError("Give validation_split or validation_data, not both.")
-            x, y, sample_weight, validation_data = batches.split(
-                x, y, sample_weight, validation_split
-            )
-        if steps is None and epochs is not None and (not _is_whole(epochs) or epochs < 0):
+        if steps is None and (not _is_whole(epochs) or epochs < 0):
             raise ArgumentError(f"epochs must be a whole number of at least 0, not {epochs!r}.")
         if steps is not None and (not _is_whole(steps) or steps < 1):
             raise ArgumentError(f"steps must be a whole number of at least 1, not {steps!r}.")
         if verbose not in (0, 1, 2, "auto", True, False):
             raise ArgumentError(f"verbose must be 0, 1, 2 or 'auto', not {verbose!r}.")
+        if isinstance(callbacks, Callback):
+            callbacks = [callbacks]
         trainer = Trainer(
             self,
             x,
             y,
-            batch_size=DEFAULT_BATCH_SIZE if batch_size is None else batch_size,
+            batch_size=_default_batch_size(x) if batch_size is None else batch_size,
             sample_weight=sample_weight,
             validation_data=validation_data,
             shuffle=shuffle,
@@ -515,10 +534,17 @@ class Model:
 
         `batch_size` is taken for compatibility; the result does not depend on it.
         """
+        self._build_for(x)
+        outputs = self.compiled.outputs
+        _check_targets(y, "y")
         data = self.prepare(x, y, sample_weight)
         session = self.session
         with session.backend.threads():
-            figures = session.evaluate(data, self.compiled.outputs)
+            figures = session.evaluate(data, outputs)
+        # As in Keras: the total, the outputs' losses, then the metrics.
+        losses = ["loss", *(f"{name}_loss" for name in self.graph.output_names())]
+        first = {name: figures[name] for name in losses if name in figures}
+        figures = first | figures
         if return_dict:
             return figures
         values = list(figures.values())
@@ -609,6 +635,8 @@ class Sequential(Model):
         self._stack: list[Layer] = []
         self._input: SymbolicTensor | None = None
         self._start(None)
+        if isinstance(layers, Layer | SymbolicTensor | str):
+            raise ArgumentTypeError("Sequential: layers must be a list, such as [Dense(10)].")
         for layer in layers or ():
             self._push(layer)
         self._rebuild()
@@ -617,8 +645,13 @@ class Sequential(Model):
         """Append a layer."""
         if self._compiled is not None:
             raise ArgumentError("add: the model is compiled already; add layers before compile.")
+        before = list(self._stack), self._input
         self._push(layer)
-        self._rebuild()
+        try:
+            self._rebuild()
+        except ArgumentError:
+            self._stack, self._input = before
+            raise
 
     def pop(self) -> None:
         """Remove the last layer."""
@@ -640,7 +673,7 @@ class Sequential(Model):
         if not isinstance(layer, Layer):
             raise ArgumentTypeError(f"Sequential: expected a layer, got {layer!r}.")
         if layer in self._stack:
-            raise ArgumentError(f"Sequential: layer {layer!r} is in the list twice.")
+            raise ArgumentError(f"Sequential: {describe(layer)} is in the list twice.")
         shape = getattr(layer, "input_shape", None)
         if shape is not None and not self._stack and self._input is None:
             self._input = Input(shape)
@@ -667,18 +700,22 @@ class Sequential(Model):
         if self.built:
             return
         shape = tuple(input_shape)
-        self._input = Input(shape[1:] if shape and shape[0] is None else shape)  # type: ignore[arg-type]
-        self._rebuild()
+        self._build(shape[1:] if shape and shape[0] is None else shape)  # type: ignore[arg-type]
 
     def _build_for(self, x: Any) -> None:
         if self.built:
             return
         if not self._stack:
             raise NotBuiltError("The model has no layers.")
-        shape = np.shape(x)
+        (x,) = batches.as_list(x, ["x"], "x")
+        shape = batches.as_array(x, "x").shape
         if len(shape) < 2:
             raise ShapeError(f"x: expected shape (rows, features), got {shape}.")
-        self._input = Input(shape[1:])
+        self._build(shape[1:])
+
+    def _build(self, shape: Sequence[int]) -> None:
+        """Build, and settle what `compile` had to put off until the outputs are known."""
+        self._input = Input(shape)
         self._rebuild()
         if self._compiled is not None:
             outputs = self._output_specs(*self._deferred)
@@ -701,7 +738,10 @@ def _tensors(value: Any, argument: str) -> list[SymbolicTensor]:
     tensors = list(value) if isinstance(value, list | tuple) else [value]
     for tensor in tensors:
         if not isinstance(tensor, SymbolicTensor):
-            raise ArgumentTypeError(f"{argument}: expected what a layer returned, got {tensor!r}.")
+            raise ArgumentTypeError(
+                f"{argument}: expected what gpunn.Input or a layer returned, got "
+                f"{type(tensor).__name__}."
+            )
     return tensors
 
 
@@ -709,6 +749,21 @@ def _check_seed(seed: object) -> int:
     if not _is_whole(seed) or not 0 <= int(seed) < 2**64:  # type: ignore[call-overload]
         raise ArgumentError(f"seed must be a whole number from 0 to 2**64 - 1, not {seed!r}.")
     return int(seed)  # type: ignore[call-overload]
+
+
+def _check_targets(y: object, argument: str) -> None:
+    if y is None:
+        raise ArgumentTypeError(f"{argument}: is missing; give the targets, one for each row of x.")
+
+
+def _default_batch_size(x: Any) -> int:
+    """Return Keras's 32, or the number of rows where that is less."""
+    if isinstance(x, Mapping) and x:
+        x = next(iter(x.values()))
+    elif isinstance(x, list | tuple) and x and hasattr(x[0], "shape") and np.ndim(x[0]) > 0:
+        x = x[0] if np.ndim(x[0]) > 1 else x
+    rows = len(x) if hasattr(x, "__len__") else 0
+    return min(DEFAULT_BATCH_SIZE, rows) or DEFAULT_BATCH_SIZE
 
 
 def _is_whole(value: object) -> bool:
@@ -740,11 +795,28 @@ def _metrics_per_output(metrics: Any, names: Sequence[str]) -> list[list[Any]]:
     if isinstance(metrics, Mapping) and "class_name" not in metrics:
         given = _per_output(metrics, names, "metrics", default=())
     elif isinstance(metrics, list | tuple):
+        # As in Keras, as many entries as outputs are one for each.
         nested = any(isinstance(entry, list | tuple) for entry in metrics)
+        nested = nested or len(metrics) == len(names) > 1
         given = _per_output(metrics, names, "metrics") if nested else [metrics] * len(names)
     else:
         given = [[metrics]] * len(names)
+    given = [() if entry is None else entry for entry in given]
     return [list(e) if isinstance(e, list | tuple) else [e] for e in given]
+
+
+def _distinct(metrics: Iterable[metrics_module.Metric], output: str) -> tuple[Any, ...]:
+    """Check that no two figures of an output have one name: they would share a counter."""
+    chosen = tuple(metrics)
+    taken = ["loss", "regularization", "nonfinite_step"]
+    for metric in chosen:
+        if metric.label in taken:
+            raise ArgumentError(
+                f"metrics: output {output!r} has two figures named {metric.label!r}; give one "
+                f"another name, or leave it out."
+            )
+        taken.append(metric.label)
+    return chosen
 
 
 def _named_metric(identifier: Any) -> metrics_module.Metric:

@@ -55,6 +55,11 @@ class Recipe:
     scale : float or None
         What the inputs are multiplied by; None: standardised by mean and variance of the rows
         that are trained on.
+    save_every : int
+        Epochs between checkpoints.
+    threads : int or None
+        Threads of the CPU; None: all. Products of small nets are too short to share, and where
+        other work keeps the cores busy, waiting for the second thread costs more than all else.
     """
 
     dataset: str
@@ -69,17 +74,20 @@ class Recipe:
     dropout: float = 0.0
     validation: float = 0
     scale: float | None = None
+    save_every: int = 1
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         if (self.epochs is None) == (self.steps is None):
             raise ArgumentError("Give epochs or steps, one of them.")
-        check_count("recipe", "batch_size", self.batch_size)
-        check_number("recipe", "learning_rate", self.learning_rate, minimum=0)
-        check_number("recipe", "dropout", self.dropout, minimum=0, below=1)
+        check_count(self.dataset, "batch_size", self.batch_size)
+        check_number(self.dataset, "learning_rate", self.learning_rate, minimum=0)
+        check_number(self.dataset, "dropout", self.dropout, minimum=0, below=1)
+        check_count(self.dataset, "save_every", self.save_every)
         for name in ("epochs", "steps"):
             if getattr(self, name) is not None:
-                check_count("recipe", name, getattr(self, name))
+                check_count(self.dataset, name, getattr(self, name))
         if self.schedule not in SCHEDULES:
             raise UnknownNameError("schedule", self.schedule, SCHEDULES)
 
@@ -101,8 +109,10 @@ RECIPES = {
             learning_rate=3e-3,
             epochs=30,
             dropout=0.2,
-            validation=200,
+            validation=100,
             scale=1 / 16,
+            threads=1,
+            save_every=10,  # an epoch takes 10 ms, and so does a save
         ),
         Recipe(
             dataset="mnist",
@@ -131,6 +141,7 @@ RECIPES = {
             learning_rate=5e-3,
             epochs=40,
             validation=2000,
+            threads=1,
         ),
     )
 }

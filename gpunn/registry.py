@@ -68,7 +68,7 @@ class Registry(Generic[T]):
                 raise UnknownNameError(self.kind, identifier, self._aliases)
             return make()
         raise ArgumentTypeError(
-            f"A {self.kind} is given as a name or a {self.base.__name__} object, "
+            f"{_a(self.kind).capitalize()} is given as a name or {_a(self.base.__name__)} object, "
             f"not as {type(identifier).__name__}: {identifier!r}."
         )
 
@@ -86,6 +86,10 @@ class Registry(Generic[T]):
             if name not in known:
                 raise UnknownNameError(f"field of {class_name}", name, known)
         return cls(**{name: _thaw(value) for name, value in fields.items()})
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0].lower() in 'aeio' else 'a'} {noun}"
 
 
 def _thaw(value: Any) -> Any:
@@ -151,8 +155,9 @@ def check_number(
 
 def check_count(owner: str, name: str, value: object, *, minimum: int = 1) -> int:
     """Return `value` as an int of at least `minimum`, or raise an error that says so."""
-    whole = _is_real(value) and not isinstance(value, bool) and value == int(value)  # type: ignore[call-overload]
-    if not whole:
+    real = _is_real(value) and not isinstance(value, bool)
+    # float(...) first: int() of NaN or infinity raises errors of its own.
+    if not real or not float(value).is_integer():  # type: ignore[arg-type]
         raise ArgumentTypeError(f"{owner}: {name} must be a whole number, not {value!r}.")
     if int(value) < minimum:  # type: ignore[call-overload]
         raise ArgumentError(f"{owner}: {name} must be at least {minimum}, not {value!r}.")

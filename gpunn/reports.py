@@ -47,7 +47,7 @@ class Screen:
     def line(self, label: str, text: str) -> None:
         """Print a line that opens with a label."""
         if not self.quiet:
-            print(f"{label:<9} {text}", file=self.file, flush=True)
+            print(f"{label:<8} {text}", file=self.file, flush=True)
 
     def result(self, values: Mapping[str, Any]) -> None:
         """Print the JSON object, if it is asked for; what is not finite becomes null."""
@@ -65,19 +65,18 @@ def show_start(
     """Say what is about to be trained, on what, and where."""
     recipe, selection = settings.recipe, model.compiled.selection
     screen.line("device", f"{selection.backend.describe()}: {selection.reason}")
-    held = trainer.validation.rows if trainer.validation is not None else 0
+    held = f" + {trainer.validation.rows:,} held out" if trainer.validation is not None else ""
     units = [math.prod(dataset.x_train.shape[1:]), *recipe.hidden, dataset.classes or 1]
     screen.line(
         "data",
-        f"{dataset.name}, {trainer.rows:,} rows, {held:,} held out; "
-        f"net {'-'.join(map(str, units))}, {recipe.activation}, "
-        f"{model.count_params():,} parameters",
+        f"{dataset.name} {trainer.rows:,}{held}; {'-'.join(map(str, units))} "
+        f"{recipe.activation}, {model.count_params():,} parameters",
     )
     length = f"{recipe.epochs} epochs of {trainer.steps_per_epoch}"
     if recipe.steps is not None:
         length = f"{recipe.steps:,}"
     rate = f"{recipe.learning_rate:g}"
-    rate += f" ({recipe.schedule})" if recipe.schedule != "constant" else ""
+    rate += f" {recipe.schedule}" if recipe.schedule != "constant" else ""
     precision = f", {settings.precision}" if settings.precision != "float32" else ""
     screen.line(
         "training",
@@ -143,8 +142,11 @@ def draw_learning_curve(history: History, title: str, path: Path) -> bool:
     from matplotlib.figure import Figure
 
     metrics = [name for name in history.history if not name.startswith("val_")][:2]
-    figure = Figure(figsize=(4.5 * len(metrics), 3.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(4.5 * len(metrics), 3.4), dpi=100)
     FigureCanvasAgg(figure)
+    # Set by hand: to let matplotlib find them takes 0.1 s.
+    edge = 0.16 / len(metrics)
+    figure.subplots_adjust(left=edge, right=1 - edge / 8, bottom=0.14, top=0.9, wspace=0.24)
     figure.suptitle(title, fontsize=11)
     epochs = [epoch + 1 for epoch in history.epoch]
     marker = "o" if len(epochs) <= 10 else ""
@@ -230,21 +232,21 @@ def show_model(model: Model, file: Path, training: Mapping[str, Any] | None) -> 
     """Print what a model file holds."""
     model.summary()
     print()
-    print(f"{'file':<9} {file}, {file.stat().st_size:,} bytes")
-    print(f"{'seed':<9} {model.seed}")
+    print(f"{'file':<8} {file}, {file.stat().st_size:,} bytes")
+    print(f"{'seed':<8} {model.seed}")
     if training is None:
-        print(f"{'training':<9} none: the file holds a model, and cannot be resumed")
+        print(f"{'training':<8} none: the file holds a model, and cannot be resumed")
         return
     into = f", {training['offset']:,} rows into the next" if training["offset"] else ""
     print(
-        f"{'training':<9} epoch {training['epoch']}{into}, step {training['step']:,}, "
+        f"{'training':<8} epoch {training['epoch']}{into}, step {training['step']:,}, "
         f"batch {training['batch_size']}, {training['rows']:,} rows"
     )
     history = next((c["state"] for c in training["callbacks"] if c["type"] == "History"), None)
     if history and history["epoch"]:
         last = {name: values[-1] for name, values in history["history"].items()}
-        print(f"{'last':<9} {figures_text(last)}")
-        print(f"{'time':<9} {sum(history['seconds']):.2f} s of training")
+        print(f"{'last':<8} {figures_text(last)}")
+        print(f"{'time':<8} {sum(history['seconds']):.2f} s of training")
 
 
 def read_training(model: Model, file: Path) -> dict[str, Any] | None:

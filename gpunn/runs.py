@@ -17,11 +17,14 @@ import os
 import secrets
 import shlex
 import sys
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gpunn import __version__, optimizers, recipes, reports, saving
 from gpunn.data import datasets
@@ -34,7 +37,7 @@ from gpunn.training.progress import ProgressBar
 from gpunn.training.trainer import Trainer
 
 # What may differ when a run is resumed: how long, where, and what is shown and saved.
-FREE_ON_RESUME = ("epochs", "steps", "device", "threads", "data_dir", "save_every")
+FREE_ON_RESUME = ("epochs", "steps", "save_every", "device", "threads", "data_dir")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +51,10 @@ class Settings:
     schedule_steps : int or None
         Steps that the learning rate's schedule is spread over; settled when the run starts, and
         kept when it is resumed for longer. None before that.
-    seed, device, precision, threads
+    seed, device, precision
         For `Model.compile`.
     data_dir : str or None
         Where to look for the data set first.
-    save_every : int
-        Epochs between checkpoints.
     """
 
     recipe: Recipe
@@ -61,9 +62,7 @@ class Settings:
     seed: int = 0
     device: str = "auto"
     precision: str = "float32"
-    threads: int | None = None
     data_dir: str | None = None
-    save_every: int = 1
 
 
 def start(dataset: str, options: Mapping[str, Any]) -> Settings:
@@ -210,11 +209,11 @@ def train(settings: Settings, out: Path | None, resume: bool, screen: Screen) ->
         **recipes.objective(dataset),
         device=settings.device,
         precision=settings.precision,
-        threads=settings.threads,
+        threads=recipe.threads,
         seed=settings.seed,
     )
     folder = out if resume and out is not None else claim(out, recipe.dataset)
-    checkpoints = Checkpoints(folder, save_every=settings.save_every)
+    checkpoints = Checkpoints(folder, save_every=recipe.save_every)
     bar: list[Callback] = [] if screen.quiet else [ProgressBar(screen.file)]
     try:
         trainer = Trainer(
@@ -237,7 +236,10 @@ def train(settings: Settings, out: Path | None, resume: bool, screen: Screen) ->
         screen.line("run", str(folder))
     save(folder, settings)
     try:
-        trainer.fit(recipe.epochs, recipe.steps)
+        # `FiniteLoss` ends training when the loss overflows: no warnings on the way there.
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The loss is not finite", RuntimeWarning)
+            trainer.fit(recipe.epochs, recipe.steps)
         figures = model.evaluate(dataset.x_test, dataset.y_test, return_dict=True)
     except KeyboardInterrupt:
         return _stopped(130, folder, recipe.dataset, checkpoints.last_saved, screen)

@@ -8,9 +8,10 @@ number of steps already taken and returns a float; it has no state.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gpunn.errors import ArgumentError
+from gpunn.errors import ArgumentError, ArgumentTypeError
 from gpunn.registry import Registry, check_count, check_number
 
 
@@ -63,6 +64,8 @@ class PiecewiseConstantDecay(LearningRateSchedule):
             )
         if any(a >= b for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)):
             raise ArgumentError("PiecewiseConstantDecay: boundaries must increase.")
+        for value in self.values:
+            check_number("PiecewiseConstantDecay", "values", value)
 
     def __call__(self, step: int) -> float:
         for boundary, value in zip(self.boundaries, self.values, strict=False):
@@ -124,6 +127,9 @@ class CosineDecay(LearningRateSchedule):
         check_number("CosineDecay", "initial_learning_rate", self.initial_learning_rate)
         check_count("CosineDecay", "decay_steps", self.decay_steps)
         check_count("CosineDecay", "warmup_steps", self.warmup_steps, minimum=0)
+        check_number("CosineDecay", "alpha", self.alpha)
+        if self.warmup_target is not None:
+            check_number("CosineDecay", "warmup_target", self.warmup_target)
 
     def __call__(self, step: int) -> float:
         peak = self.initial_learning_rate
@@ -151,6 +157,8 @@ class PolynomialDecay(LearningRateSchedule):
     def __post_init__(self) -> None:
         check_number("PolynomialDecay", "initial_learning_rate", self.initial_learning_rate)
         check_count("PolynomialDecay", "decay_steps", self.decay_steps)
+        check_number("PolynomialDecay", "end_learning_rate", self.end_learning_rate)
+        check_number("PolynomialDecay", "power", self.power)
 
     def __call__(self, step: int) -> float:
         fraction = min(step, self.decay_steps) / self.decay_steps
@@ -171,6 +179,7 @@ class InverseTimeDecay(LearningRateSchedule):
     def __post_init__(self) -> None:
         check_number("InverseTimeDecay", "initial_learning_rate", self.initial_learning_rate)
         check_count("InverseTimeDecay", "decay_steps", self.decay_steps)
+        check_number("InverseTimeDecay", "decay_rate", self.decay_rate)
 
     def __call__(self, step: int) -> float:
         time = step // self.decay_steps if self.staircase else step / self.decay_steps
@@ -225,6 +234,11 @@ class OneCycle(LearningRateSchedule):
 
 def get(identifier: object) -> LearningRateSchedule:
     """Return a schedule: a number becomes `Constant`; a schedule or a config is taken as it is."""
-    if isinstance(identifier, int | float) and not isinstance(identifier, bool):
-        return Constant(check_number("optimizer", "learning_rate", identifier, minimum=0))
-    return schedules.get(identifier)
+    if isinstance(identifier, LearningRateSchedule | type | Mapping):
+        return schedules.get(identifier)
+    if isinstance(identifier, bool) or not hasattr(identifier, "__float__"):
+        raise ArgumentTypeError(
+            f"learning_rate must be a number or a schedule from gpunn.schedules, not "
+            f"{identifier!r}."
+        )
+    return Constant(check_number("optimizer", "learning_rate", identifier, minimum=0))

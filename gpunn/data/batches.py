@@ -17,6 +17,7 @@ from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.graph import Graph, Node
 from gpunn.losses import Loss
 from gpunn.plan.build import OutputSpec
+from gpunn.registry import check_number
 
 Array = np.ndarray[Any, Any]
 
@@ -92,8 +93,12 @@ def as_array(value: Any, argument: str) -> Array:
     return array
 
 
-def check_finite(array: Array, argument: str) -> None:
-    """Raise `DataError` if a float array holds NaN or infinity, saying where."""
+def check_finite(array: Array, argument: str, original: Array | None = None) -> None:
+    """Raise `DataError` if a float array holds NaN or infinity, saying where.
+
+    `original` holds the values, in order, before they were converted to the model's type: what
+    is infinite only since then was too large for it.
+    """
     if array.dtype.kind != "f" or array.size == 0:
         return
     with np.errstate(all="ignore"):
@@ -105,6 +110,14 @@ def check_finite(array: Array, argument: str) -> None:
         if bad.any():
             row, column = np.argwhere(bad)[0]
             value = flat[start + row, column]
+            if original is not None:
+                given = original.reshape(flat.shape)[start + row, column]
+                if np.isfinite(given):
+                    raise DataError(
+                        f"{argument}: {given:g} in row {start + row}, column {column} is too "
+                        f"large for {array.dtype}; rescale the data, or compile the model with "
+                        f"precision='float64'."
+                    )
             raise DataError(
                 f"{argument}: contains NaN or infinity (first: {value} in row {start + row}, "
                 f"column {column}); remove or fill in such rows."
@@ -127,11 +140,11 @@ def prepare_input(value: Any, node: Node, dtype: str, argument: str) -> Array:
         )
     if len(array) == 0:
         raise DataError(f"{argument}: is empty (0 rows).")
-    array = array.reshape(len(array), math.prod(shape))
+    original = array = array.reshape(len(array), math.prod(shape))
     if array.dtype not in (np.uint8, np.dtype(dtype)):
         with np.errstate(over="ignore"):
             array = array.astype(dtype)
-    check_finite(array, argument)
+    check_finite(array, argument, original)
     return np.ascontiguousarray(array)
 
 
@@ -158,9 +171,10 @@ def prepare_targets(
         raise ShapeError(
             f"{argument}: expected shape ({rows}, {columns}), got {array.shape}{hint}."
         )
+    original = array
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype=dtype)
-    check_finite(array, argument)
+    check_finite(array, argument, original)
     if loss is not None and loss.head is not None and (array.min() < 0 or array.max() > 1):
         raise DataError(
             f"{argument}: {type(loss).__name__} expects targets between 0 and 1, got values from "
@@ -195,8 +209,10 @@ def prepare_weights(value: Any, rows: int, dtype: str, argument: str) -> Array:
     array = as_array(value, argument)
     if array.shape != (rows,):
         raise ShapeError(f"{argument}: expected shape ({rows},), got {array.shape}.")
-    array = np.ascontiguousarray(array, dtype=dtype)
-    check_finite(array, argument)
+    original = array
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype=dtype)
+    check_finite(array, argument, original)
     if array.min() < 0:
         raise DataError(f"{argument}: weights must not be negative, got {array.min():g}.")
     return array
@@ -209,9 +225,18 @@ def class_weights(class_weight: Mapping[Any, float], y: Any, classes: int) -> Ar
         labels = labels.argmax(axis=-1) if labels.shape[-1] > 1 else labels[..., 0]
     if not isinstance(class_weight, Mapping):
         raise ArgumentTypeError("class_weight must be a dict from class number to weight.")
-    unknown = [key for key in class_weight if key not in range(max(classes, 2))]
-    if unknown:
-        raise ArgumentError(f"class_weight: there is no class {unknown[0]!r}.")
+    last = max(classes, 2) - 1
+    for label, weight in class_weight.items():
+        if label not in range(last + 1):
+            raise ArgumentError(
+                f"class_weight: there is no class {label!r}; classes are the whole numbers from "
+                f"0 to {last}."
+            )
+        check_number("class_weight", f"the weight of class {label}", weight, minimum=0)
+    if labels.ndim != 1:
+        raise ShapeError(
+            f"class_weight: y must be class numbers or one-hot rows, not of shape {np.shape(y)}."
+        )
     weights = np.ones(len(labels))
     for label, weight in class_weight.items():
         weights[labels == label] = weight

@@ -474,12 +474,17 @@ class _Builder:
             raise PlanError("The model has no weights to train.")
         if self.in_place:
             return
+        written = {name for step in self.steps for name in step.outputs.values()}
         for v in trainable:
             if v.regularizer is not None:
+                gradient = self.gradient(v.path)
+                if gradient not in written:
+                    # No loss depends on it: without this the penalties of all steps add up.
+                    self.emit("clip_by_value", {}, {"gradients": gradient}, limit=0.0)
                 self.emit(
                     "regularizer_gradient",
                     {"kernel": self.parameter(v.path)},
-                    {"kernel_gradient": self.gradient(v.path)},
+                    {"kernel_gradient": gradient},
                     l1=v.regularizer.l1,
                     l2=v.regularizer.l2,
                 )

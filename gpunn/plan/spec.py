@@ -200,7 +200,7 @@ class Plan:
                 continue
             lines += ["", f"{program} ({len(steps)} calls)"]
             lines.append(
-                f"  {'#':>2}  {'op':<24}{'result':<40}{'shape':<14}{'FLOP':>13}{'bytes':>13}"
+                f"  {'#':>2}  {'op':<34}{'result':<40}{'shape':<14}{'FLOP':>13}{'bytes':>13}"
             )
             for number, step in enumerate(steps, 1):
                 name = next(iter(step.outputs.values()))
@@ -210,9 +210,9 @@ class Plan:
                 if step.attrs.get("activation", "linear") != "linear":
                     label += f" ({step.attrs['activation']})"
                 lines.append(
-                    f"  {number:>2}  {label:<24}{name:<40}{shape:<14}{flops:>13,}{moved:>13,}"
+                    f"  {number:>2}  {label:<34}{name:<40}{shape:<14}{flops:>13,}{moved:>13,}"
                 )
-            lines.append(f"  {'total':<80}{self.flops(program):>15,}{self.bytes(program):>13,}")
+            lines.append(f"  {'total':<90}{self.flops(program):>15,}{self.bytes(program):>13,}")
         return "\n".join(lines)
 
 

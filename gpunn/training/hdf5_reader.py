@@ -170,6 +170,12 @@ class _Reader:
 
     def checkpoint(self, config: dict[str, Any], expected: Expected) -> Checkpoint:
         """Check all that `expected` names, then read it."""
+        if expected.optimizer is not None:
+            slots, training = self.group(self.root, "optimizer"), self.group(self.root, "training")
+            has_state = "state" in self.names(training)
+            if expected.optimizer and not has_state and not self.names(slots):
+                # Only a model was saved.
+                expected = Expected(expected.weights)
         wanted = [*expected.weights.values(), *(expected.optimizer or {}).values()]
         needed = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in wanted)
         if needed > self.size:
@@ -179,9 +185,7 @@ class _Reader:
         weights = self.datasets(self.group(self.model, "weights"), expected.weights)
         if expected.optimizer is None:
             return Checkpoint(config, self.load_all(weights))
-        optimizer = self.datasets(self.group(self.root, "optimizer"), expected.optimizer)
-        training = self.group(self.root, "training")
-        has_state = "state" in self.names(training)
+        optimizer = self.datasets(slots, expected.optimizer)
         self.check_names(training, {"metrics", "state"} if has_state else {"metrics"})
         metrics = self.metrics(self.group(training, "metrics"))
         state = self.load_json(self.dataset(training, "state")) if has_state else None

@@ -170,15 +170,23 @@ def _print(file: IO[str] | None, text: str) -> None:
 
 def _live_bar(file: IO[str] | None) -> Any:
     """Return a bar that is drawn only when told to, or None where none can be drawn."""
-    from rich.console import Console
+    from rich.console import Console, ConsoleDimensions
 
-    console = Console(file=file)
+    class Narrower(Console):
+        """Leaves room for the ^C that the terminal writes: the bar could not be erased else."""
+
+        @property  # type: ignore[misc]
+        def size(self) -> ConsoleDimensions:
+            width, height = super().size
+            return ConsoleDimensions(max(width - 3, 1), height)
+
+    console = Narrower(file=file)
     if not console.is_terminal or console.is_dumb_terminal:
         return None
     from rich.progress import BarColumn, Progress, TextColumn
 
     texts = [
-        TextColumn(f"{{task.fields[{name}]}}", style=style, markup=False)
+        TextColumn(f" {{task.fields[{name}]}}", style=style, markup=False)
         for name, style in (("figures", ""), ("speed", "cyan"), ("left", "dim"))
     ]
     description = TextColumn("{task.description}", markup=False)

@@ -229,9 +229,7 @@ def _normalization_statistics(dtype: str) -> Iterator[Case]:
         result = ((features * repeats,), dtype)
         outputs = {"center": result, "gain": result}
         attrs = {"scale": 0.25, "shift": -0.5, "epsilon": 1e-7}
-        yield Case(
-            "normalization_statistics", f"{features}x{repeats}", dtype, draw, outputs, attrs
-        )
+        yield Case("normalization_statistics", f"{features}x{repeats}", dtype, draw, outputs, attrs)
 
 
 def _affine(dtype: str) -> Iterator[Case]:
@@ -345,9 +343,7 @@ def _dense_case(
     keeps = 1.0 if rate is None else 1 - rate
     attrs = _attrs(function, stream)
     magnitude = 4.0 / keeps
-    return Case(
-        "dense", label, dtype, draw, outputs, attrs, batch, inputs + 1, magnitude=magnitude
-    )
+    return Case("dense", label, dtype, draw, outputs, attrs, batch, inputs + 1, magnitude=magnitude)
 
 
 def _dense(dtype: str) -> Iterator[Case]:
@@ -504,9 +500,7 @@ def _bias_gradient(dtype: str) -> Iterator[Case]:
 
         label = f"{batch}x{units}"
         outputs = {"bias_gradient": ((units,), dtype)}
-        yield Case(
-            "bias_gradient", label, dtype, draw, outputs, rows=batch, reduction=batch + 1
-        )
+        yield Case("bias_gradient", label, dtype, draw, outputs, rows=batch, reduction=batch + 1)
         yield Case(
             "bias_gradient",
             f"{label}-in-place",
@@ -597,6 +591,19 @@ def _elementwise(dtype: str) -> Iterator[Case]:
                     rate=rate,
                 )
     yield _simple("softmax", dtype, {"values": (7, 5)}, {"result": (7, 5)}, "large", None, large)
+
+    def edge(rng: np.random.Generator, step: int) -> Arrays:
+        """A rate that one of the random words meets exactly: that value is kept."""
+        while True:
+            roles = _dropout_roles(rng, step, 0.5)
+            stream = philox.stream_id(philox.Purpose.DROPOUT, 2)
+            words = philox.words(int(roles["seed"][0]), step, stream, 33 * 65)
+            met = words[(words >= 2**31) & (words % 2**8 == 0)]  # exact in float32
+            if met.size:
+                rate = one(float(met[0]) / 2**32, "float32")
+                return roles | {"rate": rate, "values": signed(rng, (33, 65), dtype)}
+
+    yield Case("dropout", "edge", dtype, edge, {"result": ((33, 65), dtype)}, {"stream": 2}, 33)
     for shape in ((1,), (7,), (33, 65), (64, 32), (1, 1)):
         label = "x".join(map(str, shape))
         yield _simple("accumulate", dtype, {"values": shape, "total": shape}, {}, label)
@@ -656,9 +663,7 @@ def _losses(
     variants = ((True, True), (False, True), (True, False), (False, False))
     for weighted, gradient in variants if all_variants else ((False, True),):
 
-        def draw(
-            rng: np.random.Generator, step: int, weighted: bool = weighted
-        ) -> Arrays:
+        def draw(rng: np.random.Generator, step: int, weighted: bool = weighted) -> Arrays:
             predictions, targets = pair(rng)
             arrays = {
                 "predictions": predictions,
@@ -679,9 +684,7 @@ def _losses(
         name = label + "-weights" * weighted + "-gradient" * gradient + "-correct" * correct
         # loss_weight belongs to the gradient, not to the loss that is reported.
         constants = {**attrs, "loss_weight": 0.7 if weighted else 1.0}
-        yield Case(
-            op, name, dtype, draw, outputs, constants, batch, columns + batch, magnitude
-        )
+        yield Case(op, name, dtype, draw, outputs, constants, batch, columns + batch, magnitude)
 
 
 def _cross_entropies(dtype: str) -> Iterator[Case]:
@@ -773,9 +776,7 @@ def _mean_losses(dtype: str) -> Iterator[Case]:
             label = f"{shape[0]}x{shape[1]}" + (f"-{delta:g}" if delta else "")
             yield from _losses(dtype, op, shape, label, attrs, pair)
 
-        def broken(
-            rng: np.random.Generator, op: str = op
-        ) -> tuple[Array, Array]:
+        def broken(rng: np.random.Generator, op: str = op) -> tuple[Array, Array]:
             predictions = signed(rng, (7, 3), dtype)
             predictions[2, 1] = math.nan
             return predictions, np.ones((7, 3), dtype)
@@ -849,13 +850,9 @@ def _metrics(dtype: str) -> Iterator[Case]:
                 return p.astype(dtype), rng.integers(2, size=shape).astype(dtype)
 
             attrs = {"threshold": threshold}
-            yield _metric(
-                "binary_accuracy", dtype, shape, f"{label}-{threshold}", attrs, binary
-            )
+            yield _metric("binary_accuracy", dtype, shape, f"{label}-{threshold}", attrs, binary)
 
-        def values(
-            rng: np.random.Generator, shape: tuple[int, int] = shape
-        ) -> tuple[Array, Array]:
+        def values(rng: np.random.Generator, shape: tuple[int, int] = shape) -> tuple[Array, Array]:
             return signed(rng, shape, dtype), 3 + signed(rng, shape, dtype)
 
         yield _metric("absolute_error_sum", dtype, shape, label, {}, values)
@@ -953,7 +950,12 @@ def _optimizers(dtype: str) -> Iterator[Case]:
             attrs = common | {"epsilon": 1e-7}
             yield _optimizer_case(dtype, "adagrad", size, ("accumulator",), attrs, label)
             attrs = common | {"rho": 0.9, "momentum": 0.8, "epsilon": 1e-7}
-            for more in ((), ("average_gradient",), ("momentum",), ("average_gradient", "momentum")):
+            for more in (
+                (),
+                ("average_gradient",),
+                ("momentum",),
+                ("average_gradient", "momentum"),
+            ):
                 slots = ("velocity", *more)
                 yield _optimizer_case(dtype, "rmsprop", size, slots, attrs, label)
             attrs = common | {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}

@@ -201,7 +201,7 @@ def test_an_op_the_backend_lacks_is_refused() -> None:
         def operations(self) -> dict[str, Any]:
             return {op: bind for op, bind in super().operations.items() if op != "dense"}
 
-    with pytest.raises(PlanError, match="'lacking' lacks the op.*dense"):
+    with pytest.raises(PlanError, match=r"'lacking' lacks the op.*dense"):
         BoundPlan(small_plan(), Lacking())
 
 

@@ -412,10 +412,8 @@ def test_initializer_has_keras_distribution(name: str) -> None:
     # that; the deviation of an estimated std is at most std / sqrt(2 n). Five of each.
     assert abs(draws.mean()) < 5 * deviation * (1 / 1e5 + 1 / 1e6) ** 0.5
     assert draws.std() == pytest.approx(deviation, rel=5 * (1 / 2e5 + 1 / 2e6) ** 0.5)
-    if "limit" in case:
-        bound = float(case["limit"])
-    else:
-        bound = 2 * float(case["stddev"])  # where Keras cuts off
+    # The truncated normal is cut off at two of Keras's stddev.
+    bound = float(case["limit"]) if "limit" in case else 2 * float(case["stddev"])
     # 100,000 draws come within 0.1 % of the end of a uniform one; the truncated normal's density
     # at its end is 0.057 per deviation, so that 1 % of the range holds some 200 draws.
     assert bound * 0.99 < np.abs(draws).max() <= bound

@@ -1,0 +1,611 @@
+"""The command line, mostly in process: ``main(argv)`` is what the ``gpunn`` program calls."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpunn
+from gpunn import recipes, reports
+from gpunn.cli import main
+from gpunn.data import datasets
+from gpunn.training.checkpoint import CheckpointDirectory
+from gpunn.training.progress import EpochLines, ProgressBar
+from gpunn.training.trainer import Trainer
+
+SMALL = ("--hidden", "16,8", "--batch-size", "100", "--threads", "1")
+EPOCH = 14  # steps: 1,337 rows in batches of 100
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """A folder of its own for each test, and no pictures where none are looked at."""
+    monkeypatch.chdir(tmp_path)
+    if "learning_curve" not in request.node.name:
+        monkeypatch.setattr(reports, "draw_learning_curve", lambda *arguments: True)
+
+
+@pytest.fixture
+def train(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    """Train on the digits and return the JSON object."""
+
+    def run(*arguments: str) -> dict[str, Any]:
+        capsys.readouterr()
+        code = main(["train", "digits", *SMALL, "--json", "--quiet", *arguments])
+        shown = capsys.readouterr()
+        assert (code, shown.err) == (0, "")
+        (line,) = shown.out.splitlines()
+        return json.loads(line)
+
+    return run
+
+
+@pytest.fixture
+def mistake(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must fail with exit code 2; return its message."""
+
+    def run(*arguments: str) -> str:
+        capsys.readouterr()
+        code = main(arguments)
+        shown = capsys.readouterr()
+        assert code == 2
+        assert shown.out == ""
+        assert shown.err.startswith("gpunn: error: ")
+        assert len(shown.err.splitlines()) <= 2
+        return shown.err
+
+    return run
+
+
+def latest(folder: str) -> gpunn.Model:
+    return gpunn.load_model(folder, device="reference")
+
+
+def assert_same_run(one: str, other: str) -> None:
+    """Same weights, bit for bit, and the same history but for the seconds."""
+    for a, b in zip(latest(one).get_weights(), latest(other).get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert history(one) == history(other)
+
+
+def history(folder: str) -> list[dict[str, str]]:
+    with (Path(folder) / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: v for name, v in row.items() if name != "seconds"} for row in rows]
+
+
+# Training
+
+
+def test_json_is_one_strict_object(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = main(["train", "digits", *SMALL, "--epochs", "2", "--seed", "7", "--json"])
+    shown = capsys.readouterr()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    (line,) = shown.out.splitlines()
+    result = json.loads(line, parse_constant=refuse)
+    assert code == 0
+    assert "device   cpu" in shown.err  # for people, on the other stream
+    assert "val_accuracy" in shown.err
+    assert (result["dataset"], result["device"]) == ("digits", "cpu")
+    assert result["seed"] == 7
+    assert result["parameters"] == 64 * 16 + 16 + 16 * 8 + 8 + 8 * 10 + 10
+    assert (result["epochs"], result["steps"]) == (2, 2 * EPOCH)
+    assert result["train_seconds"] > 0
+    assert result["samples_per_second"] == pytest.approx(2 * 1337 / result["train_seconds"])
+    assert 0 < result["test_accuracy"] < 1
+    assert result["train_loss"] > 0 and result["test_loss"] > 0 and result["val_loss"] > 0
+    assert Path(result["checkpoint"]).is_file()
+
+
+def test_files_of_a_run(train: Callable[..., dict[str, Any]]) -> None:
+    first, second = train("--steps", "1"), train("--steps", "1")
+    assert (first["run"], second["run"]) == (
+        str(Path("runs/digits-1")),
+        str(Path("runs/digits-2")),
+    )
+    names = {path.name for path in Path("runs/digits-1").iterdir()}
+    assert names >= {"run.json", "step-0000000001.h5", "history.csv"}
+    (row,) = history("runs/digits-1")
+    assert list(row) == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
+    assert row["epoch"] == "1"
+
+
+def test_learning_curve_is_a_picture(train: Callable[..., dict[str, Any]]) -> None:
+    pytest.importorskip("matplotlib")
+    train("--steps", "1", "--out", "run")
+    assert Path("run/learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_there_is_no_learning_curve(
+    train: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    train("--steps", "1", "--out", "run", "--device", "reference")
+    assert not Path("run/learning_curve.png").exists()
+
+
+def test_screen_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "digits", *SMALL, "--epochs", "2", "--out", "run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    labels = " ".join(line.split()[0] for line in lines)
+    assert labels == "device data training run epoch 1/2 2/2 time test saved"
+    assert "\x1b" not in "".join(lines)
+    assert max(map(len, lines[1:])) <= 80
+
+
+def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "digits", *SMALL, "--steps", "1", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_options_replace_the_recipe(train: Callable[..., dict[str, Any]]) -> None:
+    train(
+        *("--steps", "3", "--out", "run", "--activation", "tanh", "--dropout", "0"),
+        *("--learning-rate", "0.5", "--optimizer", "sgd", "--validation", "0.25", "--seed", "3"),
+    )
+    model = latest("run")
+    assert [layer.name for layer in model.layers if hasattr(layer.spec, "units")] == [
+        *("hidden1", "hidden2", "outputs"),
+    ]
+    assert model.get_layer("hidden1").activation.name == "tanh"
+    assert not any(type(layer.spec).__name__ == "Dropout" for layer in model.layers)
+    assert model.optimizer == gpunn.optimizers.SGD(0.5)
+    assert model.seed == 3
+    settings = json.loads(Path("run/run.json").read_text())
+    assert settings["recipe"]["validation"] == 0.25
+    assert settings["recipe"]["epochs"] is None
+
+
+def test_another_optimizer_brings_its_own_learning_rate(
+    train: Callable[..., dict[str, Any]],
+) -> None:
+    train("--steps", "1", "--out", "run", "--optimizer", "sgd")
+    assert latest("run").optimizer == gpunn.optimizers.SGD()
+
+
+def test_validation_can_be_left_out(train: Callable[..., dict[str, Any]]) -> None:
+    result = train("--epochs", "1", "--validation", "0")
+    assert result["steps"] == 15  # all 1,437 rows
+    assert not any(name.startswith("val_") for name in result)
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("stop", [EPOCH, EPOCH + 5, 3])
+def test_resumed_run_is_the_uninterrupted_one(
+    train: Callable[..., dict[str, Any]], stop: int
+) -> None:
+    constant = ("--learning-rate", "0.003")  # the default's schedule spans the whole run
+    whole = train("--steps", "33", "--out", "whole", *constant)
+    train("--steps", str(stop), "--out", "parts", *constant)
+    resumed = train("--steps", "33", "--out", "parts", "--resume")
+    assert_same_run("whole", "parts")
+    timings = ("train_seconds", "samples_per_second", "run", "checkpoint")
+    assert {k: v for k, v in resumed.items() if k not in timings} == {
+        k: v for k, v in whole.items() if k not in timings
+    }
+
+
+def test_resume_keeps_settings_and_schedule(train: Callable[..., dict[str, Any]]) -> None:
+    train("--epochs", "2", "--out", "run", "--seed", "5", "--save-every", "1")
+    optimizer = latest("run").optimizer
+    assert optimizer.schedule.decay_steps == 2 * EPOCH
+    assert main(["train", "digits", "--out", "run", "--resume", "--epochs", "3", "--quiet"]) == 0
+    assert latest("run").optimizer == optimizer
+    assert latest("run").seed == 5
+    assert [row["epoch"] for row in history("run")] == ["1", "2", "3"]
+    # And with no options at all: three epochs are the aim now, and done.
+    assert main(["train", "digits", "--out", "run", "--resume", "--quiet"]) == 0
+    assert CheckpointDirectory("run").steps()[-1] == 3 * EPOCH
+
+
+def test_resume_before_the_first_checkpoint_starts_anew(
+    train: Callable[..., dict[str, Any]],
+) -> None:
+    train("--steps", "20", "--out", "whole")
+    train("--steps", "20", "--out", "run")
+    for path in Path("run").glob("*.h5"):
+        path.unlink()
+    assert main(["train", "digits", "--out", "run", "--resume", "--quiet"]) == 0
+    assert_same_run("whole", "run")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--hidden", "10"), ("--activation", "tanh"), ("--batch-size", "50")),
+        *(("--optimizer", "sgd"), ("--learning-rate", "0.003"), ("--dropout", "0.5")),
+        *(("--seed", "1"), ("--validation", "7"), ("--precision", "float64")),
+    ],
+)
+def test_resume_refuses_other_settings(
+    train: Callable[..., dict[str, Any]], mistake: Callable[..., str], option: str, value: str
+) -> None:
+    train("--steps", "1", "--out", "run")
+    before = {path: path.read_bytes() for path in Path("run").iterdir()}
+    message = mistake("train", "digits", "--out", "run", "--resume", option, value)
+    assert f"{option} contradicts the run" in message
+    assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
+
+
+def test_resume_refuses_another_data_set_or_no_run(
+    train: Callable[..., dict[str, Any]], mistake: Callable[..., str]
+) -> None:
+    train("--steps", "1", "--out", "run")
+    message = mistake("train", "mnist", "--out", "run", "--resume")
+    assert "run on digits, not on mnist" in message
+    assert "no run to resume in other" in mistake("train", "digits", "--out", "other", "--resume")
+    assert "--resume needs --out" in mistake("train", "digits", "--resume")
+    Path("run/run.json").write_text("{}")
+    assert "run.json" in mistake("train", "digits", "--out", "run", "--resume")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals from outside")
+def test_interrupted_run_goes_on(
+    number: signal.Signals, code: int, train: Callable[..., dict[str, Any]]
+) -> None:
+    whole = ("--learning-rate", "0.001", "--validation", "0")
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "gpunn", "train", "digits", *SMALL, *whole),
+            *("--steps", "100000000", "--save-every", "1", "--out", "run"),
+        ],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not CheckpointDirectory("run").steps() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert "gpunn train digits --out run --resume" in errors
+
+    stopped = CheckpointDirectory("run").steps()[-1]
+    steps = str(stopped + 20)
+    assert train("--resume", "--out", "run", "--steps", steps)["steps"] == stopped + 20
+    train(*whole, "--steps", steps, "--out", "whole")
+    assert_same_run("whole", "run")
+
+
+# Mistakes
+
+
+def test_a_new_run_does_not_mix_with_an_earlier_one(
+    train: Callable[..., dict[str, Any]], mistake: Callable[..., str]
+) -> None:
+    train("--steps", "1", "--out", "run")
+    before = {path: path.read_bytes() for path in Path("run").iterdir()}
+    message = mistake("train", "digits", "--out", "run")
+    assert "--resume" in message and "--out" in message
+    assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "digitz"], "did you mean 'digits'?"),
+        (["train", "digits", "--hidden", "a,b"], "--hidden"),
+        (["train", "digits", "--hidden", "0"], "units"),
+        (["train", "digits", "--activation", "rellu"], "did you mean 'relu'?"),
+        (["train", "digits", "--optimizer", "adan"], "did you mean 'adam'?"),
+        (["train", "digits", "--learning-rate", "-1"], "learning_rate"),
+        (["train", "digits", "--learning-rate", "nan"], "learning_rate"),
+        (["train", "digits", "--batch-size", "0"], "batch_size"),
+        (["train", "digits", "--batch-size", "5000"], "1337"),
+        (["train", "digits", "--epochs", "0"], "epochs"),
+        (["train", "digits", "--epochs", "2", "--steps", "3"], "not both"),
+        (["train", "digits", "--validation", "2000"], "validation"),
+        (["train", "digits", "--validation", "1.5"], "validation"),
+        (["train", "digits", "--validation", "nan"], "validation"),
+        (["train", "digits", "--dropout", "1"], "dropout"),
+        (["train", "digits", "--seed", "-1"], "seed"),
+        (["train", "digits", "--save-every", "0"], "save_every"),
+        (["train", "digits", "--device", "gpu"], "device"),
+        (["train", "digits", "--device", "cuda:99"], "cuda:99"),
+        (["train", "digits", "--precision", "float8"], "precision"),
+        (["train", "digits", "--threads", "0"], "threads"),
+        (["train", "digits", "--epochs", "many"], "--epochs"),
+        (["train", "digits", "--epoch-count", "3"], "--epoch-count"),
+        (["train"], "DATASET"),
+        (["trane", "digits"], "trane"),
+        (["evaluate", "nowhere", "digits"], "nowhere"),
+        (["inspect", "nowhere"], "nowhere"),
+        (["predict", "nowhere", "images.npy"], "nowhere"),
+    ],
+)
+def test_mistakes_are_said_plainly(
+    mistake: Callable[..., str], arguments: list[str], expected: str
+) -> None:
+    assert expected in mistake(*arguments)
+    assert not list(Path().rglob("*.h5"))
+    assert not list(Path().glob("runs/*"))
+
+
+def test_folder_that_cannot_be_made(mistake: Callable[..., str]) -> None:
+    Path("file").touch()
+    assert "file" in mistake("train", "digits", "--out", "file/run")
+    assert "file" in mistake("train", "digits", "--out", "file")
+
+
+def test_missing_data_set(mistake: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*arguments: object, **options: object) -> None:
+        raise gpunn.errors.DatasetError("mnist: did not find it\nPass --data-dir.")
+
+    monkeypatch.setattr(datasets, "load", missing)
+    assert "--data-dir" in mistake("train", "mnist")
+    assert not Path("runs").exists()
+
+
+def test_loss_that_is_not_finite_ends_training(mistake: Callable[..., str]) -> None:
+    message = mistake(
+        *("train", "digits", *SMALL, "--quiet", "--out", "other", "--optimizer", "sgd"),
+        *("--learning-rate", "1e30", "--epochs", "50"),
+    )
+    assert "NaN or infinite" in message
+    assert not list(Path("other").glob("*.h5"))
+
+
+def test_checkpoints_stay_as_they_were_when_the_loss_is_lost(
+    train: Callable[..., dict[str, Any]],
+    mistake: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train("--epochs", "2", "--out", "run")
+    before = {path: path.read_bytes() for path in Path("run").glob("*.h5")}
+    monkeypatch.setattr(Trainer, "nonfinite_step", property(lambda trainer: 30))
+    message = mistake("train", "digits", "--quiet", "--out", "run", "--resume", "--epochs", "3")
+    assert "NaN or infinite at step 30" in message
+    assert {path: path.read_bytes() for path in Path("run").glob("*.h5")} == before
+
+
+# Use
+
+
+def test_evaluate_is_what_training_said(
+    train: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = train("--epochs", "2", "--out", "run")
+    for path in ("run", result["checkpoint"]):
+        assert main(["evaluate", path, "digits", "--json"]) == 0
+        shown = capsys.readouterr()
+        evaluated = json.loads(shown.out)
+        assert evaluated["test_accuracy"] == result["test_accuracy"]
+        assert evaluated["test_loss"] == pytest.approx(result["test_loss"], rel=1e-6)
+        assert evaluated["rows"] == 360
+        assert "accuracy" in shown.err
+
+
+def test_evaluate_on_another_data_set(
+    train: Callable[..., dict[str, Any]], mistake: Callable[..., str], real_data: Path
+) -> None:
+    train("--steps", "1", "--out", "run")
+    assert "shape" in mistake("evaluate", "run", "mnist", "--data-dir", str(real_data))
+
+
+def test_predictions(
+    train: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("--epochs", "2", "--out", "run")
+    images = datasets.load_digits().x_test[:20]
+    np.save("images.npy", images)
+    np.save("flat.npy", images.reshape(20, 64))
+    np.save("one.npy", images[0])
+    np.savetxt("images.csv", images.reshape(20, 64), delimiter=",", fmt="%d")
+    header = ",".join(f"pixel{i}" for i in range(64))
+    Path("header.csv").write_text(f"{header}\n{Path('images.csv').read_text()}")
+    texts = {}
+    for name in ("images.npy", "flat.npy", "images.csv", "header.csv", "one.npy"):
+        assert main(["predict", "run", name, "--out", "predictions.csv"]) == 0
+        texts[name] = Path("predictions.csv").read_text()
+    capsys.readouterr()
+    assert main(["predict", "run", "images.npy"]) == 0
+    assert capsys.readouterr().out == texts["images.npy"]
+
+    rows = list(csv.DictReader(texts["images.npy"].splitlines()))
+    assert list(rows[0]) == ["class", "probability", *(f"p{i}" for i in range(10))]
+    expected = latest("run").predict(images)
+    probabilities = np.array([[float(row[f"p{i}"]) for i in range(10)] for row in rows])
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
+    assert [int(row["class"]) for row in rows] == probabilities.argmax(axis=1).tolist()
+    assert [float(row["probability"]) for row in rows] == probabilities.max(axis=1).tolist()
+    for name in ("flat.npy", "images.csv", "header.csv"):
+        values = np.loadtxt(texts[name].splitlines()[1:], delimiter=",")
+        np.testing.assert_allclose(values[:, 2:], probabilities, rtol=1e-4, atol=1e-6)
+    assert len(texts["one.npy"].splitlines()) == 2
+
+
+def test_predictions_of_values(capsys: pytest.CaptureFixture[str]) -> None:
+    model = gpunn.Sequential([gpunn.Input((3,)), gpunn.layers.Dense(1, name="outputs")])
+    model.compile("sgd", "mse", device="reference")
+    model.save("model.h5")
+    Path("rows.csv").write_text("1,2,3\n4,5,6\n")
+    assert main(["predict", "model.h5", "rows.csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "value"
+    expected = model.predict(np.array([[1, 2, 3], [4, 5, 6]])).ravel()
+    np.testing.assert_allclose([float(line) for line in lines[1:]], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("missing.npy", None),
+        ("empty.npy", b""),
+        ("damaged.npy", b"\x93NUMPY\x01\x00"),
+        ("empty.csv", b""),
+        ("words.csv", b"a,b\nc,d\n"),
+        ("ragged.csv", b"1,2\n1,2,3\n"),
+        ("narrow.csv", b"1,2\n3,4\n"),
+        ("binary.csv", b"\xff\xfe\x00"),
+    ],
+)
+def test_inputs_that_cannot_be_used(
+    train: Callable[..., dict[str, Any]],
+    mistake: Callable[..., str],
+    name: str,
+    content: bytes | None,
+) -> None:
+    train("--steps", "1", "--out", "run")
+    if content is not None:
+        Path(name).write_bytes(content)
+    assert name in mistake("predict", "run", name, "--out", "predictions.csv")
+    assert not Path("predictions.csv").exists()
+
+
+def test_predict_does_not_unpickle(
+    train: Callable[..., dict[str, Any]], mistake: Callable[..., str]
+) -> None:
+    train("--steps", "1", "--out", "run")
+    np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    assert "objects.npy" in mistake("predict", "run", "objects.npy")
+
+
+def test_inspect(train: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    result = train("--steps", str(EPOCH + 2), "--out", "run", "--seed", "9")
+    assert main(["inspect", "run", "--plan"]) == 0
+    shown = capsys.readouterr().out
+    size = Path(result["checkpoint"]).stat().st_size
+    assert "hidden1 (Dense)" in shown
+    assert f"{result['checkpoint']}, {size:,} bytes" in shown
+    assert "seed     9" in shown
+    assert f"epoch 1, 200 rows into the next, step {EPOCH + 2}, batch 100" in shown
+    assert f"val_loss {result['val_loss']:.4f}" in shown
+    assert latest("run").plan(100, ["uint8"]).describe().splitlines()[0] in shown
+
+    latest("run").save("model.h5")
+    assert main(["inspect", "model.h5"]) == 0
+    assert "cannot be resumed" in capsys.readouterr().out
+
+
+def test_devices(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devices"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["cuda", "cpu", "reference", "simulator", "auto"]
+    assert lines[2].split()[1] == "usable"
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"gpunn {gpunn.__version__}\n"
+    for arguments in ([], ["--help"], ["train", "--help"]):
+        assert main(arguments) == 0
+        assert "train" in capsys.readouterr().out.lower()
+
+
+# Recipes
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_digits_recipe(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--json", "--quiet", "--seed", str(seed), "--device", "cpu"]
+    assert main(["train", "digits", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["test_accuracy"] >= 0.97
+
+
+@pytest.mark.parametrize("name", list(datasets.NAMES))
+def test_recipe_fits_its_data_set(name: str, real_data: Path) -> None:
+    recipe, dataset = recipes.get(name), datasets.load(name, real_data)
+    model = recipes.build_model(recipe, dataset)
+    (x, _), validation = recipes.split(recipe, dataset)
+    assert validation is not None
+    assert len(x) + len(validation[0]) == len(dataset.x_train)
+    names = [layer.name for layer in model.layers if hasattr(layer.spec, "units")]
+    assert names == [*(f"hidden{i + 1}" for i in range(len(recipe.hidden))), "outputs"]
+    optimizer = recipes.build_optimizer(recipe, 100)
+    model.compile(optimizer, **recipes.objective(dataset), device="reference")
+    # The inputs come to about unit size, from training rows alone.
+    if recipe.scale is not None:
+        assert dataset.x_train.max() * recipe.scale == pytest.approx(1)
+    else:
+        layer = next(layer for layer in model.layers if hasattr(layer.spec, "adapt"))
+        np.testing.assert_allclose(layer.mean, x.mean(axis=0, dtype=np.float64))
+
+
+# Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def fit(*callbacks: gpunn.callbacks.Callback) -> None:
+    data = datasets.load_digits()
+    model = gpunn.Sequential(
+        [gpunn.Input((8, 8)), gpunn.layers.Flatten(), gpunn.layers.Dense(10, activation="softmax")]
+    )
+    model.compile(
+        "sgd", "sparse_categorical_crossentropy", metrics=["accuracy"], device="reference", seed=0
+    )
+    x, y = data.x_train[:200], data.y_train[:200]
+    model.fit(x, y, epochs=2, batch_size=50, verbose=0, callbacks=callbacks, validation_split=0.5)
+
+
+def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    terminal = Terminal()
+    bar = ProgressBar(terminal)
+    bar.interval = 0.0
+    fit(bar)
+    shown = terminal.getvalue()
+    assert "epoch 1/2" in shown and "samples/s" in shown and "left" in shown
+    # The table stays; the cursor, hidden under the bar, is back.
+    assert shown.count("val_accuracy") == 1
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+def test_bar_is_taken_away_when_training_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal, stdout = Terminal(), sys.stdout
+
+    def fail(epoch: int, logs: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fit(gpunn.callbacks.LambdaCallback(on_epoch_end=fail), ProgressBar(terminal))
+    shown = terminal.getvalue()
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    assert sys.stdout is stdout
+
+
+def test_lines_per_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    fit(EpochLines())
+    lines = capsys.readouterr().out.splitlines()
+    figure = r"\d+\.\d{4}"
+    expected = (
+        r"Epoch 1/2 - \d+\.\d\d s - [\d,]+ samples/s - "
+        rf"loss: {figure} - accuracy: {figure} - val_loss: {figure} - val_accuracy: {figure}"
+    )
+    assert len(lines) == 2
+    assert re.fullmatch(expected, lines[0])
