@@ -28,7 +28,7 @@ _MODULES = (
 _NAMES = {
     "Input": "gpunn.layers",
     "Model": "gpunn.model",
-    "Sequential": "gpunn.model",
+    "Sequential": "gpunn.sequential",
     "Trainer": "gpunn.training.trainer",
     "load_model": "gpunn.saving",
 }
@@ -38,8 +38,8 @@ __all__ = ["__version__", *_MODULES, *_NAMES]
 if TYPE_CHECKING:
     from gpunn.layers import Input as Input
     from gpunn.model import Model as Model
-    from gpunn.model import Sequential as Sequential
     from gpunn.saving import load_model as load_model
+    from gpunn.sequential import Sequential as Sequential
     from gpunn.training.trainer import Trainer as Trainer
 
 

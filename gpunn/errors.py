@@ -51,8 +51,8 @@ class UnknownNameError(ArgumentError):
         super().__init__(f"Unknown {kind} {name!r}{hint} Known: {', '.join(names)}.")
 
 
-class PlanError(GpunnError):
-    """A plan cannot be built or bound."""
+class PlanError(GpunnError, ValueError):
+    """A plan cannot be built or bound: what was put together does not fit."""
 
 
 class DeviceError(GpunnError, RuntimeError):

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpunn import losses as losses_module
-from gpunn import metrics as metrics_module
 from gpunn import optimizers as optimizers_module
-from gpunn.backends.select import PRECISIONS, Selection, select_backend
+from gpunn.backends.select import PRECISIONS, select_backend
+from gpunn.compiling import Compiled, output_specs
 from gpunn.data import batches
 from gpunn.errors import (
     ArgumentError,
     ArgumentTypeError,
     NotBuiltError,
-    PlanError,
     ShapeError,
     UnknownNameError,
 )
-from gpunn.graph import Graph, SymbolicTensor, build_graph, describe
-from gpunn.layers import Dropout, Input, InputLayer, Layer, Normalization, layers
+from gpunn.graph import Graph, SymbolicTensor, build_graph
+from gpunn.layers import Layer, Normalization
 from gpunn.optimizers import Optimizer
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import Plan
-from gpunn.registry import check_number, to_config
+from gpunn.summary import summary_table
 from gpunn.training.callbacks import Callback
 from gpunn.training.history import History
 from gpunn.training.session import Session
@@ -36,18 +33,6 @@ from gpunn.training.trainer import Trainer
 
 Array = np.ndarray[Any, Any]
 DEFAULT_BATCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """What `Model.compile` settled."""
-
-    optimizer: Optimizer
-    outputs: tuple[OutputSpec, ...]
-    device: str
-    precision: str
-    threads: int | None
-    selection: Selection
 
 
 class BoundLayer:
@@ -99,6 +84,9 @@ class Model:
     >>> hidden = gpunn.layers.Dense(30, activation="relu")(inputs)       # doctest: +SKIP
     >>> model = gpunn.Model(inputs, gpunn.layers.Dense(1)(hidden))       # doctest: +SKIP
     """
+
+    # Whether a summary lists the inputs and what each layer reads.
+    _lists_inputs = True
 
     def __init__(self, inputs: Any = None, outputs: Any = None, *, name: str | None = None) -> None:
         if inputs is None or outputs is None:
@@ -157,42 +145,7 @@ class Model:
 
     def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
         """Print a table of layers with their output shapes and numbers of weights."""
-        graph = self.graph
-        counts: dict[str, int] = {}
-        for variable in graph.variables:
-            counts[variable.layer] = counts.get(variable.layer, 0) + variable.size
-        rows = [("Layer (type)", "Output shape", "Param #", "Connected to")]
-        for node in graph.nodes:
-            if isinstance(self, Sequential) and isinstance(node.layer, InputLayer):
-                continue
-            first_call = node.name == node.layer_name
-            count = counts.get(node.layer_name, 0) if first_call else 0
-            kind = f"{node.name} ({type(node.layer).__name__})"
-            shape = f"({', '.join(['None', *map(str, node.shape)])})"
-            sources = ", ".join(graph.nodes[i].name for i in node.inputs)
-            rows.append((kind, shape, f"{count:,}", sources))
-        if isinstance(self, Sequential):
-            rows = [(*row[:3], "") for row in rows]
-        widths = [max(len(row[i]) for row in rows) + 2 for i in range(4)]
-        lines = [
-            (f"{row[0]:<{widths[0]}}{row[1]:<{widths[1]}}{row[2]:>{widths[2]}}  {row[3]}").rstrip()
-            for row in rows
-        ]
-        rule = "─" * max(map(len, lines))
-        trainable = graph.parameter_count(trainable=True)
-        total = graph.parameter_count()
-        lines = [
-            f'Model: "{self.name}"',
-            rule,
-            lines[0],
-            rule,
-            *lines[1:],
-            rule,
-            f"Total params: {total:,}",
-            f"Trainable params: {trainable:,}",
-            f"Non-trainable params: {total - trainable:,}",
-        ]
-        (print_fn or print)("\n".join(lines))
+        (print_fn or print)(summary_table(self.graph, self.name, inputs_listed=self._lists_inputs))
 
     # Weights
 
@@ -309,34 +262,17 @@ class Model:
         selection = select_backend(device, threads=threads)
         selection.backend.check((), precision, 1)
         if seed is not None:
-            self._seed = _check_seed(seed)
+            self._seed = check_seed(seed)
         elif self._seed is None:
             self._seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         outputs: tuple[OutputSpec, ...] = ()
         if self.built:
-            outputs = self._output_specs(loss, metrics, loss_weights)
+            outputs = output_specs(self.graph, loss, metrics, loss_weights)
         self._deferred = (loss, metrics, loss_weights)
         self._compiled = Compiled(chosen_optimizer, outputs, device, precision, threads, selection)
         if self.built and any(spec.loss is not None for spec in outputs):
             # Builds a plan now, so that what does not fit together is said here.
             self.plan(batch_size=1)
-
-    def _output_specs(self, loss: Any, metrics: Any, loss_weights: Any) -> tuple[OutputSpec, ...]:
-        names = self.graph.output_names()
-        given = _per_output(loss, names, "loss")
-        all_metrics = _metrics_per_output(metrics, names)
-        weights = _per_output(loss_weights, names, "loss_weights", default=1.0)
-        specs = []
-        for name, one_loss, some, weight in zip(names, given, all_metrics, weights, strict=True):
-            check_number("compile", f"loss_weights of output {name!r}", weight)
-            specs.append(
-                OutputSpec(
-                    None if one_loss is None else losses_module.get(one_loss),
-                    _distinct(map(_named_metric, some), name),
-                    float(weight),
-                )
-            )
-        return tuple(specs)
 
     @property
     def compiled(self) -> Compiled:
@@ -589,137 +525,9 @@ class Model:
 
     def get_config(self) -> dict[str, Any]:
         """Return the configuration as JSON values: layers, and how the model was compiled."""
-        graph = self.graph
-        nodes = []
-        for node in graph.nodes:
-            layer = to_config(node.layer)
-            layer["config"]["name"] = node.layer_name
-            nodes.append({"layer": layer, "inputs": list(node.inputs)})
-        config: dict[str, Any] = {
-            "class_name": "Sequential" if isinstance(self, Sequential) else "Model",
-            "name": self.name,
-            "nodes": nodes,
-            "inputs": list(graph.inputs),
-            "outputs": list(graph.outputs),
-            "seed": self.seed,
-        }
-        if self._compiled is not None:
-            config["compile"] = {
-                "optimizer": to_config(self._compiled.optimizer),
-                "precision": self._compiled.precision,
-                "outputs": [
-                    {
-                        "loss": None if spec.loss is None else to_config(spec.loss),
-                        "metrics": [to_config(metric) for metric in spec.metrics],
-                        "loss_weight": spec.loss_weight,
-                    }
-                    for spec in self._compiled.outputs
-                ],
-            }
-        return config
+        from gpunn import saving
 
-
-class Sequential(Model):
-    """A stack of layers.
-
-    Parameters
-    ----------
-    layers : list, optional
-        Layers in order. The first entry may be ``gpunn.Input(shape)``, or the first layer may
-        have ``input_shape``; otherwise the model is built when it first sees data.
-    name : str, optional
-    """
-
-    def __init__(self, layers: Iterable[Any] | None = None, *, name: str | None = None) -> None:
-        self.name = name or "sequential"
-        self._stack: list[Layer] = []
-        self._input: SymbolicTensor | None = None
-        self._start(None)
-        if isinstance(layers, Layer | SymbolicTensor | str):
-            raise ArgumentTypeError("Sequential: layers must be a list, such as [Dense(10)].")
-        for layer in layers or ():
-            self._push(layer)
-        self._rebuild()
-
-    def add(self, layer: Any) -> None:
-        """Append a layer."""
-        if self._compiled is not None:
-            raise ArgumentError("add: the model is compiled already; add layers before compile.")
-        before = list(self._stack), self._input
-        self._push(layer)
-        try:
-            self._rebuild()
-        except ArgumentError:
-            self._stack, self._input = before
-            raise
-
-    def pop(self) -> None:
-        """Remove the last layer."""
-        if not self._stack:
-            raise ArgumentError("pop: the model has no layers.")
-        self._stack.pop()
-        self._rebuild()
-
-    def _push(self, layer: Any) -> None:
-        if isinstance(layer, SymbolicTensor | InputLayer):
-            if self._stack or self._input is not None:
-                raise ArgumentError("Sequential: an Input can only come first.")
-            if isinstance(layer, InputLayer):
-                layer = Input(layer.shape, name=layer.name)
-            if layer.inputs:
-                raise ArgumentTypeError("Sequential: takes layers, not the output of a layer.")
-            self._input = layer
-            return
-        if not isinstance(layer, Layer):
-            raise ArgumentTypeError(f"Sequential: expected a layer, got {layer!r}.")
-        if layer in self._stack:
-            raise ArgumentError(f"Sequential: {describe(layer)} is in the list twice.")
-        shape = getattr(layer, "input_shape", None)
-        if shape is not None and not self._stack and self._input is None:
-            self._input = Input(shape)
-        self._stack.append(layer)
-
-    def _rebuild(self) -> None:
-        if self._input is None or not self._stack:
-            self._graph = None
-            return
-        tensor = self._input
-        for layer in self._stack:
-            tensor = layer(tensor)
-        self._graph = build_graph([self._input], [tensor])
-        self._values.clear()
-
-    @property
-    def layers(self) -> list[BoundLayer]:
-        if self._graph is None:
-            return [BoundLayer(self, layer.name or "", layer) for layer in self._stack]
-        return [layer for layer in super().layers if not isinstance(layer.spec, InputLayer)]
-
-    def build(self, input_shape: Sequence[int | None]) -> None:
-        """Build for inputs of this shape, with the batch axis (None) in front as in Keras."""
-        if self.built:
-            return
-        shape = tuple(input_shape)
-        self._build(shape[1:] if shape and shape[0] is None else shape)  # type: ignore[arg-type]
-
-    def _build_for(self, x: Any) -> None:
-        if self.built:
-            return
-        if not self._stack:
-            raise NotBuiltError("The model has no layers.")
-        (x,) = batches.as_list(x, ["x"], "x")
-        shape = batches.as_array(x, "x").shape
-        if len(shape) < 2:
-            raise ShapeError(f"x: expected shape (rows, features), got {shape}.")
-        self._build(shape[1:])
-
-    def _build(self, shape: Sequence[int]) -> None:
-        """Build, and settle what `compile` had to put off until the outputs are known."""
-        self._input = Input(shape)
-        self._rebuild()
-        if self._compiled is not None:
-            outputs = self._output_specs(*self._deferred)
-            self._compiled = replace(self._compiled, outputs=outputs)
+        return saving.model_config(self)
 
 
 def _reporters(verbose: int | str) -> list[Callback]:
@@ -745,7 +553,7 @@ def _tensors(value: Any, argument: str) -> list[SymbolicTensor]:
     return tensors
 
 
-def _check_seed(seed: object) -> int:
+def check_seed(seed: object) -> int:
     if not _is_whole(seed) or not 0 <= int(seed) < 2**64:  # type: ignore[call-overload]
         raise ArgumentError(f"seed must be a whole number from 0 to 2**64 - 1, not {seed!r}.")
     return int(seed)  # type: ignore[call-overload]
@@ -768,94 +576,3 @@ def _default_batch_size(x: Any) -> int:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _per_output(value: Any, names: Sequence[str], argument: str, default: Any = None) -> list[Any]:
-    """Return one entry per output from a single value, a list or a dict by output name."""
-    if value is None:
-        return [default] * len(names)
-    if isinstance(value, Mapping) and "class_name" not in value:
-        for name in value:
-            if name not in names:
-                raise UnknownNameError(f"output in {argument}", name, names)
-        return [value.get(name, default) for name in names]
-    if isinstance(value, list | tuple):
-        if len(value) != len(names):
-            raise ArgumentError(
-                f"{argument}: expected {len(names)} entries, one for each of {list(names)}, got "
-                f"{len(value)}."
-            )
-        return list(value)
-    return [value] * len(names)
-
-
-def _metrics_per_output(metrics: Any, names: Sequence[str]) -> list[list[Any]]:
-    if metrics is None:
-        return [[] for _ in names]
-    if isinstance(metrics, Mapping) and "class_name" not in metrics:
-        given = _per_output(metrics, names, "metrics", default=())
-    elif isinstance(metrics, list | tuple):
-        # As in Keras, as many entries as outputs are one for each.
-        nested = any(isinstance(entry, list | tuple) for entry in metrics)
-        nested = nested or len(metrics) == len(names) > 1
-        given = _per_output(metrics, names, "metrics") if nested else [metrics] * len(names)
-    else:
-        given = [[metrics]] * len(names)
-    given = [() if entry is None else entry for entry in given]
-    return [list(e) if isinstance(e, list | tuple) else [e] for e in given]
-
-
-def _distinct(metrics: Iterable[metrics_module.Metric], output: str) -> tuple[Any, ...]:
-    """Check that no two figures of an output have one name: they would share a counter."""
-    chosen = tuple(metrics)
-    taken = ["loss", "regularization", "nonfinite_step"]
-    for metric in chosen:
-        if metric.label in taken:
-            raise ArgumentError(
-                f"metrics: output {output!r} has two figures named {metric.label!r}; give one "
-                f"another name, or leave it out."
-            )
-        taken.append(metric.label)
-    return chosen
-
-
-def _named_metric(identifier: Any) -> metrics_module.Metric:
-    """Resolve a metric; one given by name goes by that name in the history, as in Keras."""
-    metric = metrics_module.get(identifier)
-    if isinstance(identifier, str) and hasattr(metric, "name"):
-        return replace(metric, name=identifier)  # type: ignore[call-arg]
-    return metric
-
-
-def model_from_config(config: Mapping[str, Any]) -> Model:
-    """Rebuild a model from `Model.get_config`, against the closed registry of layers."""
-    nodes = config.get("nodes")
-    if not isinstance(nodes, list) or not nodes:
-        raise ArgumentError("The model configuration lists no layers.")
-    built: dict[str, Layer] = {}
-    tensors: list[SymbolicTensor] = []
-    for position, node in enumerate(nodes):
-        layer = layers.from_config(node["layer"])
-        layer = built.setdefault(layer.name or f"#{position}", layer)
-        sources = node["inputs"]
-        if any(not isinstance(i, int) or not 0 <= i < position for i in sources):
-            raise ArgumentError(f"Node {position} of the model configuration has bad inputs.")
-        many = [tensors[i] for i in sources]
-        if isinstance(layer, InputLayer):
-            tensors.append(Input(layer.shape, name=layer.name))
-        else:
-            tensors.append(layer(many[0] if len(many) == 1 else many))
-    if config.get("class_name") == "Sequential":
-        stack = [tensor.layer for tensor in tensors]
-        model: Model = Sequential(stack, name=config.get("name"))
-    else:
-        model = Model(
-            [tensors[i] for i in config["inputs"]],
-            [tensors[i] for i in config["outputs"]],
-            name=config.get("name"),
-        )
-    model._seed = _check_seed(config.get("seed", 0))
-    return model
-
-
-__all__ = ["BoundLayer", "Compiled", "Dropout", "Model", "PlanError", "Sequential"]

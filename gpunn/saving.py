@@ -14,9 +14,76 @@ import numpy as np
 
 from gpunn import losses, metrics, optimizers
 from gpunn.errors import ArgumentError, CheckpointError, GpunnError, TrainingError
-from gpunn.model import Model, model_from_config
+from gpunn.graph import SymbolicTensor
+from gpunn.layers import Input, InputLayer, Layer, layers
+from gpunn.model import Model, check_seed
+from gpunn.registry import to_config
+from gpunn.sequential import Sequential
 from gpunn.training import checkpoint as checkpoints
 from gpunn.training.checkpoint import Checkpoint, Expected
+
+
+def model_config(model: Model) -> dict[str, Any]:
+    """Return the configuration as JSON values: layers, and how the model was compiled."""
+    graph, compiled = model.graph, model._compiled
+    nodes = []
+    for node in graph.nodes:
+        layer = to_config(node.layer)
+        layer["config"]["name"] = node.layer_name
+        nodes.append({"layer": layer, "inputs": list(node.inputs)})
+    config: dict[str, Any] = {
+        "class_name": "Sequential" if isinstance(model, Sequential) else "Model",
+        "name": model.name,
+        "nodes": nodes,
+        "inputs": list(graph.inputs),
+        "outputs": list(graph.outputs),
+        "seed": model.seed,
+    }
+    if compiled is not None:
+        config["compile"] = {
+            "optimizer": to_config(compiled.optimizer),
+            "precision": compiled.precision,
+            "outputs": [
+                {
+                    "loss": None if spec.loss is None else to_config(spec.loss),
+                    "metrics": [to_config(metric) for metric in spec.metrics],
+                    "loss_weight": spec.loss_weight,
+                }
+                for spec in compiled.outputs
+            ],
+        }
+    return config
+
+
+def model_from_config(config: Mapping[str, Any]) -> Model:
+    """Rebuild a model from `Model.get_config`, against the closed registry of layers."""
+    nodes = config.get("nodes")
+    if not isinstance(nodes, list) or not nodes:
+        raise ArgumentError("The model configuration lists no layers.")
+    built: dict[str, Layer] = {}
+    tensors: list[SymbolicTensor] = []
+    for position, node in enumerate(nodes):
+        layer = layers.from_config(node["layer"])
+        layer = built.setdefault(layer.name or f"#{position}", layer)
+        sources = node["inputs"]
+        if any(not isinstance(i, int) or not 0 <= i < position for i in sources):
+            raise ArgumentError(f"Node {position} of the model configuration has bad inputs.")
+        many = [tensors[i] for i in sources]
+        if isinstance(layer, InputLayer):
+            tensors.append(Input(layer.shape, name=layer.name))
+        else:
+            tensors.append(layer(many[0] if len(many) == 1 else many))
+    if config.get("class_name") == "Sequential":
+        stack = [tensor.layer for tensor in tensors]
+        model: Model = Sequential(stack, name=config.get("name"))
+    else:
+        model = Model(
+            [tensors[i] for i in config["inputs"]],
+            [tensors[i] for i in config["outputs"]],
+            name=config.get("name"),
+        )
+    model._seed = check_seed(config.get("seed", 0))
+    return model
 
 
 def save_model(model: Model, path: str | Path, *, overwrite: bool = True) -> Path:

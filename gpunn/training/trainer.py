@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn.errors import ArgumentError, CheckpointError, TrainingError
+from gpunn.errors import ArgumentError
 from gpunn.plan.spec import CONTROL, METRICS
 from gpunn.registry import check_count
 from gpunn.schedules import Constant
+from gpunn.training import state
 from gpunn.training.callbacks import Callback, Logs, defines
 from gpunn.training.history import History
 from gpunn.training.signals import Interrupt, deferred_signals
@@ -48,6 +49,8 @@ class Trainer:
         Steps taken since the model was compiled.
     epoch_index : int
         Epochs finished in this training run.
+    offset : int
+        Rows of the current epoch that are done.
     history : History
     stop_training : bool
         Set it in a callback to stop after the current epoch (or step, from a per-batch hook).
@@ -95,11 +98,11 @@ class Trainer:
         self.bound.attach(arrays | {"order": self._order})
         self._rate = self.bound.array(f"{CONTROL}/learning_rate")
         self.step_count = int(self.bound.read(f"{CONTROL}/step")[0])
-        self._first_epoch = int(self.bound.read(f"{CONTROL}/epoch")[0])
+        self.first_epoch = int(self.bound.read(f"{CONTROL}/epoch")[0])
         self.epoch_index = 0
         self.offset = 0
-        self._samples = 0
-        self._started = False
+        self.samples = 0
+        self.in_epoch = False
         self._warned = False
         self.epoch_seconds = 0.0
         self._last_logs: Logs = {}
@@ -139,7 +142,7 @@ class Trainer:
 
     def logs(self) -> Logs:
         """Return loss and metrics of the current epoch so far."""
-        return self.bound.figures(self._samples)
+        return self.bound.figures(self.samples)
 
     def step(self) -> Logs:
         """Take one step; return loss and metrics of the epoch so far."""
@@ -170,7 +173,7 @@ class Trainer:
         self.stop_training = False
         reported = self._exceptions_reported()
         with self.session.backend.threads(), deferred_signals() as self.interrupt, reported:
-            self._call("on_train_begin")
+            self._call("on_train_begin", None)
             while not self._done(epochs, last_step):
                 self._begin_epoch()
                 left = None if last_step is None else last_step - self.step_count
@@ -181,7 +184,7 @@ class Trainer:
                 if self.offset >= self.rows or self._done(epochs, last_step):
                     self._end_epoch()
             if not self.interrupt:
-                self._call("on_train_end")
+                self._call("on_train_end", self._last_logs)
         self.interrupt.raise_again()
         return self._last_logs
 
@@ -219,18 +222,18 @@ class Trainer:
     # Epochs
 
     def _begin_epoch(self) -> None:
-        if self._started:
+        if self.in_epoch:
             return
-        self._started = True
-        self.bound.write(f"{CONTROL}/epoch", self._first_epoch + self.epoch_index)
+        self.in_epoch = True
+        self.bound.write(f"{CONTROL}/epoch", self.first_epoch + self.epoch_index)
         self.bound.write(f"{CONTROL}/offset", self.offset)
         if self.shuffle:
             self.bound.run("epoch")
         if self.offset == 0:
-            self._samples = 0
+            self.samples = 0
             self.epoch_seconds = 0.0
             self.bound.reset_metrics()
-            self._call("on_epoch_begin", self.epoch_index)
+            self._call("on_epoch_begin", self.epoch_index, None)
 
     def _end_epoch(self) -> None:
         logs = self.logs()
@@ -246,14 +249,14 @@ class Trainer:
                 RuntimeWarning,
                 stacklevel=4,
             )
-        epoch, self._started = self.epoch_index, False
+        epoch, self.in_epoch = self.epoch_index, False
         if self.offset >= self.rows:
             self._finish_epoch()
         self._call("on_epoch_end", epoch, logs)
 
     def _finish_epoch(self) -> None:
-        self.epoch_index, self.offset, self._started = self.epoch_index + 1, 0, False
-        self.bound.write(f"{CONTROL}/epoch", self._first_epoch + self.epoch_index)
+        self.epoch_index, self.offset, self.in_epoch = self.epoch_index + 1, 0, False
+        self.bound.write(f"{CONTROL}/epoch", self.first_epoch + self.epoch_index)
 
     # Steps
 
@@ -277,7 +280,7 @@ class Trainer:
                 steps_left -= count
             batch = self.offset // self.batch_size
             for callback in batch_hooks:
-                callback.on_train_batch_begin(batch)
+                callback.on_train_batch_begin(batch, logs=None)
             began = time.perf_counter()
             self._advance(count)
             now = time.perf_counter()
@@ -289,7 +292,7 @@ class Trainer:
             if batch_hooks_end:
                 logs = self.logs()
                 for callback in batch_hooks_end:
-                    callback.on_train_batch_end(batch, logs)
+                    callback.on_train_batch_end(batch, logs=logs)
             for callback, multiple in every:
                 if self.step_count % multiple == 0:
                     callback.on_steps(self.step_count)
@@ -314,14 +317,14 @@ class Trainer:
                 call()
         self.step_count += full
         self.offset += full * self.batch_size
-        self._samples += full * self.batch_size
+        self.samples += full * self.batch_size
         if full < count:
             rows = self.rows - self.offset
             write(self._rate, schedule(self.step_count))
             self.bound.run("train", rows)
             self.step_count += 1
             self.offset = self.rows
-            self._samples += rows
+            self.samples += rows
 
     # State
 
@@ -334,74 +337,11 @@ class Trainer:
             ``weights`` and ``optimizer`` (arrays by path), ``metrics`` (accumulators of the
             current epoch) and ``training`` (counters, history and callback states; JSON).
         """
-        slots = self.model.compiled.optimizer.slots
-        paths = [v.path for v in self.session.graph.variables if v.trainable]
-        return {
-            "weights": self.session.weights(),
-            "optimizer": {
-                f"{slot}/{path}": self.bound.read(f"optimizer/{slot}/{path}")
-                for slot in slots
-                for path in paths
-            },
-            "metrics": {
-                name.removeprefix(f"{METRICS}/").replace("/", "."): self.bound.read(name)
-                for name in self._metric_buffers()
-            },
-            "training": {
-                "step": self.step_count,
-                "first_epoch": self._first_epoch,
-                "epoch": self.epoch_index,
-                "offset": self.offset,
-                "samples": self._samples,
-                "in_epoch": self._started,
-                "epoch_seconds": self.epoch_seconds,
-                "rows": self.rows,
-                "batch_size": self.batch_size,
-                "shuffle": self.shuffle,
-                "seed": self.session.seed,
-                "callbacks": [
-                    {"type": type(c).__name__, "state": c.state_dict()} for c in self.callbacks
-                ],
-            },
-        }
+        return state.take(self)
 
-    def _metric_buffers(self) -> Iterator[str]:
-        return (n for n, spec in self.bound.plan.buffers.items() if spec.region == METRICS)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Take back what `state_dict` returned; training then goes on exactly there."""
-        training = state["training"]
-        for name, mine in (
-            ("rows", self.rows),
-            ("batch_size", self.batch_size),
-            ("shuffle", self.shuffle),
-            ("seed", self.session.seed),
-        ):
-            if training[name] != mine:
-                raise CheckpointError(
-                    f"The checkpoint was trained with {name} {training[name]}, this run has "
-                    f"{mine}; to resume it use {name} {training[name]}."
-                )
-        for path, values in state["weights"].items():
-            self.session.write(path, values)
-        for path, values in state["optimizer"].items():
-            self.bound.write(f"optimizer/{path}", values)
-        for name in self._metric_buffers():
-            self.bound.write(
-                name, state["metrics"][name.removeprefix(f"{METRICS}/").replace("/", ".")]
-            )
-        self.step_count = training["step"]
-        self._first_epoch, self.epoch_index = training["first_epoch"], training["epoch"]
-        self.offset, self._samples = training["offset"], training["samples"]
-        self.epoch_seconds = training["epoch_seconds"]
-        self._started = False
-        self.bound.write(f"{CONTROL}/step", self.step_count)
-        self.bound.write(f"{CONTROL}/offset", self.offset)
-        self.bound.write(f"{CONTROL}/epoch", self._first_epoch + self.epoch_index)
-        by_type = {saved["type"]: saved["state"] for saved in training["callbacks"]}
-        for callback in self.callbacks:
-            if type(callback).__name__ in by_type:
-                callback.load_state_dict(by_type[type(callback).__name__])
+        state.restore(self, saved)
 
     def checkpoint(self) -> Checkpoint:
         """Return the state as a checkpoint, with the model's configuration.
@@ -411,17 +351,7 @@ class Trainer:
         TrainingError
             The loss or a weight is not finite: a broken model must not replace a good one.
         """
-        from gpunn.training.checkpoint import Checkpoint
-
-        advice = "Nothing is saved. Lower the learning rate, or set clipnorm."
-        if self.nonfinite_step is not None:
-            step = self.nonfinite_step
-            raise TrainingError(f"The loss is not finite since step {step}. {advice}")
-        state = self.state_dict()
-        for path, values in state["weights"].items():
-            if not np.isfinite(values).all():
-                raise TrainingError(f"{path} is not finite at step {self.step_count}. {advice}")
-        return Checkpoint(self.model.get_config(), **state)
+        return state.checkpoint(self)
 
     def _call(self, hook: str, *arguments: Any) -> None:
         for callback in self.callbacks:

@@ -21,7 +21,7 @@ SPECS = {"activations", "initializers", "losses", "metrics", "optimizers", "regu
 SPECS |= {"schedules", "graph", "layers"}
 PLAN = COMMON | SPECS | {"backends.interface"}
 TRAINING = PLAN | {"plan", "data"}
-MODEL = TRAINING | {"training", "backends.select", "saving", "model"}
+MODEL = TRAINING | {"training", "backends.select", "saving", "model"} | {"compiling", "sequential", "summary"}
 PUBLIC = MODEL | {"callbacks", "datasets", "models"}
 COMMAND_LINE = {"cli", "recipes", "reports", "runs"}
 
@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": PLAN | {"plan"},
     "training": TRAINING,
     "model": MODEL,
-    "saving": MODEL,
+    **dict.fromkeys(("compiling", "saving", "sequential", "summary"), MODEL),
     "callbacks": MODEL,
     "datasets": MODEL,
     "models": MODEL,

@@ -735,9 +735,6 @@ def test_lambda_callback_runs_its_functions() -> None:
     assert seen == list(enumerate(history.history["loss"]))
 
 
-@pytest.mark.xfail(
-    reason="the trainer calls these hooks without logs, which Keras passes", raises=TypeError
-)
 @pytest.mark.parametrize(
     ("hook", "function"),
     [
