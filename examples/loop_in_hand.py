@@ -1,6 +1,6 @@
 """The training loop in your own hands: steps, epochs and a state to come back to.
 
-    python examples/loop_in_hand.py
+python examples/loop_in_hand.py
 """
 
 import gpunn

@@ -1,4 +1,4 @@
-"""The CPU backend: matrix products (``cpu_products.py``) and compiled loops.
+"""The CPU backend: products in NumPy's BLAS, everything else in compiled loops.
 
 Each entry binds its arrays once; a training step is then a list of calls without arguments.
 Scratch memory is taken when a call is bound, never when it runs. Exponentials and the like are
@@ -8,8 +8,8 @@ calls the C library for each value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -17,9 +17,9 @@ import numba
 import numpy as np
 
 from gpunn import activations
-from gpunn.backends import cpu_products as products
 from gpunn.backends import numba_kernels as kernels
 from gpunn.backends import numba_random
+from gpunn.backends.blas import accumulate_product
 from gpunn.backends.host_memory import HostBackend
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
 from gpunn.randomness import philox
@@ -41,7 +41,7 @@ class NumbaCPU(HostBackend):
     Parameters
     ----------
     threads : int, optional
-        Threads of the products while gpunn computes; default: one for each core.
+        Threads of the BLAS while gpunn computes; default: one for each core.
     """
 
     name = "cpu"
@@ -55,23 +55,18 @@ class NumbaCPU(HostBackend):
     def operations(self) -> dict[str, Binder]:
         return _OPERATIONS
 
-    @contextmanager
-    def threads(self) -> Iterator[None]:
+    def threads(self) -> AbstractContextManager[Any]:
         if self.thread_count is None:
-            yield
-            return
+            return nullcontext()
         import threadpoolctl
 
-        before = numba.get_num_threads()
-        numba.set_num_threads(min(self.thread_count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-        try:
-            with threadpoolctl.threadpool_limits(limits=self.thread_count, user_api="blas"):
-                yield
-        finally:
-            numba.set_num_threads(before)
+        limits: AbstractContextManager[Any] = threadpoolctl.threadpool_limits(
+            limits=self.thread_count, user_api="blas"
+        )
+        return limits
 
     def describe(self) -> str:
-        count = self.thread_count or numba.get_num_threads()
+        count = self.thread_count or numba.config.NUMBA_DEFAULT_NUM_THREADS  # type: ignore[attr-defined]
         plural = "" if count == 1 else "s"
         versions = f"NumPy {np.__version__}, numba {numba.__version__}"
         return f"cpu ({count} thread{plural}, {versions})"
@@ -275,7 +270,11 @@ def dense(a: Arrays, attrs: Attrs, rows: int) -> Call:
     y, slope = a["result"], _negative_slope(attrs)
     straight = slope is not None and "pre" not in a
     fused = slope if slope is not None and straight else 1.0
-    calls = products.forward(a["values"], a["kernel"], a.get("bias"), fused, y)
+    calls: list[Call] = [partial(np.matmul, a["values"], a["kernel"], out=y)]
+    if "bias" in a or fused != 1.0:
+        # np.add(y, bias, out=y) would copy y first: NumPy sees y overlap with itself.
+        bias = a.get("bias", np.zeros(y.shape[1], dtype=y.dtype))
+        calls.append(partial(kernels.add_bias, y, bias, y.dtype.type(fused)))
     flat = y.reshape(-1)
     if not straight:
         if "pre" in a:
@@ -377,7 +376,7 @@ def _subtract_scaled(values: Array, rate: Array, total: Array) -> Call:
 @_operation
 def dense_input_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
     result = a["input_gradient"]
-    product = products.input_gradient(a["gradient"], a["kernel"], result)
+    product = partial(np.matmul, a["gradient"], a["kernel"].T, out=result)
     plain = attrs["activation"] == "linear" and "rate" not in a
     if plain and "bias" not in a and "bias_gradient" not in a:
         return product
@@ -394,12 +393,12 @@ def activation_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
 
 @_operation
 def dense_kernel_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    return products.kernel_gradient(a["values"], a["gradient"], a["kernel_gradient"])
+    return partial(np.matmul, a["values"].T, a["gradient"], out=a["kernel_gradient"])
 
 
 @_operation
 def dense_kernel_update(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    return products.kernel_update(a["values"], a["gradient"], a["learning_rate"], a["kernel"])
+    return accumulate_product(a["values"], a["gradient"], a["learning_rate"], a["kernel"])
 
 
 @_operation

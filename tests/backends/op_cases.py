@@ -282,6 +282,8 @@ DENSE_SIZES = (
     (33, 65, 17),
     (31, 63, 15),
     (128, 300, 100),
+    (256, 40, 24),
+    (257, 65, 33),
 )
 SMALL = (13, 11, 7)
 # Every activation with a parameter of its own; those that jump are for the forward pass only.

@@ -14,7 +14,7 @@ weight brings a unit within h of a corner of relu or of an absolute value.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,9 @@ from gpunn.plan.ops import OPS
 from gpunn.plan.spec import ACTIVATIONS, BATCH, CONTROL, GRADIENTS, PARAMETERS, SCRATCH
 from gpunn.randomness import philox
 
-BACKENDS: dict[str, Backend] = {"reference": NumpyReference(), "cpu": NumbaCPU()}
+# One thread: products this small gain nothing from more, and beside other work on the machine
+# each would wait for a thread that is not scheduled.
+BACKENDS: dict[str, Backend] = {"reference": NumpyReference(), "cpu": NumbaCPU(threads=1)}
 BATCH_SIZE = 5
 H = 1e-5
 TOLERANCE = 1e-6
@@ -89,6 +91,12 @@ def net(inputs: Tensors, outputs: Tensors, loss: Any = None, **options: Any) -> 
         for spec in given
     )
     return Net(ins, outs, specs, **options)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    with BACKENDS["cpu"].threads():
+        yield
 
 
 class Run:

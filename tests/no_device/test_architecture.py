@@ -21,7 +21,11 @@ SPECS = {"activations", "initializers", "losses", "metrics", "optimizers", "regu
 SPECS |= {"schedules", "graph", "layers"}
 PLAN = COMMON | SPECS | {"backends.interface"}
 TRAINING = PLAN | {"plan", "data"}
-MODEL = TRAINING | {"training", "backends.select", "saving", "model"} | {"compiling", "sequential", "summary"}
+MODEL = (
+    TRAINING
+    | {"training", "backends.select", "saving", "model"}
+    | {"compiling", "sequential", "summary"}
+)
 PUBLIC = MODEL | {"callbacks", "datasets", "models"}
 COMMAND_LINE = {"cli", "recipes", "reports", "runs"}
 

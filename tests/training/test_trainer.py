@@ -228,8 +228,9 @@ def test_callbacks_that_ask_for_nothing_per_batch_are_not_called_per_batch() -> 
     trainer._advance = lambda count: (advances.append(count), advance(count))[1]  # type: ignore[method-assign,func-returns-value]
     trainer.fit(epochs=2)
     assert looks == [0, 1]
-    # 35 steps an epoch, in chunks of 16 and more.
-    assert advances == [16, 19, 16, 19]
+    # 35 steps an epoch, in chunks of 16 and more on a machine that is not very slow.
+    assert sum(advances) == 70
+    assert len(advances) < 20
 
 
 def test_step_triggers_fall_on_their_steps() -> None:
@@ -274,7 +275,10 @@ def test_a_broken_model_is_never_saved(tmp_path: Path) -> None:
     weights = model.get_weights()
     weights[0][0, 0] = np.nan
     model.set_weights(weights)
-    with pytest.raises(TrainingError, match="not finite since step 7"), pytest.warns(RuntimeWarning):
+    with (
+        pytest.raises(TrainingError, match="not finite since step 7"),
+        pytest.warns(RuntimeWarning),
+    ):
         model.fit(X, Y, batch_size=10, verbose=0, callbacks=[Checkpoints(tmp_path)])
     assert sorted(tmp_path.iterdir()) == good
     assert np.isfinite(gpunn.load_model(good[-1]).get_weights()[0]).all()
