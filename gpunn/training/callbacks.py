@@ -30,6 +30,8 @@ class Callback:
         Set before training.
     params : dict
         ``epochs``, ``steps`` (per epoch), ``batch_size`` and ``rows``.
+    runs_last : bool
+        Whether it comes after all other callbacks, because it saves their state.
     interval : float or None
         Seconds between calls of `on_interval`; None for none.
     every_steps : int or None
@@ -39,6 +41,7 @@ class Callback:
     trainer: Trainer
     model: Any
     params: dict[str, Any]
+    runs_last: bool = False
     interval: float | None = None
     every_steps: int | None = None
 
@@ -123,6 +126,8 @@ class Checkpoints(Callback):
         is validation data; lower is better, except for accuracies.
     """
 
+    runs_last = True
+
     def __init__(
         self,
         directory: str | Path,
@@ -166,9 +171,10 @@ class Checkpoints(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         best = self._improved(logs or {})
-        due = self.save_every and (epoch + 1) % self.save_every == 0
-        if due or best:
+        if self.save_every and (epoch + 1) % self.save_every == 0:
             self._save(best)
+        elif best:
+            self.directory.save_best(self.trainer.checkpoint())
 
     def on_steps(self, step: int) -> None:
         self._save()

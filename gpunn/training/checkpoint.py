@@ -116,6 +116,12 @@ class CheckpointDirectory:
         self._prune(step)
         return path
 
+    def save_best(self, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint as ``best.h5`` alone; errors as for `write`."""
+        path = self.path / "best.h5"
+        write(path, checkpoint)
+        return path
+
     def steps(self) -> list[int]:
         """Return the training steps there are files of, ascending."""
         try:

@@ -117,6 +117,7 @@ class Trainer:
                 )
             callback.trainer = self
             callback.set_model(model)
+        self.callbacks.sort(key=lambda callback: callback.runs_last)
 
     # Loop in hand
 

@@ -298,6 +298,30 @@ def test_the_best_model_is_kept_beside_the_last(tmp_path: Path) -> None:
     assert loss == pytest.approx(min(history.history["val_loss"]), rel=1e-6)
 
 
+def test_a_checkpoint_holds_what_the_other_callbacks_have_just_learned(tmp_path: Path) -> None:
+    class Counter(Callback):
+        epochs = 0
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.epochs += 1
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"epochs": self.epochs}
+
+        def load_state_dict(self, state: Any) -> None:
+            self.epochs = state["epochs"]
+
+    def fit(epochs: int, **more: Any) -> int:
+        counter = Counter()
+        # The order in which they are given does not matter.
+        callbacks = [Checkpoints(tmp_path), counter]
+        make_model().fit(X, Y, epochs=epochs, callbacks=callbacks, verbose=0, **more)
+        return counter.epochs
+
+    assert fit(2) == 2
+    assert fit(5, resume=tmp_path) == 5
+
+
 def test_epochs_are_reshuffled_and_reproducible() -> None:
     def first_batches(seed: int) -> list[list[int]]:
         trainer = gpunn.Trainer(make_model(seed=seed), X, Y, batch_size=10)
