@@ -165,14 +165,17 @@ def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTens
     Raises
     ------
     ArgumentError
-        An output depends on an input that is not listed, an input is not used, or two layers
-        have the same name.
+        An output depends on an input that is not listed, an input is not used, something is
+        listed twice, or two layers have the same name.
     """
     if not inputs or not outputs:
         raise ArgumentError("A model needs at least one input and one output.")
     for tensor in inputs:
         if not isinstance(tensor, SymbolicTensor) or tensor.inputs:
             raise ArgumentError("inputs of a model must come from gpunn.Input(shape).")
+    for kind, tensors in (("input", inputs), ("output", outputs)):
+        if len(set(map(id, tensors))) < len(tensors):
+            raise ArgumentError(f"A model cannot have the same {kind} twice.")
     order: list[SymbolicTensor] = []
     for tensor in (*inputs, *outputs):
         _visit(tensor, order)
@@ -196,6 +199,10 @@ def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTens
         scope = names[id(tensor.layer)]
         calls[scope] = calls.get(scope, 0) + 1
         name = scope if calls[scope] == 1 else f"{scope}_call{calls[scope]}"
+        if calls[scope] > 1 and name in names.values():
+            raise ArgumentError(
+                f"The name {name!r} is that of another call of layer {scope!r}; rename one of them."
+            )
         shapes = [source.shape for source in tensor.inputs]
         _add_variables(tensor.layer, scope, shapes, variables)
         sources = tuple(position[id(source)] for source in tensor.inputs)

@@ -42,6 +42,8 @@ class BoundLayer:
         self._model, self.name, self.spec = model, name, layer
 
     def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # copy and pickle ask before there is a spec
+            raise AttributeError(attribute)
         if attribute in ("kernel", "bias"):
             paths = [v.path for v in self._variables() if v.name == attribute]
             if paths:
@@ -184,6 +186,12 @@ class Model:
                 self._session.write(variable.path, array)
             else:
                 self._values[variable.path] = array
+        layers = self.graph.layers
+        for name in {variable.layer for variable in variables}:
+            layer = layers[name]
+            if isinstance(layer, Normalization):
+                # What is set now takes the place of what the layer has learned before.
+                self._adapted[name] = _statistics(layer)
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights, layer by layer: kernel (inputs, outputs), bias."""
@@ -198,10 +206,9 @@ class Model:
         for name, layer in self.graph.layers.items():
             if not isinstance(layer, Normalization) or layer.mean is None:
                 continue
-            statistics = (layer.mean, layer.variance)
+            statistics = _statistics(layer)
             if self._adapted.get(name) == statistics:
                 continue
-            self._adapted[name] = statistics
             variables = [v for v in self.graph.variables if v.layer == name]
             size = variables[0].shape
             if len(layer.mean) not in (1, *size):
@@ -255,24 +262,22 @@ class Model:
         if precision not in PRECISIONS:
             raise UnknownNameError("precision", precision, PRECISIONS)
         chosen_optimizer = optimizers_module.get(optimizer)
-        # Weights that exist already outlive the old session.
-        if self._session is not None:
-            self._values = self._session.weights()
-            self._session = None
         selection = select_backend(device, threads=threads)
         selection.backend.check((), precision, 1)
-        if seed is not None:
-            self._seed = check_seed(seed)
-        elif self._seed is None:
-            self._seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+        chosen_seed = self._seed if seed is None else check_seed(seed)
+        if chosen_seed is None:
+            chosen_seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         outputs: tuple[OutputSpec, ...] = ()
         if self.built:
             outputs = output_specs(self.graph, loss, metrics, loss_weights)
-        self._deferred = (loss, metrics, loss_weights)
-        self._compiled = Compiled(chosen_optimizer, outputs, device, precision, threads, selection)
+        compiled = Compiled(chosen_optimizer, outputs, device, precision, threads, selection)
         if self.built and any(spec.loss is not None for spec in outputs):
             # Builds a plan now, so that what does not fit together is said here.
-            self.plan(batch_size=1)
+            _build_plan(self.graph, compiled, 1)
+        # Nothing fails from here on: an error leaves the model as it was compiled before.
+        self._leave_session()
+        self._seed, self._compiled = chosen_seed, compiled
+        self._deferred = (loss, metrics, loss_weights)
 
     @property
     def compiled(self) -> Compiled:
@@ -318,15 +323,13 @@ class Model:
         self, batch_size: int = DEFAULT_BATCH_SIZE, input_dtypes: Sequence[str] | None = None
     ) -> Plan:
         """Return the plan of training, evaluation and prediction: ``print(plan.describe())``."""
-        compiled = self.compiled
-        return build_plan(
-            self.graph,
-            batch_size=batch_size,
-            dtype=compiled.precision,
-            outputs=compiled.outputs,
-            optimizer=compiled.optimizer,
-            input_dtypes=input_dtypes,
-        )
+        return _build_plan(self.graph, self.compiled, batch_size, input_dtypes)
+
+    def _leave_session(self) -> None:
+        """Take the weights back from the device; they outlive the session."""
+        if self._session is not None:
+            self._values = self._session.weights()
+            self._session = None
 
     # Data
 
@@ -418,7 +421,7 @@ class Model:
             if validation_data is not None:
                 raise ArgumentError("Give validation_split or validation_data, not both.")
             x, y, sample_weight, validation_data = batches.split(
-                x, y, sample_weight, validation_split
+                self.graph, x, y, sample_weight, validation_split
             )
         # After the split, as in Keras: rows held out for validation are not weighed by class.
         if class_weight is not None:
@@ -448,7 +451,10 @@ class Model:
         )
         if resume is not None:
             self._resume(trainer, resume)
-        self.history = trainer.fit(None if steps is not None else epochs, steps)
+        try:
+            self.history = trainer.fit(None if steps is not None else epochs, steps)
+        finally:
+            trainer.release()
         return self.history
 
     def _resume(self, trainer: Trainer, path: str | Path) -> None:
@@ -530,6 +536,10 @@ class Model:
         return saving.model_config(self)
 
 
+def _statistics(layer: Normalization) -> tuple[Any, Any]:
+    return layer.mean, layer.variance
+
+
 def _reporters(verbose: int | str) -> list[Callback]:
     import sys
 
@@ -540,6 +550,22 @@ def _reporters(verbose: int | str) -> list[Callback]:
     from gpunn.training.progress import EpochLines, ProgressBar
 
     return [EpochLines() if verbose == 2 else ProgressBar()]
+
+
+def _build_plan(
+    graph: Graph,
+    compiled: Compiled,
+    batch_size: int,
+    input_dtypes: Sequence[str] | None = None,
+) -> Plan:
+    return build_plan(
+        graph,
+        batch_size=batch_size,
+        dtype=compiled.precision,
+        outputs=compiled.outputs,
+        optimizer=compiled.optimizer,
+        input_dtypes=input_dtypes,
+    )
 
 
 def _tensors(value: Any, argument: str) -> list[SymbolicTensor]:

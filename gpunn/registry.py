@@ -107,6 +107,8 @@ def _freeze(value: Any) -> Any:
         return to_config(value)
     if isinstance(value, tuple | list):
         return [_freeze(item) for item in value]
+    if getattr(value, "shape", None) == ():  # a NumPy number, which JSON does not know
+        return value.item()
     return value
 
 

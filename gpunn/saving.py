@@ -141,9 +141,6 @@ def load_model(path: str | Path, *, compile: bool = True, device: str = "auto") 
     loaded = checkpoints.read(file, expect)
     model = models[0]
     model.set_weights([loaded.weights[v.path] for v in model.graph.variables])
-    for name in model.graph.layers:
-        # Statistics came with the weights.
-        model._adapted.setdefault(name, None)
     saved = loaded.model_config.get("compile")
     if compile and saved is not None:
         try:

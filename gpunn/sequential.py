@@ -9,7 +9,7 @@ from typing import Any
 from gpunn.compiling import output_specs
 from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeError
-from gpunn.graph import SymbolicTensor, build_graph, describe
+from gpunn.graph import Graph, SymbolicTensor, build_graph, describe
 from gpunn.layers import Input, InputLayer, Layer
 from gpunn.model import BoundLayer, Model
 
@@ -51,10 +51,11 @@ class Sequential(Model):
             raise
 
     def pop(self) -> None:
-        """Remove the last layer."""
+        """Remove the last layer; the others keep their weights. Compile the model anew after it."""
         if not self._stack:
             raise ArgumentError("pop: the model has no layers.")
         self._stack.pop()
+        self._compiled = None
         self._rebuild()
 
     def _push(self, layer: Any) -> None:
@@ -77,14 +78,24 @@ class Sequential(Model):
         self._stack.append(layer)
 
     def _rebuild(self) -> None:
-        if self._input is None or not self._stack:
-            self._graph = None
+        """Wire the layers anew; a layer that was there before keeps its weights."""
+        graph: Graph | None = None
+        if self._input is not None and self._stack:
+            tensor = self._input
+            for layer in self._stack:
+                tensor = layer(tensor)
+            graph = build_graph([self._input], [tensor])
+        self._leave_session()
+        before, values = self._graph, self._values
+        self._graph, self._values = graph, {}
+        if before is None or graph is None:
             return
-        tensor = self._input
-        for layer in self._stack:
-            tensor = layer(tensor)
-        self._graph = build_graph([self._input], [tensor])
-        self._values.clear()
+        # By the layer itself: the name of an unnamed one may change.
+        old = {(id(before.layers[v.layer]), v.name): values.get(v.path) for v in before.variables}
+        for variable in graph.variables:
+            value = old.get((id(graph.layers[variable.layer]), variable.name))
+            if value is not None:
+                self._values[variable.path] = value
 
     @property
     def layers(self) -> list[BoundLayer]:

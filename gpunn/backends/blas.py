@@ -19,11 +19,22 @@ _ROW_MAJOR, _NO_TRANSPOSE, _TRANSPOSE = 101, 111, 112
 
 
 @lru_cache(maxsize=1)
-def _library() -> tuple[Any, str, str, type] | None:
-    """Return (library, symbol prefix, symbol suffix, integer type) of NumPy's BLAS."""
+def libraries() -> Any:
+    """Return threadpoolctl's controller of the BLAS libraries; looking for them takes 1 ms."""
     import threadpoolctl
 
-    for controller in threadpoolctl.ThreadpoolController().lib_controllers:
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+def thread_count() -> int | None:
+    """Return the number of threads that the BLAS uses now, None if it does not say."""
+    return max((library["num_threads"] for library in libraries().info()), default=None)
+
+
+@lru_cache(maxsize=1)
+def _library() -> tuple[Any, str, str, type] | None:
+    """Return (library, symbol prefix, symbol suffix, integer type) of NumPy's BLAS."""
+    for controller in libraries().lib_controllers:
         if controller.internal_api != "openblas" or "numpy" not in str(controller.filepath):
             continue
         for prefix, suffix, integer in (

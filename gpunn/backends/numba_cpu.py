@@ -17,9 +17,8 @@ import numba
 import numpy as np
 
 from gpunn import activations
+from gpunn.backends import blas, numba_random
 from gpunn.backends import numba_kernels as kernels
-from gpunn.backends import numba_random
-from gpunn.backends.blas import accumulate_product
 from gpunn.backends.host_memory import HostBackend
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
 from gpunn.randomness import philox
@@ -41,7 +40,7 @@ class NumbaCPU(HostBackend):
     Parameters
     ----------
     threads : int, optional
-        Threads of the BLAS while gpunn computes; default: one for each core.
+        Threads of the BLAS while gpunn computes; default: as many as it takes by itself.
     """
 
     name = "cpu"
@@ -58,15 +57,12 @@ class NumbaCPU(HostBackend):
     def threads(self) -> AbstractContextManager[Any]:
         if self.thread_count is None:
             return nullcontext()
-        import threadpoolctl
-
-        limits: AbstractContextManager[Any] = threadpoolctl.threadpool_limits(
-            limits=self.thread_count, user_api="blas"
-        )
+        limits: AbstractContextManager[Any] = blas.libraries().limit(limits=self.thread_count)
         return limits
 
     def describe(self) -> str:
-        count = self.thread_count or numba.config.NUMBA_DEFAULT_NUM_THREADS  # type: ignore[attr-defined]
+        count = self.thread_count or blas.thread_count()
+        count = count or numba.config.NUMBA_DEFAULT_NUM_THREADS  # type: ignore[attr-defined]
         plural = "" if count == 1 else "s"
         versions = f"NumPy {np.__version__}, numba {numba.__version__}"
         return f"cpu ({count} thread{plural}, {versions})"
@@ -398,7 +394,7 @@ def dense_kernel_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
 
 @_operation
 def dense_kernel_update(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    return accumulate_product(a["values"], a["gradient"], a["learning_rate"], a["kernel"])
+    return blas.accumulate_product(a["values"], a["gradient"], a["learning_rate"], a["kernel"])
 
 
 @_operation
@@ -573,6 +569,11 @@ def _common(a: Arrays, attrs: Attrs) -> tuple[tuple[Any, ...], Callable[[float],
     return (w, a["gradients"], a["learning_rate"], dtype(attrs["weight_decay"])), dtype
 
 
+def _tiny(attrs: Attrs, dtype: Callable[[float], Any]) -> tuple[Any, Any]:
+    """Return `tiny` for means and for squares: these divide, so without epsilon they stay."""
+    return dtype(attrs["tiny"]), dtype(attrs["tiny"] if attrs["epsilon"] else 0.0)
+
+
 @_operation
 def sgd(a: Arrays, attrs: Attrs, rows: int) -> Call:
     common, _ = _common(a, attrs)
@@ -583,7 +584,8 @@ def sgd(a: Arrays, attrs: Attrs, rows: int) -> Call:
 def momentum(a: Arrays, attrs: Attrs, rows: int) -> Call:
     common, dtype = _common(a, attrs)
     beta = dtype(attrs["momentum"])
-    return partial(kernels.momentum, *common, a["momentum"], beta, bool(attrs["nesterov"]))
+    nesterov, tiny = bool(attrs["nesterov"]), dtype(attrs["tiny"])
+    return partial(kernels.momentum, *common, a["momentum"], beta, nesterov, tiny)
 
 
 @_operation
@@ -598,7 +600,7 @@ def rmsprop(a: Arrays, attrs: Attrs, rows: int) -> Call:
     absent = _none(a["parameters"].dtype)
     slots = a["velocity"], a.get("average_gradient", absent), a.get("momentum", absent)
     constants = (dtype(attrs[name]) for name in ("rho", "momentum", "epsilon"))
-    return partial(kernels.rmsprop, *common, *slots, *constants)
+    return partial(kernels.rmsprop, *common, *slots, *constants, *_tiny(attrs, dtype))
 
 
 @_operation
@@ -607,8 +609,8 @@ def adam(a: Arrays, attrs: Attrs, rows: int) -> Call:
     beta_1, beta_2 = float(attrs["beta_1"]), float(attrs["beta_2"])
     hat = a.get("velocity_hat", _none(a["parameters"].dtype))
     slots = a["step"], a["momentum"], a["velocity"], hat
-    constants = dtype(1 - beta_1), dtype(1 - beta_2), dtype(attrs["epsilon"]), beta_1, beta_2
-    return partial(kernels.adam, *common, *slots, *constants)
+    constants = dtype(1 - beta_1), dtype(1 - beta_2), dtype(attrs["epsilon"]), *_tiny(attrs, dtype)
+    return partial(kernels.adam, *common, *slots, *constants, beta_1, beta_2)
 
 
 @_operation

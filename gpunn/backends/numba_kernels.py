@@ -246,7 +246,7 @@ def sparse_cross_entropy(
         e_sum = top - top
         for j in range(z.shape[1]):
             e_sum += np.exp(z[i, j] - top)
-        weight = weights[i] if weights.size else scale / scale
+        weight = weights[i] if weights.size else type(scale)(1)
         # Not (log + top) - z: the difference to a large top would lose the log's digits.
         total += (np.log(e_sum) + (top - z[i, label])) * weight
         if gradient.size:
@@ -288,7 +288,7 @@ def dense_cross_entropy(
         for j in range(z.shape[1]):
             e_sum += np.exp(z[i, j] - top)
         log_sum = np.log(e_sum)
-        weight = weights[i] if weights.size else scale / scale
+        weight = weights[i] if weights.size else type(scale)(1)
         t_sum = top - top
         row = top - top
         for j in range(z.shape[1]):
@@ -327,7 +327,7 @@ def mean_loss(
     """The losses that are a mean over outputs, by `kind`."""
     total = 0.0
     columns = p.shape[1]
-    one = scale / scale
+    one = type(scale)(1)  # not scale / scale: a loss may have weight 0
     half = one / 2
     for i in range(p.shape[0]):
         weight = weights[i] if weights.size else one
@@ -458,7 +458,8 @@ def clip_by_norm(gradients: Any, limit: float) -> None:
 
 
 # Optimizers, on flat arrays; rate = learning rate of this step, an array of one value.
-# Constants come in the parameters' type: in float64 they would widen the loop.
+# Constants come in the parameters' type: in float64 they would widen the loop. `tiny_square` is
+# `tiny` for the moving averages of squares.
 
 
 @_kernel
@@ -469,11 +470,16 @@ def sgd(w: Any, g: Any, rate: Any, decay: Any) -> None:
 
 
 @_kernel
-def momentum(w: Any, g: Any, rate: Any, decay: Any, v: Any, beta: Any, nesterov: bool) -> None:
+def momentum(
+    w: Any, g: Any, rate: Any, decay: Any, v: Any, beta: Any, nesterov: bool, tiny: Any
+) -> None:
     lr = rate[0]
+    zero = tiny - tiny
     for i in range(w.size):
-        v[i] = beta * v[i] - lr * g[i]
-        update = beta * v[i] - lr * g[i] if nesterov else v[i]
+        x = beta * v[i] - lr * g[i]
+        x = zero if abs(x) < tiny else x
+        v[i] = x
+        update = beta * x - lr * g[i] if nesterov else x
         w[i] = w[i] - w[i] * (lr * decay) + update
 
 
@@ -497,19 +503,26 @@ def rmsprop(
     rho: Any,
     beta: Any,
     epsilon: Any,
+    tiny: Any,
+    tiny_square: Any,
 ) -> None:
     lr = rate[0]
-    one = rho / rho
+    zero = tiny - tiny
+    rest = type(rho)(1) - rho
     for i in range(w.size):
-        v[i] = rho * v[i] + (one - rho) * g[i] * g[i]
-        spread = v[i]
+        spread = rho * v[i] + rest * g[i] * g[i]
+        spread = zero if spread < tiny_square else spread
+        v[i] = spread
         if average.size:
-            average[i] = rho * average[i] + (one - rho) * g[i]
-            spread -= average[i] * average[i]
+            a = rho * average[i] + rest * g[i]
+            a = zero if abs(a) < tiny else a
+            average[i] = a
+            spread -= a * a
         update = lr * g[i] / np.sqrt(spread + epsilon)
         if m.size:
-            m[i] = beta * m[i] + update
-            update = m[i]
+            update = beta * m[i] + update
+            update = zero if abs(update) < tiny else update
+            m[i] = update
         w[i] = w[i] - w[i] * (lr * decay) - update
 
 
@@ -526,6 +539,8 @@ def adam(
     rest_1: Any,
     rest_2: Any,
     epsilon: Any,
+    tiny: Any,
+    tiny_square: Any,
     beta_1: float,
     beta_2: float,
 ) -> None:
@@ -536,11 +551,15 @@ def adam(
     # parameters' 1 brings alpha back to their type.
     correction = math.sqrt(1 - beta_2**t) / (1 - beta_1**t)
     alpha = lr * type(lr)(correction)
+    zero = tiny - tiny
     for i in range(w.size):
-        m[i] += (g[i] - m[i]) * rest_1
-        v[i] += (g[i] * g[i] - v[i]) * rest_2
-        spread = v[i]
+        mean = m[i] + (g[i] - m[i]) * rest_1
+        mean = zero if abs(mean) < tiny else mean
+        spread = v[i] + (g[i] * g[i] - v[i]) * rest_2
+        spread = zero if spread < tiny_square else spread
+        m[i] = mean
+        v[i] = spread
         if v_hat.size:
-            v_hat[i] = max(v_hat[i], spread)
-            spread = v_hat[i]
-        w[i] = w[i] - w[i] * (lr * decay) - alpha * m[i] / (np.sqrt(spread) + epsilon)
+            spread = max(v_hat[i], spread)
+            v_hat[i] = spread
+        w[i] = w[i] - w[i] * (lr * decay) - alpha * mean / (np.sqrt(spread) + epsilon)

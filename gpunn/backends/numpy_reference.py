@@ -409,6 +409,12 @@ def _optimizer(
     return _operation(update)
 
 
+def _without_tiny(values: Array, attrs: Attrs, squares: bool = False) -> None:
+    # Squares divide: without an epsilon beside them they must not become 0.
+    if not squares or attrs["epsilon"]:
+        values[np.abs(values) < attrs["tiny"]] = 0
+
+
 @_optimizer
 def sgd(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
     w -= rate * g
@@ -418,6 +424,7 @@ def sgd(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
 def momentum(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
     v = a["momentum"]
     v[...] = attrs["momentum"] * v - rate * g
+    _without_tiny(v, attrs)
     w += attrs["momentum"] * v - rate * g if attrs["nesterov"] else v
 
 
@@ -432,15 +439,18 @@ def adagrad(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
 def rmsprop(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
     v, rho = a["velocity"], attrs["rho"]
     v[...] = rho * v + (1 - rho) * g * g
+    _without_tiny(v, attrs, squares=True)
     denominator = v
     if "average_gradient" in a:
         average = a["average_gradient"]
         average[...] = rho * average + (1 - rho) * g
+        _without_tiny(average, attrs)
         denominator = v - average * average
     increment = rate * g / np.sqrt(denominator + attrs["epsilon"])
     if "momentum" in a:
         m = a["momentum"]
         m[...] = attrs["momentum"] * m + increment
+        _without_tiny(m, attrs)
         increment = m
     w -= increment
 
@@ -452,6 +462,8 @@ def adam(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
     alpha = rate * w.dtype.type(np.sqrt(1 - attrs["beta_2"] ** t) / (1 - attrs["beta_1"] ** t))
     m += (g - m) * (1 - attrs["beta_1"])
     v += (g * g - v) * (1 - attrs["beta_2"])
+    _without_tiny(m, attrs)
+    _without_tiny(v, attrs, squares=True)
     if "velocity_hat" in a:
         np.maximum(a["velocity_hat"], v, out=a["velocity_hat"])
         v = a["velocity_hat"]

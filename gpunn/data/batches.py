@@ -318,37 +318,58 @@ def prepare(
     return Data(inputs, tuple(targets), tuple(weights), rows)
 
 
-def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[Any, Any, Any, Any]:
-    """Hold out the last `share` of the rows: returns (x, y, sample_weight, validation data)."""
-    if not isinstance(share, float | int) or not 0 < share < 1:
+def split(
+    graph: Graph, x: Any, y: Any, sample_weight: Any, share: float
+) -> tuple[Any, Any, Any, Any]:
+    """Hold out the last `share` of the rows.
+
+    Parameters
+    ----------
+    graph : Graph
+    x, y, sample_weight : as for `prepare`
+    share : float
+        Above 0 and below 1.
+
+    Returns
+    -------
+    x, y, sample_weight : array or list of arrays
+        The rows to train on.
+    validation_data : tuple
+        The rows held out, with sample weights where there are any.
+    """
+    if isinstance(share, bool) or not isinstance(share, float | int) or not 0 < share < 1:
         raise ArgumentError(f"validation_split must be above 0 and below 1, not {share!r}.")
 
-    def cut(value: Any, at: slice) -> Any:
-        if isinstance(value, Mapping):
-            return {name: np.asarray(v)[at] for name, v in value.items()}
-        if (
-            isinstance(value, list | tuple)
-            and value
-            and np.ndim(value[0]) > 0
-            and (hasattr(value[0], "shape"))
-        ):
-            return [np.asarray(v)[at] for v in value]
-        return None if value is None else np.asarray(value)[at]
+    def rows_of(value: Any, argument: str) -> Array:
+        array = as_array(value, argument)
+        if array.ndim == 0:
+            raise ShapeError(f"{argument}: expected an array with rows, got a single value.")
+        return array
 
-    first = x
-    if isinstance(x, Mapping):
-        first = next(iter(x.values()))
-    elif isinstance(x, list | tuple) and x and hasattr(x[0], "shape"):
-        first = x[0]
-    rows = len(first)
+    def arrays(values: list[Any], argument: str) -> list[Array | None]:
+        return [None if value is None else rows_of(value, argument) for value in values]
+
+    names = graph.output_names()
+    several = len(names) > 1 and isinstance(sample_weight, Mapping | list | tuple)
+    weights = as_list(sample_weight, names, "sample_weight") if several else [sample_weight]
+    inputs = [rows_of(value, "x") for value in as_list(x, graph.input_names(), "x")]
+    everything = (
+        inputs,
+        arrays(as_list(y, names, "y"), "y"),
+        arrays(weights, "sample_weight"),
+    )
+    rows = len(inputs[0])
     keep = int(rows * (1 - share))
     if keep == 0 or keep == rows:
         raise ArgumentError(
             f"validation_split {share} of {rows} rows leaves nothing to "
             f"{'train on' if keep == 0 else 'validate on'}."
         )
-    kept, held = slice(0, keep), slice(keep, rows)
-    validation: tuple[Any, ...] = (cut(x, held), cut(y, held))
-    if sample_weight is not None:
-        validation = (*validation, cut(sample_weight, held))
-    return cut(x, kept), cut(y, kept), cut(sample_weight, kept), validation
+
+    def cut(values: Sequence[Array | None], at: slice) -> Any:
+        parts = [None if array is None else array[at] for array in values]
+        return parts[0] if len(parts) == 1 else parts
+
+    kept = [cut(values, slice(0, keep)) for values in everything]
+    held = [cut(values, slice(keep, rows)) for values in everything]
+    return *kept, tuple(held if sample_weight is not None else held[:2])

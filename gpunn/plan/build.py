@@ -20,6 +20,7 @@ from gpunn.optimizers import Optimizer
 from gpunn.plan.backward import Backward
 from gpunn.plan.heads import Head, resolve_head
 from gpunn.plan.layout import flat_size
+from gpunn.plan.ops import OPS
 from gpunn.plan.spec import (
     ACTIVATIONS,
     CONTROL,
@@ -38,6 +39,9 @@ from gpunn.plan.spec import (
 from gpunn.plan.units import Unit, fuse
 
 NORMALIZATION_EPSILON = 1e-7
+# Far above the subnormal numbers of the type, so that products with a learning rate are no such
+# numbers either, and far below anything that could change a weight.
+TINY = {"float32": 1e-30, "float64": 1e-290}
 
 
 @dataclass(frozen=True)
@@ -508,4 +512,5 @@ class _Builder:
             outputs,
             weight_decay=optimizer.weight_decay or 0.0,
             **optimizer.attrs,
+            **({"tiny": TINY[self.dtype]} if "tiny" in OPS[optimizer.op].attrs else {}),
         )

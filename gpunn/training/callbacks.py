@@ -6,6 +6,7 @@ which are defined, and without per-batch hooks it runs many steps between looks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,7 +165,7 @@ class Checkpoints(Callback):
             return False
         value = logs[monitor]
         sign = -1.0 if "accuracy" in monitor or monitor.endswith("acc") else 1.0
-        if not (self.best is None or sign * value < sign * self.best):
+        if math.isnan(value) or not (self.best is None or sign * value < sign * self.best):
             return False
         self.best = value
         return True

@@ -40,7 +40,8 @@ class History(Callback):
             self.history.setdefault(name, []).append(value)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "epoch": self.epoch, "seconds": self.seconds}
+        history = {name: list(values) for name, values in self.history.items()}
+        return {"history": history, "epoch": list(self.epoch), "seconds": list(self.seconds)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.history = {name: list(values) for name, values in state["history"].items()}

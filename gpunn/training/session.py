@@ -39,13 +39,14 @@ class Session:
     def __init__(self, graph: Graph, backend: Backend, dtype: str, seed: int) -> None:
         self.graph, self.backend, self.dtype, self.seed = graph, backend, dtype, seed
         self._plans: dict[Any, BoundPlan] = {}
-        self._stale: set[int] = set()
         self._staging: dict[Any, dict[str, Any]] = {}
         self._variables = {v.path: v for v in graph.variables}
         self._home = BoundPlan(build_plan(graph, batch_size=1, dtype=dtype, programs=()), backend)
         regions = self._home.regions
         self._shared = {name: regions[name] for name in (PARAMETERS, STATE) if name in regions}
         self._optimizer: Optimizer | None = None
+        # Which trainer the counters and metrics on the device are those of.
+        self.turn: object = None
 
     # Weights
 
@@ -60,7 +61,8 @@ class Session:
         """Set the variable ``layer/name``."""
         self._home.write(self._buffer(path), values)
         if not self._variables[path].trainable:
-            self._stale.update(map(id, self._plans.values()))
+            for bound in self._plans.values():
+                bound.run("prepare")
 
     def weights(self) -> dict[str, Array]:
         """Return copies of all variables by path."""
@@ -71,12 +73,8 @@ class Session:
     def _bound(self, key: Any, build: Callable[[], BoundPlan]) -> BoundPlan:
         if key not in self._plans:
             self._plans[key] = build()
-            self._stale.add(id(self._plans[key]))
-        bound = self._plans[key]
-        if id(bound) in self._stale:
-            bound.run("prepare")
-            self._stale.discard(id(bound))
-        return bound
+            self._plans[key].run("prepare")
+        return self._plans[key]
 
     def training_plan(
         self, data: Data, batch_size: int, outputs: Sequence[OutputSpec], optimizer: Optimizer

@@ -36,7 +36,8 @@ def deferred_signals() -> Iterator[Interrupt]:
     """Within the context, SIGINT and SIGTERM are noted instead of raised.
 
     In another thread than the main one Python cannot set handlers: nothing is deferred there.
-    Windows has no SIGTERM from outside; setting its handler does no harm.
+    Windows has no SIGTERM from outside; setting its handler does no harm. A signal that the
+    process ignores (a shell's background job ignores SIGINT) stays ignored.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
@@ -49,8 +50,10 @@ def deferred_signals() -> Iterator[Interrupt]:
         signal.signal(number, previous[number])
 
     for number in map(int, (signal.SIGINT, signal.SIGTERM)):
-        previous[number] = signal.getsignal(number)
-        signal.signal(number, note)
+        handler = signal.getsignal(number)
+        if handler is not signal.SIG_IGN:
+            previous[number] = handler
+            signal.signal(number, note)
     try:
         yield interrupt
     finally:

@@ -68,6 +68,7 @@ def restore(trainer: Trainer, saved: Mapping[str, Any]) -> None:
                 f"{mine}; to resume it use {name} {training[name]}."
             )
     bound = trainer.bound
+    trainer.session.turn = trainer.turn
     for path, values in saved["weights"].items():
         trainer.session.write(path, values)
     for path, values in saved["optimizer"].items():
@@ -83,10 +84,13 @@ def restore(trainer: Trainer, saved: Mapping[str, Any]) -> None:
     bound.write(f"{CONTROL}/step", trainer.step_count)
     bound.write(f"{CONTROL}/offset", trainer.offset)
     bound.write(f"{CONTROL}/epoch", trainer.first_epoch + trainer.epoch_index)
-    by_type = {entry["type"]: entry["state"] for entry in training["callbacks"]}
+    entries = list(training["callbacks"])
     for callback in trainer.callbacks:
-        if type(callback).__name__ in by_type:
-            callback.load_state_dict(by_type[type(callback).__name__])
+        # The first of a type takes the first entry of that type, the second the second.
+        kind = type(callback).__name__
+        found = next((i for i, entry in enumerate(entries) if entry["type"] == kind), None)
+        if found is not None:
+            callback.load_state_dict(entries.pop(found)["state"])
 
 
 def checkpoint(trainer: Trainer) -> Checkpoint:

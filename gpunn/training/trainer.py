@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn.errors import ArgumentError
+from gpunn.errors import ArgumentError, TrainingError
 from gpunn.plan.spec import CONTROL, METRICS
 from gpunn.registry import check_count
 from gpunn.schedules import Constant
@@ -93,9 +93,9 @@ class Trainer:
             self.data, self.batch_size, compiled.outputs, compiled.optimizer
         )
         backend = self.session.backend
-        arrays = self.session.on_device(self.data)
         self._order = backend.upload(np.arange(self.rows, dtype=np.int64))
-        self.bound.attach(arrays | {"order": self._order})
+        self._arrays = self.session.on_device(self.data) | {"order": self._order}
+        self.turn = object()
         self._rate = self.bound.array(f"{CONTROL}/learning_rate")
         self.step_count = int(self.bound.read(f"{CONTROL}/step")[0])
         self.first_epoch = int(self.bound.read(f"{CONTROL}/epoch")[0])
@@ -146,13 +146,16 @@ class Trainer:
         return self.bound.figures(self.samples)
 
     def step(self) -> Logs:
-        """Take one step; return loss and metrics of the epoch so far."""
+        """Take one step; return loss and metrics of the epoch so far.
+
+        The step that finishes an epoch is followed by validation and the callbacks, as in `epoch`.
+        """
         with self.session.backend.threads():
             self._begin_epoch()
             self._advance(1)
             logs = self.logs()
             if self.offset >= self.rows:
-                self._finish_epoch()
+                self._end_epoch()
         return logs
 
     def epoch(self) -> Logs:
@@ -167,7 +170,28 @@ class Trainer:
         self._run(epochs, steps)
         return self.history
 
+    def release(self) -> None:
+        """Let go of the data, which callbacks and plans would keep in memory; `fit` ends so."""
+        self.data = self.validation = None
+        self._arrays = {}
+        self.bound.detach()
+
+    def _take_turn(self) -> None:
+        """Attach this trainer's data: another one of the same model may have trained since."""
+        if not self._arrays:
+            raise TrainingError("This Trainer has let go of its data; make a new one.")
+        if self.session.turn is not self.turn:
+            if self.in_epoch or self.offset:
+                raise TrainingError(
+                    "Another Trainer, or fit, has trained the model since this one stopped in the "
+                    "middle of an epoch; let them take turns by whole epochs."
+                )
+            self.session.turn = self.turn
+            self.step_count = int(self.bound.read(f"{CONTROL}/step")[0])
+        self.bound.attach(self._arrays)
+
     def _run(self, epochs: int | None, steps: int | None) -> Logs:
+        self._take_turn()
         first_step = self.step_count - self._steps_done()
         last_step = None if steps is None else first_step + steps
         self._set_params(epochs, steps)
@@ -175,16 +199,17 @@ class Trainer:
         reported = self._exceptions_reported()
         with self.session.backend.threads(), deferred_signals() as self.interrupt, reported:
             self._call("on_train_begin", None)
-            while not self._done(epochs, last_step):
+            while not self.interrupt and not self._done(epochs, last_step):
                 self._begin_epoch()
                 left = None if last_step is None else last_step - self.step_count
                 self._run_epoch(left)
                 if self.interrupt:
-                    self._call("on_interrupt")
                     break
                 if self.offset >= self.rows or self._done(epochs, last_step):
                     self._end_epoch()
-            if not self.interrupt:
+            if self.interrupt:
+                self._call("on_interrupt")
+            else:
                 self._call("on_train_end", self._last_logs)
         self.interrupt.raise_again()
         return self._last_logs
@@ -223,6 +248,7 @@ class Trainer:
     # Epochs
 
     def _begin_epoch(self) -> None:
+        self._take_turn()
         if self.in_epoch:
             return
         self.in_epoch = True
@@ -306,6 +332,7 @@ class Trainer:
 
     def _advance(self, count: int) -> None:
         """Take `count` steps, which do not cross the end of the epoch."""
+        self._take_turn()
         full = min(count, (self.rows - self.offset) // self.batch_size)
         schedule, write = self.schedule, self.session.backend.write
         constant = isinstance(schedule, Constant)

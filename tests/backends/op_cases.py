@@ -941,17 +941,18 @@ def _optimizer_case(
 
 
 def _optimizers(dtype: str) -> Iterator[Case]:
+    tiny = 1e-30 if dtype == "float32" else 1e-290
     for size in FLAT_SIZES:
         for decay in (0.0, 0.04):
             label, common = f"decay{decay:g}", {"weight_decay": decay}
             yield _optimizer_case(dtype, "sgd", size, (), common, label)
             for nesterov in (False, True):
-                attrs = common | {"momentum": 0.9, "nesterov": nesterov}
+                attrs = common | {"momentum": 0.9, "nesterov": nesterov, "tiny": tiny}
                 name = label + "-nesterov" * nesterov
                 yield _optimizer_case(dtype, "momentum", size, ("momentum",), attrs, name)
             attrs = common | {"epsilon": 1e-7}
             yield _optimizer_case(dtype, "adagrad", size, ("accumulator",), attrs, label)
-            attrs = common | {"rho": 0.9, "momentum": 0.8, "epsilon": 1e-7}
+            attrs = common | {"rho": 0.9, "momentum": 0.8, "epsilon": 1e-7, "tiny": tiny}
             for more in (
                 (),
                 ("average_gradient",),
@@ -960,7 +961,7 @@ def _optimizers(dtype: str) -> Iterator[Case]:
             ):
                 slots = ("velocity", *more)
                 yield _optimizer_case(dtype, "rmsprop", size, slots, attrs, label)
-            attrs = common | {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+            attrs = common | {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "tiny": tiny}
             for more in ((), ("velocity_hat",)):
                 slots = ("momentum", "velocity", *more)
                 for step in (0, 7, 100_000):  # bias correction at its largest, and spent

@@ -970,6 +970,48 @@ def test_failed_call_leaves_the_model_usable() -> None:
     assert len(made.fit(X, Y, verbose=0).epoch) == 1
 
 
+@pytest.mark.parametrize(
+    "mistake", [{"device": "cud"}, {"loss": "nonsense"}, {"loss": "binary_crossentropy"}]
+)
+def test_failed_compile_leaves_the_model_as_it_was(mistake: dict[str, Any]) -> None:
+    made = model(seed=1)
+    made.fit(X, Y, verbose=0)
+    steps = gpunn.Trainer(made, X, Y, batch_size=5).step_count
+    assert steps > 0
+    settings = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", "seed": 2}
+    with pytest.raises(ValueError):
+        made.compile(**(settings | mistake))
+    assert made.seed == 1
+    assert gpunn.Trainer(made, X, Y, batch_size=5).step_count == steps
+
+
+def test_adapted_to_other_features_is_said_every_time() -> None:
+    layer = layers.Normalization()
+    made = Sequential([Input((4,)), layer, Dense(1)])
+    layer.adapt(np.arange(12.0).reshape(6, 2))
+    for _ in range(2):
+        with pytest.raises(ShapeError, match="adapted to 2 features"):
+            made.predict(X)
+
+
+def test_what_would_share_a_name_in_the_plan_is_refused() -> None:
+    inputs = Input((4,))
+    shared = Dense(4, name="a")
+    twice = shared(shared(inputs))
+    with pytest.raises(ArgumentError, match="another call of layer 'a'"):
+        gpunn.Model(inputs, Dense(4, name="a_call2")(twice))
+    with pytest.raises(ArgumentError, match="same output twice"):
+        gpunn.Model(inputs, [twice, twice])
+    with pytest.raises(ArgumentError, match="same input twice"):
+        gpunn.Model([inputs, inputs], twice)
+
+
+@pytest.mark.parametrize("x", [5, None, "text"])
+def test_what_has_no_rows_cannot_be_split(x: Any) -> None:
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=r"^x: expected"):
+        model(seed=1).fit(x, Y, validation_split=0.2, verbose=0)
+
+
 def test_failed_add_leaves_the_model_as_it_was() -> None:
     made = Sequential([Input((4,)), Dense(3, name="same")])
     with pytest.raises(ArgumentError):

@@ -76,6 +76,20 @@ def test_pop_takes_the_last_layer_off() -> None:
     assert model.predict(X).shape == (24, 5)
 
 
+def test_layers_keep_their_weights_when_the_stack_changes() -> None:
+    model = classifier(device="cpu")
+    model.fit(X, LABELS, verbose=0)
+    trained = model.get_weights()
+    model.pop()
+    assert_equal(model.get_weights(), trained[:2])
+    assert model.predict(X).shape == (24, 5)
+    model.add(layers.Dense(1, name="head"))
+    model.compile("sgd", "mse", **SETTINGS)
+    assert_equal(model.get_weights()[:2], trained[:2])
+    model.fit(X, TARGETS, verbose=0)
+    assert model.predict(X).shape == (24, 1)
+
+
 @pytest.mark.parametrize("first", ["fit", "evaluate", "predict", "build"])
 def test_model_without_input_is_built_by_its_first_use(first: str) -> None:
     model = gpunn.Sequential([layers.Dense(5, "relu"), layers.Dense(3, "softmax")])
@@ -432,6 +446,47 @@ def test_sample_weights_for_all_or_each_output() -> None:
     assert losses[3]["aux_loss"] != losses[0]["aux_loss"]
 
 
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize("loss", ["mse", "ce", "one-hot"])
+def test_a_loss_of_weight_0_counts_for_nothing(device: str, loss: str) -> None:
+    inputs = gpunn.Input((4,))
+    hidden = layers.Dense(5, "relu")(inputs)
+    ends = [layers.Dense(3, "softmax", name="a")(hidden), layers.Dense(1, name="b")(hidden)]
+    model = gpunn.Model(inputs, ends)
+    name = {"ce": "sparse_categorical_crossentropy", "one-hot": "categorical_crossentropy"}
+    first, weights = name.get(loss, "mse"), [0.0, 1.0] if loss != "mse" else [1.0, 0.0]
+    model.compile("sgd", [first, "mse"], loss_weights=weights, **(SETTINGS | {"device": device}))
+    before = model.get_layer("a" if loss != "mse" else "b").get_weights()
+    y = LABELS if loss == "ce" else np.eye(3, dtype=np.float32)[LABELS]
+    history = model.fit(X, [y, TARGETS], batch_size=24, verbose=0).history
+    assert history["loss"] == history["b_loss" if loss != "mse" else "a_loss"]
+    assert np.isfinite([*history["a_loss"], *history["b_loss"]]).all()
+    assert_equal(model.get_layer("a" if loss != "mse" else "b").get_weights(), before)
+
+
+def test_rmsprop_without_memory() -> None:
+    weights = []
+    for device in ("cpu", "reference"):
+        model = classifier(device=device)
+        model.compile(
+            gpunn.optimizers.RMSprop(rho=0.0),
+            "sparse_categorical_crossentropy",
+            **(SETTINGS | {"device": device}),
+        )
+        model.fit(X, LABELS, batch_size=24, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_split_takes_a_list_of_rows() -> None:
+    histories = [
+        classifier().fit(x, LABELS, validation_split=0.25, verbose=0).history
+        for x in (X, list(X), X.tolist())
+    ]
+    assert histories[0] == histories[1] == histories[2]
+
+
 def test_output_without_loss_can_be_predicted() -> None:
     model = wide_and_deep()
     model.compile("sgd", {"main": "mse"}, **SETTINGS)
@@ -646,6 +701,42 @@ def test_saved_normalization_keeps_its_statistics(tmp_path: Path) -> None:
     model = gpunn.Sequential([gpunn.Input((4,)), layer, layers.Dense(2)])
     model.compile("sgd", "mse", **SETTINGS)
     loaded = gpunn.load_model(model.save(tmp_path / "model.h5"), device="reference")
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+def normalized(data: Any = None) -> gpunn.Sequential:
+    normalization = layers.Normalization()
+    if data is not None:
+        normalization.adapt(data)
+    return gpunn.Sequential([gpunn.Input((4,)), normalization, layers.Dense(2)])
+
+
+def test_statistics_that_are_set_outlast_those_learned_before(tmp_path: Path) -> None:
+    first, second = normalized(X), normalized(3 * X + 1)
+    second.set_weights(first.get_weights())
+    np.testing.assert_array_equal(second.predict(X), first.predict(X))
+    first.set_weights([w + 1 for w in first.get_weights()])
+    first.save(tmp_path / "model.h5")
+    loaded = gpunn.load_model(tmp_path / "model.h5")
+    np.testing.assert_array_equal(loaded.predict(X), first.predict(X))
+    never_adapted = normalized()
+    never_adapted.load_weights(tmp_path / "model.h5")
+    np.testing.assert_array_equal(never_adapted.predict(X), first.predict(X))
+    # Learning anew counts again.
+    second.layers[0].spec.adapt(5 * X)
+    np.testing.assert_allclose(second.get_weights()[1], (5 * X).var(axis=0), rtol=1e-6)
+
+
+def test_numpy_numbers_in_a_model_can_be_saved(tmp_path: Path) -> None:
+    scale = layers.Rescaling(np.float32(0.1))
+    model = gpunn.Sequential([gpunn.Input((4,)), scale, layers.Dense(1)])
+    boundaries = np.array([5, 9])
+    rate = gpunn.schedules.PiecewiseConstantDecay(boundaries, [0.1, 0.01, 0.001])
+    optimizer = gpunn.optimizers.SGD(rate, momentum=np.float32(0.9))
+    model.compile(optimizer, gpunn.losses.Huber(np.float64(2.0)), **SETTINGS)
+    model.save(tmp_path / "model.h5")
+    loaded = gpunn.load_model(tmp_path / "model.h5", device="reference")
+    assert loaded.get_config() == model.get_config()
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
 
 

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import tracemalloc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -322,6 +323,24 @@ def test_a_checkpoint_holds_what_the_other_callbacks_have_just_learned(tmp_path:
     assert fit(5, resume=tmp_path) == 5
 
 
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize("name", ["nesterov", "rmsprop", "adam with cosine", "adamw"])
+def test_moving_averages_do_not_become_subnormal(name: str, device: str) -> None:
+    x = X.copy()
+    trainer = gpunn.Trainer(make_model(OPTIMIZERS[name](), device), x, Y, batch_size=70)
+    trainer.step()
+    slots = trainer.model.compiled.optimizer.slots
+    for slot in slots:  # as they are after a thousand steps without a gradient
+        trainer.bound.write(f"optimizer/{slot}/hidden1/kernel", np.float32(2e-37))
+    x[...] = 0
+    trainer.epoch()
+    for slot in slots:
+        values = trainer.bound.read(f"optimizer/{slot}/hidden1/kernel")
+        if slot == "velocity_hat":  # the largest so far: it never shrinks
+            continue
+        assert not values.any(), slot
+
+
 def test_epochs_are_reshuffled_and_reproducible() -> None:
     def first_batches(seed: int) -> list[list[int]]:
         trainer = gpunn.Trainer(make_model(seed=seed), X, Y, batch_size=10)
@@ -341,3 +360,129 @@ def test_shuffle_false_keeps_the_order() -> None:
     trainer = gpunn.Trainer(make_model(), X, Y, batch_size=10, shuffle=False)
     trainer.epoch()
     assert trainer._order.tolist() == list(range(ROWS))
+
+
+@pytest.mark.parametrize("end", ["done", "error"])
+def test_a_fit_does_not_keep_the_data(end: str) -> None:
+    x, xv = X.copy(), X.copy()
+    alive = weakref.ref(x), weakref.ref(xv)
+    model = make_model()
+    fit = {"batch_size": 10, "verbose": 0, "validation_data": (xv, Y)}
+    if end == "done":
+        history = model.fit(x, Y, **fit)
+        assert len(history.epoch) == 1
+    else:
+        with pytest.raises(ZeroDivisionError):
+            model.fit(x, Y, callbacks=[StopAfter(3)], **fit)
+    del x, xv, fit
+    gc.collect()
+    assert [reference() for reference in alive] == [None, None]
+
+
+def test_trainers_of_one_model_take_turns() -> None:
+    model, alone = make_model("sgd", dropout=0.0), make_model("sgd", dropout=0.0)
+    first = gpunn.Trainer(model, X, Y, batch_size=10)
+    second = gpunn.Trainer(model, X[:10], Y[:10], batch_size=10)
+    only = gpunn.Trainer(alone, X, Y, batch_size=10)
+    for _ in range(3):
+        first.step()
+        only.step()
+    # The second one exists, but has not trained: the first still sees its own rows.
+    assert first.epoch() == only.epoch()
+    assert same_weights(model, alone)
+    second.epoch()
+    assert second.step_count == 8
+    first.epoch()
+    assert first.step_count == 15
+    first.step()
+    model.fit(X[:20], Y[:20], batch_size=10, verbose=0)
+    with pytest.raises(TrainingError, match="middle of an epoch"):
+        first.step()
+
+
+def test_a_state_is_not_changed_by_what_comes_after() -> None:
+    trainer = gpunn.Trainer(make_model(), X, Y, batch_size=10)
+    trainer.epoch()
+    state = trainer.state_dict()
+    trainer.epoch()
+    trainer.load_state_dict(state)
+    assert trainer.history.epoch == [0]
+    assert len(trainer.history.history["loss"]) == 1
+
+
+def test_the_step_that_ends_an_epoch_ends_it_for_callbacks_too() -> None:
+    seen: list[tuple[str, int]] = []
+    hooks = LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: seen.append(("begin", epoch)),
+        on_epoch_end=lambda epoch, logs: seen.append(("end", epoch)),
+    )
+    trainer = gpunn.Trainer(make_model(), X, Y, batch_size=35, callbacks=[hooks])
+    trainer.step()
+    trainer.step()
+    trainer.epoch()
+    assert seen == [("begin", 0), ("end", 0), ("begin", 1), ("end", 1)]
+    assert trainer.history.epoch == [0, 1]
+
+
+def test_a_signal_after_the_last_step_saves_too(tmp_path: Path) -> None:
+    class Kill(Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    callbacks = [Kill(), Checkpoints(tmp_path, save_every=0)]
+    with pytest.raises(KeyboardInterrupt):
+        make_model().fit(X, Y, batch_size=10, epochs=2, verbose=0, callbacks=callbacks)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000000014.h5"]
+
+
+def test_a_signal_that_the_process_ignores_stays_ignored() -> None:
+    class Kill(Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        history = make_model().fit(X, Y, epochs=2, verbose=0, callbacks=[Kill()])
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert history.epoch == [0, 1]
+
+
+def test_two_callbacks_of_one_type_get_their_own_states_back() -> None:
+    class Remembers(Callback):
+        def __init__(self, value: int) -> None:
+            self.value = value
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"value": self.value}
+
+        def load_state_dict(self, state: Any) -> None:
+            self.value = state["value"]
+
+    model = make_model()
+    saved = gpunn.Trainer(model, X, Y, callbacks=[Remembers(1), Remembers(2)]).state_dict()
+    callbacks = [Remembers(0), Remembers(0)]
+    gpunn.Trainer(model, X, Y, callbacks=callbacks).load_state_dict(saved)
+    assert [callback.value for callback in callbacks] == [1, 2]
+
+
+def test_a_loss_that_is_not_a_number_is_never_the_best(tmp_path: Path) -> None:
+    saver = Checkpoints(tmp_path)
+    assert not saver._improved({"val_loss": float("nan")})
+    assert saver._improved({"val_loss": 2.0})
+    assert not saver._improved({"val_loss": float("nan")})
+    assert saver._improved({"val_loss": 1.0})
+
+
+def test_statistics_set_between_steps_are_used_by_the_next() -> None:
+    normalization = gpunn.layers.Normalization(mean=[0.0] * 3, variance=[1.0] * 3)
+    model = gpunn.Sequential([gpunn.Input((3,)), normalization, gpunn.layers.Dense(1)])
+    model.compile("sgd", "mse", device="cpu", seed=1)
+    x, y = X[:, :, 0].astype(np.float32), Y[:, np.newaxis]
+    trainer = gpunn.Trainer(model, x, y, batch_size=ROWS, shuffle=False)
+    trainer.step()
+    model.get_layer(index=0).set_weights([np.full(3, 99.0), np.full(3, 50.0)])
+    loss = model.evaluate(x, y)
+    assert trainer.step()["loss"] == pytest.approx(loss, rel=1e-6)
