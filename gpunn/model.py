@@ -80,6 +80,11 @@ class Model:
         What layers returned.
     name : str, optional
 
+    Notes
+    -----
+    A model has weights of its own. Layers that are given to two models do not share them, as
+    they do in Keras; use `get_weights` and `set_weights` to hand them over.
+
     Examples
     --------
     >>> inputs = gpunn.Input((8,))                                       # doctest: +SKIP

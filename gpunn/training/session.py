@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -40,6 +41,8 @@ class Session:
         self.graph, self.backend, self.dtype, self.seed = graph, backend, dtype, seed
         self._plans: dict[Any, BoundPlan] = {}
         self._staging: dict[Any, dict[str, Any]] = {}
+        # Threads may call evaluate and predict: their plans' buffers serve one at a time.
+        self._lock = threading.Lock()
         self._variables = {v.path: v for v in graph.variables}
         self._home = BoundPlan(build_plan(graph, batch_size=1, dtype=dtype, programs=()), backend)
         regions = self._home.regions
@@ -114,6 +117,10 @@ class Session:
 
     def evaluate(self, data: Data, outputs: Sequence[OutputSpec]) -> dict[str, float]:
         """Return loss and metrics over `data`."""
+        with self._lock:
+            return self._evaluate(data, outputs)
+
+    def _evaluate(self, data: Data, outputs: Sequence[OutputSpec]) -> dict[str, float]:
         specs = _with_weights(outputs, data)
         batch_size = _inference_batch(data.rows)
         key = ("evaluate", batch_size, data.input_dtypes, specs)
@@ -129,6 +136,10 @@ class Session:
 
     def predict(self, data: Data) -> list[Array]:
         """Return the outputs for `data`, each of shape (rows, outputs)."""
+        with self._lock:
+            return self._predict(data)
+
+    def _predict(self, data: Data) -> list[Array]:
         batch_size = _inference_batch(data.rows)
         key = ("predict", batch_size, data.input_dtypes)
         bound = self._bound(key, lambda: self._inference_plan(batch_size, data, (), "predict"))

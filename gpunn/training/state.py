@@ -53,9 +53,29 @@ def _metric_buffers(trainer: Trainer) -> Iterator[tuple[str, str]]:
             yield name, name.removeprefix(f"{METRICS}/").replace("/", ".")
 
 
-def restore(trainer: Trainer, saved: Mapping[str, Any]) -> None:
-    """Take back what `take` returned; see `Trainer.load_state_dict`."""
+COUNTERS = ("step", "first_epoch", "epoch", "offset", "samples", "rows", "batch_size", "seed")
+
+
+def _check(trainer: Trainer, saved: Mapping[str, Any]) -> None:
+    """Raise before anything is written if a state is not whole, or not of this run."""
     training = saved["training"]
+    kinds: dict[str, Any] = dict.fromkeys(COUNTERS, int) | {
+        "epoch_seconds": (int, float),
+        "shuffle": bool,
+        "callbacks": list,
+    }
+    for name, kind in kinds.items():
+        value: Any = training.get(name) if isinstance(training, Mapping) else None
+        whole = isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
+        if not whole or (name in COUNTERS and value < 0):
+            raise CheckpointError(f"The state of training is damaged: its {name} is {value!r}.")
+    for entry in training["callbacks"]:
+        if not (isinstance(entry, Mapping) and isinstance(entry.get("state"), Mapping)):
+            raise CheckpointError("The state of training is damaged: its callbacks are no states.")
+    for name, saved_name in _metric_buffers(trainer):
+        shape = np.shape(saved["metrics"].get(saved_name))
+        if shape != trainer.bound.plan.buffers[name].shape:
+            raise CheckpointError(f"The state of training is damaged: it lacks {saved_name!r}.")
     for name, mine in (
         ("rows", trainer.rows),
         ("batch_size", trainer.batch_size),
@@ -67,7 +87,12 @@ def restore(trainer: Trainer, saved: Mapping[str, Any]) -> None:
                 f"The checkpoint was trained with {name} {training[name]}, this run has "
                 f"{mine}; to resume it use {name} {training[name]}."
             )
-    bound = trainer.bound
+
+
+def restore(trainer: Trainer, saved: Mapping[str, Any]) -> None:
+    """Take back what `take` returned; see `Trainer.load_state_dict`."""
+    _check(trainer, saved)
+    training, bound = saved["training"], trainer.bound
     trainer.session.turn = trainer.turn
     for path, values in saved["weights"].items():
         trainer.session.write(path, values)
@@ -88,7 +113,7 @@ def restore(trainer: Trainer, saved: Mapping[str, Any]) -> None:
     for callback in trainer.callbacks:
         # The first of a type takes the first entry of that type, the second the second.
         kind = type(callback).__name__
-        found = next((i for i, entry in enumerate(entries) if entry["type"] == kind), None)
+        found = next((i for i, entry in enumerate(entries) if entry.get("type") == kind), None)
         if found is not None:
             callback.load_state_dict(entries.pop(found)["state"])
 

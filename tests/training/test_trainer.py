@@ -7,6 +7,7 @@ import os
 import signal
 import tracemalloc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,31 @@ def test_a_state_can_be_taken_up_at_any_step(
     assert same_weights(whole.model, resumed.model)
     assert resumed.epoch_index == whole.epoch_index and resumed.offset == whole.offset
     assert np.isfinite(logs["loss"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("offset", None), ("step", -1), ("epoch", "2"), ("shuffle", 1), ("callbacks", [1])],
+)
+def test_a_damaged_state_is_refused_before_anything_changes(name: str, value: object) -> None:
+    trainer = gpunn.Trainer(make_model(), X, Y, batch_size=10)
+    state = trainer.state_dict()
+    trainer.epoch()
+    before = trainer.model.get_weights()
+    state["training"][name] = value
+    with pytest.raises(CheckpointError, match="damaged: its " + name):
+        trainer.load_state_dict(state)
+    assert all(map(np.array_equal, before, trainer.model.get_weights()))
+    assert trainer.step_count == 7
+
+
+def test_threads_may_predict_at_once() -> None:
+    model = make_model()
+    expected = model.predict(X)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda i: model.predict(X[i : i + 1]), [*range(ROWS)] * 5))
+    for i, result in enumerate(results):
+        np.testing.assert_allclose(result[0], expected[i % ROWS], rtol=1e-5)
 
 
 def test_a_run_stopped_by_steps_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
