@@ -92,7 +92,8 @@ def measure(batch_size: int, rounds: int, images: Array, labels: Array) -> dict[
     numpy_net = PlainNumpyMLP(SIZES, 0.01)
     model = compiled_model()
     model.fit(x, y, batch_size=batch_size, steps=2, verbose=0)
-    trainer = gpunn.Trainer(model, x, y, batch_size=batch_size)
+    # A model of its own: a fit gives its data back when it is done.
+    trainer = gpunn.Trainer(compiled_model(), x, y, batch_size=batch_size)
     trainer.step()
 
     def bare_steps() -> None:

@@ -69,11 +69,11 @@ def main() -> None:
         runs = []
         with tempfile.TemporaryDirectory() as scratch:
             for seed in SEEDS:
-                folder = Path(scratch) / f"seed-{seed}"
+                folder = Path(scratch) / f"{dataset}-seed-{seed}"
                 runs.append(train(dataset, seed, options.device, folder))
                 print(dataset, json.dumps(runs[-1]), flush=True)
             if dataset == "mnist":
-                picture = Path(scratch) / "seed-0" / "learning_curve.png"
+                picture = Path(scratch) / f"{dataset}-seed-{SEEDS[0]}" / "learning_curve.png"
                 shutil.copy(picture, options.out.parent / "mnist_learning_curve.png")
         report["datasets"][dataset] = {"summary": summarise(runs), "runs": runs}
         print(dataset, json.dumps(report["datasets"][dataset]["summary"]), flush=True)

@@ -5,6 +5,7 @@ Only typer is imported at the top; the rest comes with the command that needs it
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpunn.errors import ArgumentError, GpunnError
+from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, GpunnError
 
 app = typer.Typer(add_completion=False, help="Train multilayer perceptrons on a GPU or a CPU.")
 
@@ -155,7 +156,10 @@ def evaluate(
     screen = reports.Screen(as_json=as_json, quiet=False)
     data = datasets.load(dataset, data_dir)
     model = saving.load_model(file, device=device or "auto")
-    figures = model.evaluate(data.x_test, data.y_test, return_dict=True)
+    try:
+        figures = model.evaluate(data.x_test, data.y_test, return_dict=True)
+    except ArgumentError as error:
+        raise DataError(f"{data.name} is not for the model in {file}: {error}") from error
     screen.line("model", str(file))
     screen.line("test", f"{reports.figures_text(figures)} ({len(data.x_test):,} rows)")
     screen.result(
@@ -167,7 +171,9 @@ def evaluate(
 @app.command()
 def predict(
     run: RunPath,
-    inputs: Annotated[Path, typer.Argument(help="Rows to predict: a .npy or a .csv file.")],
+    inputs: Annotated[
+        Path, typer.Argument(metavar="INPUTS", help="Rows to predict: a .npy or a .csv file.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="CSV file to write; if not given, standard output.")
     ] = None,
@@ -180,11 +186,16 @@ def predict(
     if len(model.graph.inputs) != 1 or len(model.graph.outputs) != 1:
         raise ArgumentError("predict: the model must have one input and one output.")
     rows = reports.read_inputs(inputs, model.graph.nodes[model.graph.inputs[0]].shape)
-    outputs = model.predict(rows)
+    try:
+        outputs = model.predict(rows)
+    except (ArgumentError, ArgumentTypeError) as error:
+        raise DataError(f"{inputs}: {str(error).removeprefix('x: ')}") from error
+    if note := reports.scale_note(model, rows):
+        print(f"gpunn: note: {inputs}: {note}", file=sys.stderr)
     if out is None:
         reports.write_predictions(model, outputs, sys.stdout)
         return
-    with out.open("w", newline="", encoding="utf-8") as file:
+    with reports.whole_file(out) as file:
         reports.write_predictions(model, outputs, file)
     print(f"{len(rows):,} predictions in {out}")
 
@@ -227,6 +238,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     command = typer.main.get_command(app)
     arguments = None if argv is None else list(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that lacks a character of a path or a table is no reason to fail.
+        sys.stdout.reconfigure(errors="replace")
     try:
         result: Any = command.main(arguments, prog_name="gpunn", standalone_mode=False)
     except GpunnError as error:
@@ -234,6 +248,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _failed(f"{where}{error.strerror or error}")
+    except MemoryError as error:
+        return _failed(f"The memory of this machine does not suffice. {error}".rstrip())
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:

@@ -6,6 +6,7 @@ had no say in it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -162,7 +163,7 @@ def split(recipe: Recipe, dataset: Dataset) -> tuple[Pair, Pair | None]:
     x, y, held = dataset.x_train, dataset.y_train, recipe.validation
     if isinstance(held, bool) or not isinstance(held, int | float):
         raise ArgumentTypeError(f"validation must be a number, not {held!r}.")
-    if not held >= 0 or (held >= 1 and held != int(held)):
+    if not 0 <= held < math.inf or (held >= 1 and held != int(held)):
         raise ArgumentError(
             f"validation must be a number of rows, or a share of them below 1, not {held!r}."
         )

@@ -6,14 +6,19 @@ import csv
 import importlib.util
 import json
 import math
+import os
+import secrets
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpunn.errors import CheckpointError, DataError, ShapeError
+from gpunn.layers import Rescaling
 
 if TYPE_CHECKING:
     from gpunn.data.datasets import Dataset
@@ -69,8 +74,13 @@ def show_start(
     units = [math.prod(dataset.x_train.shape[1:]), *recipe.hidden, dataset.classes or 1]
     screen.line(
         "data",
-        f"{dataset.name} {trainer.rows:,}{held}; {'-'.join(map(str, units))} "
-        f"{recipe.activation}, {model.count_params():,} parameters",
+        f"{dataset.name}, {trainer.rows:,} rows{held}",
+    )
+    dropout = f", dropout {recipe.dropout:g}" if recipe.dropout else ""
+    screen.line(
+        "net",
+        f"{'-'.join(map(str, units))} {recipe.activation}{dropout}, "
+        f"{model.count_params():,} parameters",
     )
     length = f"{recipe.epochs} epochs of {trainer.steps_per_epoch}"
     if recipe.steps is not None:
@@ -81,7 +91,7 @@ def show_start(
     screen.line(
         "training",
         f"{length} steps, batch {recipe.batch_size}, {recipe.optimizer} {rate}, "
-        f"dropout {recipe.dropout:g}, seed {settings.seed}{precision}",
+        f"seed {settings.seed}{precision}",
     )
 
 
@@ -123,9 +133,38 @@ def speed_text(figures: Mapping[str, Any]) -> str:
 # Files of a run
 
 
+@contextmanager
+def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file to write that takes its place when it is complete; errors name `path`.
+
+    What was there before stays if writing fails. What is no regular file, a pipe say, is written
+    as it is.
+    """
+    target = Path(os.path.realpath(path))
+    text = {} if "b" in mode else {"newline": "", "encoding": "utf-8"}
+    try:
+        if target.exists() and not target.is_file():
+            with target.open(mode, **text) as file:  # type: ignore[call-overload]
+                yield file
+            return
+        temporary = target.with_name(f".gpunn-{secrets.token_hex(8)}.tmp")
+        try:
+            with temporary.open(mode.replace("w", "x"), **text) as file:  # type: ignore[call-overload]
+                yield file
+            temporary.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def write_history(history: History, path: Path) -> None:
     """Write a row per epoch: its number, its seconds of training, loss and metrics."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["epoch", "seconds", *history.history])
         columns = (history.epoch, history.seconds, *history.history.values())
@@ -133,9 +172,14 @@ def write_history(history: History, path: Path) -> None:
             writer.writerow([epoch + 1, *values])
 
 
+def can_draw() -> bool:
+    """Return whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def draw_learning_curve(history: History, title: str, path: Path) -> bool:
     """Draw loss and first metric by epoch; return False where matplotlib is not installed."""
-    if not history.epoch or importlib.util.find_spec("matplotlib") is None:
+    if not history.epoch or not can_draw():
         return False
     # Not pyplot: it looks for a display, and takes longer to import.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -146,8 +190,10 @@ def draw_learning_curve(history: History, title: str, path: Path) -> bool:
     FigureCanvasAgg(figure)
     # Set by hand: to let matplotlib find them takes 0.1 s.
     edge = 0.16 / len(metrics)
-    figure.subplots_adjust(left=edge, right=1 - edge / 8, bottom=0.14, top=0.9, wspace=0.24)
-    figure.suptitle(title, fontsize=11)
+    figure.subplots_adjust(left=edge, right=1 - edge / 8, bottom=0.14, top=0.84, wspace=0.24)
+    # A folder may have any name: no formulas, and no bytes that are not text.
+    printable = title.encode(errors="replace").decode()
+    figure.suptitle(printable, fontsize=11, parse_math=False)
     epochs = [epoch + 1 for epoch in history.epoch]
     marker = "o" if len(epochs) <= 10 else ""
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
@@ -156,12 +202,16 @@ def draw_learning_curve(history: History, title: str, path: Path) -> bool:
             if name in history.history:
                 axes.plot(epochs, history.history[name], marker=marker, ms=3, label=label)
         axes.set_xlabel("epoch")
-        axes.set_ylabel(metric)
+        axes.set_title(metric, loc="left", fontsize=10)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(epochs) == 1:
+            axes.set_xlim(0, 2)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-    figure.savefig(path)
+    with warnings.catch_warnings(), whole_file(path, "wb") as file:
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the title's, in no font
+        figure.savefig(file, format="png")
     return True
 
 
@@ -176,10 +226,16 @@ def read_inputs(path: Path, shape: Sequence[int]) -> Array:
         else:
             with path.open(encoding="utf-8-sig") as file:
                 lines = [line for line in file if line.strip()]
-            values = np.loadtxt(lines[_header_lines(lines) :], delimiter=",", ndmin=2)
+            rows = lines[_header_lines(lines) :]
+            if not rows:
+                raise DataError("it has no rows")
+            values = np.loadtxt(rows, delimiter=",", ndmin=2)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is neither a .npy file nor text in UTF-8.") from error
     except (ValueError, EOFError) as error:
-        # NumPy's errors may go on with advice for programmers.
-        raise DataError(f"{path}: cannot be read as a table of numbers: {error}") from error
+        # NumPy's errors go on with advice for programmers.
+        reason = str(error).partition("; use ")[0]
+        raise DataError(f"{path}: cannot be read as a table of numbers: {reason}") from error
     size = math.prod(shape)
     if values.shape[1:] != tuple(shape) and values.size % size == 0:
         if values.shape == tuple(shape):
@@ -195,13 +251,30 @@ def read_inputs(path: Path, shape: Sequence[int]) -> Array:
 
 
 def _header_lines(lines: Sequence[str]) -> int:
-    if not lines:
-        raise DataError("the file is empty")
-    try:
-        [float(cell) for cell in lines[0].split(",")]
-    except ValueError:
-        return 1
-    return 0
+    """Return 1 if the first line has words in all places: one number makes it a row."""
+
+    def is_number(cell: str) -> bool:
+        try:
+            float(cell)
+        except ValueError:
+            return False
+        return True
+
+    return 1 if lines and not any(map(is_number, lines[0].split(","))) else 0
+
+
+def scale_note(model: Model, rows: Array) -> str | None:
+    """Return a remark on inputs that were scaled already, though the model does that itself."""
+    if rows.dtype.kind != "f" or not rows.size or rows.min() < 0 or not 0 < rows.max() <= 1:
+        return None
+    for layer in model.layers:
+        spec = layer.spec
+        if isinstance(spec, Rescaling) and spec.offset == 0 and 0 < spec.scale <= 0.1:
+            largest = 1 / spec.scale
+            return (
+                f"has values from 0 to 1; the model takes 0 to {largest:g}, and scales by itself."
+            )
+    return None
 
 
 def write_predictions(model: Model, outputs: Array, file: IO[str]) -> None:

@@ -18,11 +18,11 @@ import secrets
 import shlex
 import sys
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,8 +33,15 @@ from gpunn.recipes import Recipe
 from gpunn.reports import Screen
 from gpunn.training.callbacks import Callback, Checkpoints, Logs
 from gpunn.training.checkpoint import CheckpointDirectory
+from gpunn.training.hdf5_reader import OLDER
 from gpunn.training.progress import ProgressBar
 from gpunn.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from gpunn.data.datasets import Dataset
+    from gpunn.model import Model
+
+HISTORY, CURVE = "history.csv", "learning_curve.png"
 
 # What may differ when a run is resumed: how long, where, and what is shown and saved.
 FREE_ON_RESUME = ("epochs", "steps", "save_every", "device", "threads", "data_dir")
@@ -121,7 +128,10 @@ def load(folder: Path) -> Settings:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         del values["gpunn"]
-        return Settings(**values | {"recipe": Recipe(**values["recipe"])})
+        settings = Settings(**values | {"recipe": Recipe(**values["recipe"])})
+        if not isinstance(settings.data_dir, str | None):
+            raise TypeError(f"data_dir is {settings.data_dir!r}")
+        return settings
     except FileNotFoundError:
         raise CheckpointError(
             f"There is no run to resume in {folder}: it has no run.json, which gpunn train writes."
@@ -176,6 +186,29 @@ def claim(out: Path | None, dataset: str) -> Path:
     raise AssertionError("unreachable")
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from training into `folder` meanwhile, where the system can do that."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArgumentError(
+                f"Another process is training into {folder}: wait for it, or choose another --out."
+            ) from None
+        except OSError:  # a network file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)  # and with it the lock
+
+
 class FiniteLoss(Callback):
     """Ends training once the loss is NaN or infinite; checkpoints stay as they are."""
 
@@ -213,13 +246,29 @@ def train(settings: Settings, out: Path | None, resume: bool, screen: Screen) ->
         seed=settings.seed,
     )
     folder = out if resume and out is not None else claim(out, recipe.dataset)
+    with held(folder):
+        if not resume:
+            check_unused(folder)  # another process may have been quicker
+        return _train_into(folder, settings, resume, screen, model, dataset, (x, y), validation)
+
+
+def _train_into(
+    folder: Path,
+    settings: Settings,
+    resume: bool,
+    screen: Screen,
+    model: Model,
+    dataset: Dataset,
+    rows: recipes.Pair,
+    validation: recipes.Pair | None,
+) -> int:
+    recipe = settings.recipe
     checkpoints = Checkpoints(folder, save_every=recipe.save_every)
     bar: list[Callback] = [] if screen.quiet else [ProgressBar(screen.file)]
     try:
         trainer = Trainer(
             model,
-            x,
-            y,
+            *rows,
             batch_size=recipe.batch_size,
             validation_data=validation,
             callbacks=[FiniteLoss(), checkpoints, *bar],
@@ -230,30 +279,43 @@ def train(settings: Settings, out: Path | None, resume: bool, screen: Screen) ->
         raise
     reports.show_start(screen, settings, model, dataset, trainer)
     if resume and has_checkpoints(folder):
-        trainer.load_state_dict(saving.read_training_state(model, folder))
-        screen.line("resumed", f"{folder} at step {trainer.step_count:,}")
+        _restore(trainer, folder, settings, screen)
     else:
         screen.line("run", str(folder))
     save(folder, settings)
+    drawn = False
     try:
-        # `FiniteLoss` ends training when the loss overflows: no warnings on the way there.
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The loss is not finite", RuntimeWarning)
-            trainer.fit(recipe.epochs, recipe.steps)
-        figures = model.evaluate(dataset.x_test, dataset.y_test, return_dict=True)
+        try:
+            # `FiniteLoss` ends training when the loss overflows: no warnings on the way there.
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The loss is not finite", RuntimeWarning)
+                trainer.fit(recipe.epochs, recipe.steps)
+            figures = model.evaluate(dataset.x_test, dataset.y_test, return_dict=True)
+        except OSError as error:
+            # Standard output is closed (`| head -1`), say: no reason to lose the last steps.
+            if not isinstance(error, GpunnError):
+                with suppress(GpunnError):
+                    checkpoints.on_interrupt()
+            raise
+        finally:
+            written = _written(lambda: reports.write_history(trainer.history, folder / HISTORY))
+        drawn = _written(
+            lambda: reports.draw_learning_curve(trainer.history, folder.name, folder / CURVE)
+        )
     except KeyboardInterrupt:
         return _stopped(130, folder, recipe.dataset, checkpoints.last_saved, screen)
     except SystemExit as stop:  # from SIGTERM, once the state is saved
         code = stop.code if isinstance(stop.code, int) else 1
         return _stopped(code, folder, recipe.dataset, checkpoints.last_saved, screen)
-    finally:
-        reports.write_history(trainer.history, folder / "history.csv")
-    drawn = reports.draw_learning_curve(trainer.history, folder.name, folder / "learning_curve.png")
     about = reports.training_figures(trainer)
     screen.line("time", reports.speed_text(about))
     screen.line("test", f"{reports.figures_text(figures)} ({len(dataset.x_test):,} rows)")
-    curve = ", learning_curve.png" if drawn else ""
-    screen.line("saved", f"{checkpoints.path}, history.csv{curve}")
+    saved = [str(checkpoints.path), *([HISTORY] if written else []), *([CURVE] if drawn else [])]
+    screen.line("saved", ", ".join(saved))
+    if not reports.can_draw():
+        screen.line(
+            "", "history.csv is the learning curve; for a picture of it: pip install matplotlib"
+        )
     screen.result(
         {
             "dataset": recipe.dataset,
@@ -269,6 +331,41 @@ def train(settings: Settings, out: Path | None, resume: bool, screen: Screen) ->
         }
     )
     return 0
+
+
+def _restore(trainer: Trainer, folder: Path, settings: Settings, screen: Screen) -> None:
+    """Take the state of the latest checkpoint, and say what is left to do."""
+    recipe = settings.recipe
+    try:
+        trainer.load_state_dict(saving.read_training_state(trainer.model, folder))
+    except CheckpointError as error:
+        others = len(CheckpointDirectory(folder).steps()) > 1
+        if others and OLDER in str(error):
+            what = str(error).replace(OLDER, "").rstrip()
+            raise CheckpointError(
+                f"{what}\nTo go on from the checkpoint before it, move this file out of the folder."
+            ) from error
+        raise
+    total = recipe.total_steps(trainer.rows)
+    screen.line("resumed", f"{folder} at step {trainer.step_count:,}")
+    end = settings.schedule_steps
+    if trainer.step_count >= total:
+        screen.line("", f"its {total:,} steps are done; for more, give more --epochs or --steps")
+    elif recipe.schedule != "constant" and end is not None and total > end:
+        rate = trainer.schedule(end)
+        screen.line(
+            "", f"mind: its {recipe.schedule} schedule ends at step {end:,}, at a rate of {rate:g}"
+        )
+
+
+def _written(write: Callable[[], object]) -> bool:
+    """Write a table or a picture of a run: if it fails, say so and go on, as the net is saved."""
+    try:
+        return write() is not False
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"gpunn: warning: {where}{error.strerror or error}", file=sys.stderr, flush=True)
+        return False
 
 
 def _stopped(code: int, folder: Path, dataset: str, step: int | None, screen: Screen) -> int:

@@ -13,20 +13,20 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
-from numba import njit
+
+from gpunn.backends.numba_compile import compiled
 
 Kernel = Callable[..., None]
 
 
 def _kernel(function: Kernel) -> Kernel:
     # error_model="numpy": without checks for division by zero a loop can become vector code.
-    return cast(Kernel, njit(function, cache=True, error_model="numpy"))
+    return cast(Kernel, compiled(function, error_model="numpy"))
 
 
 def _reducing_kernel(function: Kernel) -> Kernel:
     # Lets LLVM split a sum among vector lanes: a fixed order, only not the written one.
-    fast = {"reassoc", "contract"}
-    return cast(Kernel, njit(function, cache=True, error_model="numpy", fastmath=fast))
+    return cast(Kernel, compiled(function, error_model="numpy", fastmath={"reassoc", "contract"}))
 
 
 # Data

@@ -55,8 +55,9 @@ class Backward:
         for i in order:
             unit = self.units[i]
             if not unit.activation.trainable_through:
+                layer = unit.scope or unit.name
                 raise PlanError(
-                    f"Layer {unit.name!r} uses {unit.activation.name!r}, which has no useful "
+                    f"Layer {layer!r} uses {unit.activation.name!r}, which has no useful "
                     f"gradient, so it cannot be trained through; use sigmoid or relu, say."
                 )
         return order

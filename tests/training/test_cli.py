@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -13,13 +15,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 
 import gpunn
-from gpunn import recipes, reports
+from gpunn import recipes, reports, runs
 from gpunn.cli import main
 from gpunn.data import datasets
 from gpunn.training.checkpoint import CheckpointDirectory
@@ -137,11 +139,26 @@ def test_learning_curve_is_a_picture(train: Callable[..., dict[str, Any]]) -> No
     assert Path("run/learning_curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["a$b$c^", "\u6f22\U0001f680", "bad\udcff"])
+def test_learning_curve_of_a_folder_of_any_name(
+    train: Callable[..., dict[str, Any]], name: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    try:
+        Path(name).mkdir()
+    except (OSError, UnicodeError):
+        pytest.skip("no such names on this file system")
+    train("--steps", "1", "--out", name)
+    assert Path(name, "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_without_matplotlib_there_is_no_learning_curve(
-    train: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
-    train("--steps", "1", "--out", "run", "--device", "reference")
+    arguments = ["train", "digits", *SMALL, "--steps", "1", "--out", "run", "--device", "reference"]
+    assert main(arguments) == 0
+    assert "pip install matplotlib" in capsys.readouterr().out
     assert not Path("run/learning_curve.png").exists()
 
 
@@ -149,7 +166,7 @@ def test_screen_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "digits", *SMALL, "--epochs", "2", "--out", "run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     labels = " ".join(line.split()[0] for line in lines)
-    assert labels == "device data training run epoch 1/2 2/2 time test saved"
+    assert labels == "device data net training run epoch 1/2 2/2 time test saved"
     assert "\x1b" not in "".join(lines)
     assert max(map(len, lines[1:])) <= 80
 
@@ -230,6 +247,72 @@ def test_resume_before_the_first_checkpoint_starts_anew(
         path.unlink()
     assert main(["train", "digits", "--out", "run", "--resume", "--quiet"]) == 0
     assert_same_run("whole", "run")
+
+
+def test_resuming_says_what_is_left(
+    train: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("--epochs", "2", "--out", "run")
+    again = ("train", "digits", "--out", "run", "--resume")
+    assert main([*again, "--epochs", "1"]) == 0
+    assert "14 steps are done" in capsys.readouterr().out
+    assert main([*again, "--epochs", "3"]) == 0
+    assert f"cosine schedule ends at step {2 * EPOCH}, at a rate of 0" in capsys.readouterr().out
+
+
+def test_resuming_after_a_damaged_checkpoint(
+    train: Callable[..., dict[str, Any]], mistake: Callable[..., str]
+) -> None:
+    whole = train("--epochs", "3", "--out", "run", "--save-every", "1")
+    train("--epochs", "3", "--out", "same", "--save-every", "1")
+    last = Path(whole["checkpoint"])
+    last.write_bytes(last.read_bytes()[:3000])
+    message = mistake("train", "digits", "--out", "run", "--resume", "--quiet")
+    assert last.name in message and "move this file" in message
+    last.unlink()
+    train("--out", "run", "--resume")
+    assert_same_run("run", "same")
+
+
+def test_a_folder_takes_one_run_at_a_time(
+    train: Callable[..., dict[str, Any]], mistake: Callable[..., str]
+) -> None:
+    pytest.importorskip("fcntl")
+    train("--steps", "1", "--out", "run")
+    with runs.held(Path("run")):
+        assert "Another process" in mistake("train", "digits", "--out", "run", "--resume")
+    train("--steps", "2", "--out", "run", "--resume")
+
+
+def test_closed_output_does_not_lose_training(
+    train: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constant = ("--learning-rate", "0.003")
+
+    def closed(bar: object, epoch: int, logs: object = None) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressBar, "on_epoch_end", closed)
+        with contextlib.suppress(SystemExit):  # typer's way to end quietly
+            main(["train", "digits", *SMALL, *constant, "--epochs", "3", "--out", "run"])
+    assert CheckpointDirectory("run").steps() == [EPOCH]
+    train("--out", "run", "--resume")
+    train("--epochs", "3", "--out", "whole", *constant)
+    assert_same_run("run", "whole")
+
+
+def test_a_table_that_cannot_be_written_is_only_warned_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "history.csv")
+
+    monkeypatch.setattr(reports, "write_history", full)
+    assert main(["train", "digits", *SMALL, "--steps", "1", "--out", "run"]) == 0
+    shown = capsys.readouterr()
+    assert "test     loss" in shown.out
+    assert shown.err == "gpunn: warning: history.csv: No space left on device\n"
 
 
 @pytest.mark.parametrize(
@@ -327,6 +410,7 @@ def test_a_new_run_does_not_mix_with_an_earlier_one(
         (["train", "digits", "--validation", "2000"], "validation"),
         (["train", "digits", "--validation", "1.5"], "validation"),
         (["train", "digits", "--validation", "nan"], "validation"),
+        (["train", "digits", "--validation", "inf"], "validation"),
         (["train", "digits", "--dropout", "1"], "dropout"),
         (["train", "digits", "--seed", "-1"], "seed"),
         (["train", "digits", "--save-every", "0"], "save_every"),
@@ -463,10 +547,13 @@ def test_predictions_of_values(capsys: pytest.CaptureFixture[str]) -> None:
         ("empty.npy", b""),
         ("damaged.npy", b"\x93NUMPY\x01\x00"),
         ("empty.csv", b""),
+        ("header.csv", b"a,b\n"),
+        ("hole.csv", ",".join(["1", "", *["1"] * 62]).encode()),  # not taken for a header
         ("words.csv", b"a,b\nc,d\n"),
         ("ragged.csv", b"1,2\n1,2,3\n"),
         ("narrow.csv", b"1,2\n3,4\n"),
         ("binary.csv", b"\xff\xfe\x00"),
+        ("infinite.csv", ",".join(["inf"] * 64).encode()),
     ],
 )
 def test_inputs_that_cannot_be_used(
@@ -480,6 +567,59 @@ def test_inputs_that_cannot_be_used(
         Path(name).write_bytes(content)
     assert name in mistake("predict", "run", name, "--out", "predictions.csv")
     assert not Path("predictions.csv").exists()
+
+
+def test_predictions_are_written_whole_or_not_at_all(
+    train: Callable[..., dict[str, Any]],
+    mistake: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train("--steps", "1", "--out", "run")
+    np.save("images.npy", datasets.load_digits().x_test[:3])
+    Path("predictions.csv").write_text("earlier")
+
+    def full(model: object, outputs: object, file: IO[str]) -> None:
+        file.write("class")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(reports, "write_predictions", full)
+    message = mistake("predict", "run", "images.npy", "--out", "predictions.csv")
+    assert "predictions.csv: No space left" in message
+    assert Path("predictions.csv").read_text() == "earlier"
+    assert not list(Path().glob(".gpunn-*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such device")
+def test_predictions_to_what_is_no_file(train: Callable[..., dict[str, Any]]) -> None:
+    train("--steps", "1", "--out", "run")
+    np.save("images.npy", datasets.load_digits().x_test[:3])
+    assert main(["predict", "run", "images.npy", "--out", os.devnull]) == 0
+    assert not Path(os.devnull).is_file()
+
+
+def test_inputs_scaled_beforehand_are_remarked_on(
+    train: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("--steps", "1", "--out", "run")
+    images = datasets.load_digits().x_test[:3]
+    for name, values, noted in (("raw", images * 1.0, False), ("scaled", images / 16, True)):
+        np.save(f"{name}.npy", values)
+        assert main(["predict", "run", f"{name}.npy"]) == 0
+        shown = capsys.readouterr()
+        assert len(shown.out.splitlines()) == 4
+        assert ("the model takes 0 to 16" in shown.err) == noted
+
+
+def test_not_enough_memory(
+    train: Callable[..., dict[str, Any]], mistake: Callable[..., str]
+) -> None:
+    train("--steps", "1", "--out", "run")
+    np.save("huge.npy", np.zeros((1, 8, 8)))
+    content = (
+        Path("huge.npy").read_bytes().replace(b"(1, 8, 8), } ", b"(1" + b"0" * 15 + b", 8, 8), } ")
+    )
+    Path("huge.npy").write_bytes(content.replace(b" " * 15 + b"\n", b"\n", 1))
+    assert "memory" in mistake("predict", "run", "huge.npy")
 
 
 def test_predict_does_not_unpickle(
@@ -505,6 +645,17 @@ def test_inspect(train: Callable[..., dict[str, Any]], capsys: pytest.CaptureFix
     latest("run").save("model.h5")
     assert main(["inspect", "model.h5"]) == 0
     assert "cannot be resumed" in capsys.readouterr().out
+
+
+def test_output_that_lacks_characters(
+    train: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("--steps", "1", "--out", "run")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert main(["inspect", "run"]) == 0
+    sys.stdout.flush()
+    assert b"hidden1 (Dense)" in written.getvalue()
 
 
 def test_devices(capsys: pytest.CaptureFixture[str]) -> None:
