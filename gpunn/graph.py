@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
+# Of one variable: as many as a stream of random numbers has (see gpunn/randomness).
+MAX_VALUES = 2**34
+
 
 @dataclass(frozen=True, eq=False)
 class SymbolicTensor:
@@ -235,6 +238,11 @@ def _add_variables(
     layer: Layer, scope: str, shapes: list[Shape], variables: dict[str, Variable]
 ) -> None:
     for variable in layer.variables(scope, *shapes):
+        if variable.size > MAX_VALUES:
+            raise ShapeError(
+                f"{describe(layer)}: its {variable.name} of shape {variable.shape} would have "
+                f"{variable.size:,} values; at most {MAX_VALUES:,} are possible."
+            )
         known = variables.setdefault(variable.path, variable)
         if known.shape != variable.shape:
             raise ShapeError(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from typing import NamedTuple
 
 from gpunn.backends.interface import Backend
 from gpunn.errors import ArgumentError, ArgumentTypeError, DeviceError, UnknownNameError
+
+logger = logging.getLogger("gpunn")
 
 DEVICES = ("auto", "cpu", "cuda", "reference", "simulator")
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16")
@@ -60,7 +63,8 @@ def select_backend(device: str = "auto", *, threads: int | None = None) -> Selec
     Parameters
     ----------
     device : {"auto", "cpu", "cuda", "cuda:N", "reference", "simulator"}
-        ``auto`` takes CUDA where a GPU, its driver and CuPy are usable, else the CPU.
+        ``auto`` takes CUDA where a GPU, its driver and CuPy are usable, else the CPU; the logger
+        ``gpunn`` says which and why.
     threads : int, optional
         Threads of the CPU backend.
 
@@ -79,7 +83,9 @@ def select_backend(device: str = "auto", *, threads: int | None = None) -> Selec
     if name not in DEVICES or (index and (name != "cuda" or not index.isdigit())):
         raise UnknownNameError("device", device, (*DEVICES, "cuda:1"))
     if name == "auto":
-        return _select_auto(threads)
+        selection = _select_auto(threads)
+        logger.info("device %s: %s", selection.backend.describe(), selection.reason)
+        return selection
     if name == "reference":
         from gpunn.backends.numpy_reference import NumpyReference
 

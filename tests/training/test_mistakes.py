@@ -1041,3 +1041,9 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         model(units=4).load_weights(saved)
     with pytest.raises(ArgumentError, match=r"model\.h5 exists; pass overwrite=True"):
         model().save(saved, overwrite=False)
+
+
+def test_a_net_too_large_for_any_memory() -> None:
+    layers = [gpunn.Input((784,)), gpunn.layers.Dense(10**11, name="huge")]
+    with pytest.raises(gpunn.errors.ShapeError, match=r"'huge'.*kernel of shape .* would have"):
+        gpunn.Sequential(layers)

@@ -965,3 +965,12 @@ def test_regression_text_from_a_keras_book() -> None:
         "val_loss",
         "val_RootMeanSquaredError",
     }
+
+
+def test_auto_logs_which_device_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    model = gpunn.Sequential([gpunn.Input((2,)), gpunn.layers.Dense(1)])
+    with caplog.at_level("INFO", logger="gpunn"):
+        model.compile("sgd", "mse", device="auto")
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith(f"device {model.device}: ")
+    assert line.removeprefix(f"device {model.device}: ")
