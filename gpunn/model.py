@@ -108,6 +108,8 @@ class Model:
         self._seed: int | None = None
         # Weights before there is a session to hold them.
         self._values: dict[str, Array] = {}
+        # Those of them that nobody set: another seed draws them anew.
+        self._drawn: set[str] = set()
         self._adapted: dict[str, Any] = {}
         self.history: History | None = None
         self.stop_training = False
@@ -161,6 +163,7 @@ class Model:
         for index, variable in enumerate(self.graph.variables):
             if variable.path not in self._values:
                 seed = 0 if self._seed is None else self._seed
+                self._drawn.add(variable.path)
                 self._values[variable.path] = variable.initializer(
                     variable.shape, "float64", seed=seed, index=index
                 )
@@ -191,6 +194,7 @@ class Model:
                 self._session.write(variable.path, array)
             else:
                 self._values[variable.path] = array
+                self._drawn.discard(variable.path)
         layers = self.graph.layers
         for name in {variable.layer for variable in variables}:
             layer = layers[name]
@@ -262,7 +266,8 @@ class Model:
             Threads of the CPU; default: what the BLAS finds.
         seed : int, optional
             Of initial weights, shuffling and dropout, at least 0 and below 2**64. Without one it
-            is drawn at random. Weights that were set or trained before are kept.
+            is drawn at random. Weights that were set or trained before are kept; those that were
+            only looked at are drawn anew from a seed given here.
         """
         if precision not in PRECISIONS:
             raise UnknownNameError("precision", precision, PRECISIONS)
@@ -281,6 +286,10 @@ class Model:
             _build_plan(self.graph, compiled, 1)
         # Nothing fails from here on: an error leaves the model as it was compiled before.
         self._leave_session()
+        if seed is not None:
+            for path in self._drawn:
+                del self._values[path]
+            self._drawn.clear()
         self._seed, self._compiled = chosen_seed, compiled
         self._deferred = (loss, metrics, loss_weights)
 
@@ -321,6 +330,7 @@ class Model:
                 session.write(path, values)
             self._session = session
             self._values = {}
+            self._drawn.clear()
         self._push_adapted()
         return self._session
 

@@ -88,6 +88,7 @@ class Sequential(Model):
         self._leave_session()
         before, values = self._graph, self._values
         self._graph, self._values = graph, {}
+        self._drawn.clear()
         if before is None or graph is None:
             return
         # By the layer itself: the name of an unnamed one may change.

@@ -974,3 +974,23 @@ def test_auto_logs_which_device_and_why(caplog: pytest.LogCaptureFixture) -> Non
     (line,) = (record.getMessage() for record in caplog.records)
     assert line.startswith(f"device {model.device}: ")
     assert line.removeprefix(f"device {model.device}: ")
+
+
+def test_looking_at_weights_before_compile_changes_nothing() -> None:
+    def model() -> gpunn.Model:
+        return gpunn.Sequential([gpunn.Input((3,)), gpunn.layers.Dense(4), gpunn.layers.Dense(1)])
+
+    plain, looked, given = model(), model(), model()
+    looked.get_weights()
+    given.get_weights()
+    given.layers[0].set_weights([np.full((3, 4), 0.5), np.zeros(4)])
+    for one in (plain, looked, given):
+        one.compile("sgd", "mse", device="reference", seed=42)
+    for a, b in zip(plain.get_weights(), looked.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+    assert (given.get_weights()[0] == 0.5).all()
+    assert np.array_equal(given.get_weights()[2], plain.get_weights()[2])
+    plain.fit(np.ones((8, 3)), np.ones(8), verbose=0)
+    trained = plain.get_weights()
+    plain.compile("sgd", "mse", device="reference", seed=7)
+    assert all(map(np.array_equal, trained, plain.get_weights()))
