@@ -115,7 +115,9 @@ class Head:
         label = f"{self.prefix}{metric.label}"
         total = self.builder.counter(label)
         root = isinstance(metric, RootMeanSquaredError)
-        self.builder.metrics[label] = MetricOutput(label, total, root=root)
+        self.builder.metrics[label] = MetricOutput(
+            label, total, root=root, higher_is_better=metric.higher_is_better
+        )
         return f"{METRICS}/{label}"
 
     def emit_metrics(self) -> None:

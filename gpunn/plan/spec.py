@@ -111,12 +111,15 @@ class MetricOutput:
         Factor in the total loss; 0 for metrics that are no part of it.
     root : bool
         Whether the figure is the square root of the mean.
+    higher_is_better : bool
+        Which way a model improves.
     """
 
     label: str
     buffer: str
     weight: float = 0.0
     root: bool = False
+    higher_is_better: bool = False
 
 
 @dataclass(frozen=True)
@@ -232,9 +235,11 @@ def check_step(step: Step, buffers: Mapping[str, BufferSpec]) -> None:
     for role in (*op.outputs, *op.updates):
         if role not in op.optional and role not in step.outputs:
             raise PlanError(f"Op {op.name!r} lacks its output {role!r}.")
-    missing = set(op.attrs) - set(step.attrs)
+    missing, unknown = set(op.attrs) - set(step.attrs), set(step.attrs) - set(op.attrs)
     if missing:
         raise PlanError(f"Op {op.name!r} lacks the attributes {sorted(missing)}.")
+    if unknown:
+        raise PlanError(f"Op {op.name!r} takes no attributes {sorted(unknown)}.")
 
 
 __all__ = ["OPS", "BufferSpec", "MetricOutput", "Plan", "Step", "check_step", "slot_region"]

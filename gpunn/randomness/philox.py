@@ -50,8 +50,6 @@ class Purpose(IntEnum):
     SHUFFLE = 1
     DROPOUT = 2
     INITIALIZER = 3
-    SPLIT = 4
-    NOISE = 5
 
 
 def check_integer(name: str, value: object, low: int, high: int) -> int:

@@ -124,7 +124,7 @@ class Checkpoints(Callback):
         Older files are deleted once the new one is safe.
     monitor : str, optional
         Figure that decides which model is kept as ``best.h5``, default ``val_loss`` where there
-        is validation data; lower is better, except for accuracies.
+        is validation data; which way is better, the metric says.
     """
 
     runs_last = True
@@ -163,8 +163,9 @@ class Checkpoints(Callback):
                     f"Checkpoints: monitor {monitor!r} is not among {', '.join(logs)}."
                 )
             return False
-        value = logs[monitor]
-        sign = -1.0 if "accuracy" in monitor or monitor.endswith("acc") else 1.0
+        value, label = logs[monitor], monitor.removeprefix("val_")
+        metrics = self.trainer.bound.plan.metrics
+        sign = -1.0 if any(m.higher_is_better for m in metrics if m.label == label) else 1.0
         if math.isnan(value) or not (self.best is None or sign * value < sign * self.best):
             return False
         self.best = value

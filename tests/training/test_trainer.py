@@ -367,6 +367,19 @@ def test_moving_averages_do_not_become_subnormal(name: str, device: str) -> None
         assert not values.any(), slot
 
 
+@pytest.mark.parametrize(("name", "best"), [("accuracy", max), ("in_top_2", max), ("loss", min)])
+def test_the_metric_says_which_way_is_better(tmp_path: Path, name: str, best: Any) -> None:
+    model = make_model(dropout=0.0)
+    metrics = ["accuracy", gpunn.metrics.TopKCategoricalAccuracy(2, name="in_top_2")]
+    adam, loss = gpunn.optimizers.Adam(0.03), "sparse_categorical_crossentropy"
+    model.compile(adam, loss, metrics, device="cpu", seed=5)
+    saver = Checkpoints(tmp_path, monitor=f"val_{name}")
+    fit = {"batch_size": 10, "epochs": 5, "verbose": 0, "callbacks": [saver]}
+    history = model.fit(X, Y, validation_data=(X[::2], Y[::2]), **fit).history
+    assert len(set(history[f"val_{name}"])) > 1
+    assert saver.best == best(history[f"val_{name}"])
+
+
 def test_epochs_are_reshuffled_and_reproducible() -> None:
     def first_batches(seed: int) -> list[list[int]]:
         trainer = gpunn.Trainer(make_model(seed=seed), X, Y, batch_size=10)
@@ -496,6 +509,7 @@ def test_two_callbacks_of_one_type_get_their_own_states_back() -> None:
 
 def test_a_loss_that_is_not_a_number_is_never_the_best(tmp_path: Path) -> None:
     saver = Checkpoints(tmp_path)
+    gpunn.Trainer(make_model(), X, Y, batch_size=10, callbacks=[saver])
     assert not saver._improved({"val_loss": float("nan")})
     assert saver._improved({"val_loss": 2.0})
     assert not saver._improved({"val_loss": float("nan")})
