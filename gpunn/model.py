@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gpunn import optimizers as optimizers_module
+from gpunn.backends.interface import Backend
 from gpunn.backends.select import PRECISIONS, select_backend
 from gpunn.compiling import Compiled, output_specs
 from gpunn.data import batches
@@ -24,7 +26,7 @@ from gpunn.graph import Graph, SymbolicTensor, build_graph
 from gpunn.layers import Layer, Normalization
 from gpunn.optimizers import Optimizer
 from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import Plan
+from gpunn.plan.spec import STORAGE, Plan
 from gpunn.summary import summary_table
 from gpunn.training.callbacks import Callback
 from gpunn.training.history import History
@@ -33,6 +35,8 @@ from gpunn.training.trainer import Trainer
 
 Array = np.ndarray[Any, Any]
 DEFAULT_BATCH_SIZE = 32
+# What predict returns: arrays of NumPy's, or CuPy's where the model computes.
+OUTPUTS = ("numpy", "cupy")
 
 
 class BoundLayer:
@@ -181,7 +185,9 @@ class Model:
         if len(values) != len(variables):
             raise ArgumentError(f"{owner}: expected {len(variables)} arrays, got {len(values)}.")
         arrays = [
-            batches.as_array(value, f"{owner}: {v.path}").astype(np.float64)
+            batches.as_array(
+                batches.adopt(value, f"{owner}: {v.path}"), f"{owner}: {v.path}"
+            ).astype(np.float64)
             for v, value in zip(variables, values, strict=True)
         ]
         for variable, array in zip(variables, arrays, strict=True):
@@ -348,20 +354,53 @@ class Model:
 
     # Data
 
+    def _adopt(self, value: Any, argument: str, names: Callable[[Graph], Sequence[str]]) -> Any:
+        """Take in arrays of other libraries: where the model computes, or as NumPy's."""
+        if value is None or isinstance(value, np.ndarray):
+            return value
+        if self.built and self._compiled is None:
+            _ = self.session  # settles where the model computes
+        backend = self._backend
+        by = batches.host_array if backend is None else backend.adopt
+        return batches.adopt(value, argument, names(self._graph) if self._graph else ("",), by)
+
+    @property
+    def _backend(self) -> Backend | None:
+        """Where the model computes, if that is settled."""
+        if self._compiled is not None:
+            return self._compiled.selection.backend
+        return None if self._session is None else self._session.backend
+
+    def _current(self) -> AbstractContextManager[Any]:
+        backend = self._backend
+        return nullcontext() if backend is None else backend.current()
+
+    def _adopt_x(self, x: Any, prefix: str = "") -> Any:
+        return self._adopt(x, f"{prefix}x", Graph.input_names)
+
+    def _adopt_y(self, y: Any, sample_weight: Any, prefix: str = "") -> tuple[Any, Any]:
+        return (
+            self._adopt(y, f"{prefix}y", Graph.output_names),
+            self._adopt(sample_weight, f"{prefix}sample_weight", Graph.output_names),
+        )
+
     def prepare(self, x: Any, y: Any = None, sample_weight: Any = None, prefix: str = "") -> Any:
         """Check data and lay it out for the plan; see `gpunn.data.batches.prepare`."""
         compiled = self._compiled
         self._push_adapted()
         self._check_adapted()
-        return batches.prepare(
-            self.graph,
-            x,
-            y,
-            sample_weight,
-            dtype=compiled.precision if compiled else "float32",
-            outputs=compiled.outputs if compiled else (),
-            prefix=prefix,
-        )
+        x = self._adopt_x(x, prefix)
+        y, sample_weight = self._adopt_y(y, sample_weight, prefix)
+        with self._current():
+            return batches.prepare(
+                self.graph,
+                x,
+                y,
+                sample_weight,
+                dtype=STORAGE[compiled.precision if compiled else "float32"],
+                outputs=compiled.outputs if compiled else (),
+                prefix=prefix,
+            )
 
     def prepare_validation(self, validation_data: Any) -> Any:
         """Check and lay out ``(x, y)`` or ``(x, y, sample_weight)``; None stays None."""
@@ -400,7 +439,9 @@ class Model:
         Parameters
         ----------
         x : array, shape (rows, *input shape), or list or dict of arrays
-            uint8 images stay uint8 and are scaled as they are gathered.
+            uint8 images stay uint8 and are scaled as they are gathered. Arrays of CuPy, and of
+            whatever library hands them over by DLPack or the CUDA array interface, do as well as
+            NumPy's; on the model's own GPU they stay there.
         y : array
             Class numbers (rows,), or (rows, outputs); list or dict for several outputs.
         batch_size : int, optional
@@ -427,11 +468,13 @@ class Model:
         -------
         History
         """
+        x = self._adopt_x(x)
         self._build_for(x)
         compiled = self.compiled
         if all(spec.loss is None for spec in compiled.outputs):
             raise ArgumentError("fit needs a loss; give compile one, such as loss='mse'.")
         _check_targets(y, "y")
+        y, sample_weight = self._adopt_y(y, sample_weight)
         if validation_split:
             if validation_data is not None:
                 raise ArgumentError("Give validation_split or validation_data, not both.")
@@ -445,7 +488,8 @@ class Model:
             if len(compiled.outputs) > 1:
                 raise ArgumentError("class_weight works with one output only.")
             classes = math.prod(self.graph.nodes[self.graph.outputs[0]].shape)
-            sample_weight = batches.class_weights(class_weight, y, classes)
+            with self._current():
+                sample_weight = batches.class_weights(class_weight, y, classes)
         if steps is None and (not _is_whole(epochs) or epochs < 0):
             raise ArgumentError(f"epochs must be a whole number of at least 0, not {epochs!r}.")
         if steps is not None and (not _is_whole(steps) or steps < 1):
@@ -491,6 +535,7 @@ class Model:
 
         `batch_size` is taken for compatibility; the result does not depend on it.
         """
+        x = self._adopt_x(x)
         self._build_for(x)
         outputs = self.compiled.outputs
         _check_targets(y, "y")
@@ -507,16 +552,49 @@ class Model:
         values = list(figures.values())
         return values[0] if len(values) == 1 else values
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: int | str = "auto") -> Any:
-        """Return the outputs for `x`: array of shape (rows, *output shape), or a list of them."""
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        *,
+        output: str = "numpy",
+    ) -> Any:
+        """Return the outputs for `x`.
+
+        Parameters
+        ----------
+        x : as for `fit`
+        batch_size, verbose : int, optional
+            Taken for compatibility; the result does not depend on them.
+        output : {"numpy", "cupy"}
+            With "cupy" the outputs stay on the GPU.
+
+        Returns
+        -------
+        array, shape (rows, *output shape), or list of them
+        """
+        x = self._adopt_x(x)
         self._build_for(x)
+        if output != "numpy":
+            self._check_output(output)
         data = self.prepare(x)
         session = self.session
         with session.backend.threads():
-            values = session.predict(data)
+            values = session.predict(data, on_host=output == "numpy")
         shapes = (self.graph.nodes[node].shape for node in self.graph.outputs)
         arrays = [v.reshape(len(v), *shape) for v, shape in zip(values, shapes, strict=True)]
         return arrays[0] if len(arrays) == 1 else arrays
+
+    def _check_output(self, output: str) -> None:
+        if output not in OUTPUTS:
+            raise UnknownNameError("output", output, OUTPUTS)
+        backend = self.session.backend
+        if backend.arrays != output:
+            raise ArgumentError(
+                f"output={output!r} needs device='cuda'; this model computes on "
+                f"{backend.describe()}. Leave it out for NumPy arrays."
+            )
 
     def __call__(self, x: Any) -> Any:
         """Return `predict` of arrays."""
@@ -576,7 +654,7 @@ def _build_plan(
     return build_plan(
         graph,
         batch_size=batch_size,
-        dtype=compiled.precision,
+        precision=compiled.precision,
         outputs=compiled.outputs,
         optimizer=compiled.optimizer,
         input_dtypes=input_dtypes,
@@ -609,8 +687,8 @@ def _default_batch_size(x: Any) -> int:
     """Return Keras's 32, or the number of rows where that is less."""
     if isinstance(x, Mapping) and x:
         x = next(iter(x.values()))
-    elif isinstance(x, list | tuple) and x and hasattr(x[0], "shape") and np.ndim(x[0]) > 0:
-        x = x[0] if np.ndim(x[0]) > 1 else x
+    elif isinstance(x, list | tuple) and x and getattr(x[0], "shape", None):
+        x = x[0] if len(x[0].shape) > 1 else x
     rows = len(x) if hasattr(x, "__len__") else 0
     return min(DEFAULT_BATCH_SIZE, rows) or DEFAULT_BATCH_SIZE
 

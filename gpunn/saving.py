@@ -17,6 +17,7 @@ from gpunn.errors import ArgumentError, CheckpointError, GpunnError, TrainingErr
 from gpunn.graph import SymbolicTensor
 from gpunn.layers import Input, InputLayer, Layer, layers
 from gpunn.model import Model, check_seed
+from gpunn.plan.spec import STORAGE
 from gpunn.registry import to_config
 from gpunn.sequential import Sequential
 from gpunn.training import checkpoint as checkpoints
@@ -100,11 +101,14 @@ def save_model(model: Model, path: str | Path, *, overwrite: bool = True) -> Pat
 
 
 def _expected(model: Model, precision: str) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {v.path: (v.shape, precision) for v in model.graph.variables}
+    return {v.path: (v.shape, STORAGE[precision]) for v in model.graph.variables}
 
 
 def _precision(config: Mapping[str, Any]) -> str:
-    return str(config.get("compile", {}).get("precision", "float32"))
+    precision = str(config.get("compile", {}).get("precision", "float32"))
+    if precision not in STORAGE:
+        raise CheckpointError(f"The model's precision {precision!r} is unknown.")
+    return precision
 
 
 def _rebuild(path: Path, config: Mapping[str, Any]) -> Model:

@@ -15,7 +15,7 @@ ALIGNMENT = 64
 class HostBackend(Backend):
     """A backend whose device memory is the host's."""
 
-    def allocate(self, nbytes: int, models: int) -> Any:
+    def allocate(self, nbytes: int, models: int, *, zeroed: bool = True) -> Any:
         raw = np.zeros(models * nbytes + ALIGNMENT, dtype=np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + models * nbytes].reshape(models, nbytes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn.errors import PlanError
+from gpunn.errors import ArgumentTypeError, PlanError
 
 if TYPE_CHECKING:
     from gpunn.plan.spec import Step
@@ -20,6 +20,79 @@ Call = Callable[[], None]
 # Makes the call of one op from its arrays (by role), its constants and the rows of the batch.
 Binder = Callable[[Arrays, Attrs, int], Call]
 
+# Device types of DLPack (dlpack.h) whose memory the host, or CUDA, can read.
+_DLPACK_HOST = (1, 3, 11)
+_DLPACK_CUDA = (2, 13)
+
+
+def is_foreign(value: Any) -> bool:
+    """Return whether `value` is an array of another library than NumPy: CuPy, PyTorch, JAX ..."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return False
+    # In this order: a PyTorch tensor may raise when asked for the second.
+    return hasattr(value, "__dlpack__") or hasattr(value, "__cuda_array_interface__")
+
+
+def _dlpack_device(value: Any) -> int | None:
+    """Return the type of the device that `value` is on; None for one over several, or deleted."""
+    try:
+        return int(value.__dlpack_device__()[0])
+    except Exception:  # each library has its own
+        return None
+
+
+def is_on_cuda(value: Any) -> bool:
+    """Return whether `value` is an array in the memory of a CUDA device."""
+    if not is_foreign(value):
+        return False
+    if hasattr(value, "__dlpack_device__"):
+        return _dlpack_device(value) in _DLPACK_CUDA
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def host_array(value: Any) -> Any:
+    """Return an array of another library as a NumPy array, anything else as it is.
+
+    What lies on the host becomes a view; what lies on a device is copied once.
+
+    Raises
+    ------
+    ArgumentTypeError
+        The other library does not hand it over.
+    """
+    if not is_foreign(value):
+        return value
+    ways: list[Callable[[], Any]] = []
+    if _dlpack_device(value) in _DLPACK_HOST:
+        ways.append(lambda: np.from_dlpack(value))
+    else:
+        if hasattr(value, "get"):  # CuPy's
+            ways.append(lambda: value.get())
+        if hasattr(value, "__dlpack__"):
+            ways.append(lambda: np.from_dlpack(value, device="cpu", copy=True))
+    if hasattr(value, "__array__"):
+        ways.append(lambda: np.asarray(value))
+    if is_on_cuda(value):
+        ways.append(lambda: _through_cupy(value))
+    failure: Exception | None = None
+    for way in ways:
+        try:
+            array = way()
+        except Exception as error:
+            failure = failure or error
+            continue
+        if isinstance(array, np.ndarray):
+            return array
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    reason = f" ({failure})" if failure is not None else ""
+    raise ArgumentTypeError(f"cannot bring an array of type {kind} to the host{reason}.")
+
+
+def _through_cupy(value: Any) -> Any:
+    import cupy
+
+    return cupy.asarray(value).get()
+
 
 class Backend(ABC):
     """A device and its table of ops.
@@ -28,12 +101,15 @@ class Backend(ABC):
     ----------
     name : str
         As in ``device=name``.
-    dtypes : tuple of str
-        Types it computes in.
+    precisions : tuple of str
+        Of the matrix products, as in ``precision=``.
+    arrays : {"numpy", "cupy"}
+        Whose arrays its memory is made of.
     """
 
     name: str
-    dtypes: tuple[str, ...] = ("float32",)
+    arrays: str = "numpy"
+    precisions: tuple[str, ...] = ("float32",)
     max_models: int | None = None
 
     @property
@@ -42,8 +118,11 @@ class Backend(ABC):
         """The op table: op name to binder."""
 
     @abstractmethod
-    def allocate(self, nbytes: int, models: int) -> Any:
-        """Return zeroed memory: `models` times `nbytes`, aligned."""
+    def allocate(self, nbytes: int, models: int, *, zeroed: bool = True) -> Any:
+        """Return memory: `models` times `nbytes`, aligned.
+
+        It may hold anything if `zeroed` is false.
+        """
 
     @abstractmethod
     def region_nbytes(self, region: Any) -> int:
@@ -52,6 +131,27 @@ class Backend(ABC):
     @abstractmethod
     def view(self, region: Any, offset: int, shape: tuple[int, ...], dtype: str) -> Any:
         """Return part of a region as an array of shape ``(models, *shape)``."""
+
+    def adopt(self, value: Any) -> Any:
+        """Take in what a user gave as an array: the door for arrays that are not NumPy's.
+
+        Returns a NumPy array or a device array where `value` is an array of another library,
+        without a copy where possible, and anything else as it is.
+
+        Raises
+        ------
+        ArgumentTypeError
+            The other library does not hand it over.
+        """
+        return host_array(value)
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context within which NumPy's functions can be used on device arrays."""
+        return nullcontext()
+
+    def release(self, array: Any) -> Any:
+        """Return a device array as the user's own: what they do with it waits for its values."""
+        return array
 
     @abstractmethod
     def upload(self, array: Any) -> Any:
@@ -65,6 +165,14 @@ class Backend(ABC):
     def write(self, array: Any, values: Any) -> None:
         """Copy host values into a device array of the same shape (or broadcast)."""
 
+    def check_memory(self, nbytes: int, purpose: str) -> None:
+        """Raise `DeviceError` if there is no room for `nbytes`, which are for `purpose`."""
+        return
+
+    def synchronize(self) -> None:
+        """Wait until all calls have run; a backend that computes as it is called need not."""
+        return
+
     def threads(self) -> AbstractContextManager[Any]:
         """Return a context within which the backend keeps to its number of threads."""
         return nullcontext()
@@ -73,11 +181,12 @@ class Backend(ABC):
         """Return the device in words: for the log and for benchmark rows."""
         return self.name
 
-    def check(self, steps: Iterable[Step], dtype: str, models: int) -> None:
+    def check(self, steps: Iterable[Step], precision: str, models: int) -> None:
         """Raise `PlanError` if an op, the precision or the number of models is not supported."""
-        if dtype not in self.dtypes:
+        if precision not in self.precisions:
             raise PlanError(
-                f"Device {self.name!r} does not compute in {dtype}; use {' or '.join(self.dtypes)}."
+                f"Device {self.name!r} does not compute in {precision}; use "
+                f"{' or '.join(self.precisions)}."
             )
         if self.max_models is not None and models > self.max_models:
             raise PlanError(f"Device {self.name!r} trains {self.max_models} model(s) at once.")

@@ -44,7 +44,7 @@ class NumbaCPU(HostBackend):
     """
 
     name = "cpu"
-    dtypes = ("float32", "float64")
+    precisions = ("float32", "float64")
     max_models = 1
 
     def __init__(self, threads: int | None = None) -> None:
@@ -621,4 +621,14 @@ def advance(a: Arrays, attrs: Attrs, rows: int) -> Call:
         step[0] += 1
         offset[0] += rows
 
-    return call
+    if "rates" not in a:
+        return call
+    rates, first_step, learning_rate = a["rates"], a["first_step"], a["learning_rate"]
+
+    def call_with_rate() -> None:
+        call()
+        at = step[0] - first_step[0]
+        if 0 <= at < rates.size:
+            learning_rate[0] = rates[at]
+
+    return call_with_rate

@@ -37,7 +37,7 @@ class NumpyReference(HostBackend):
     """Plain NumPy."""
 
     name = "reference"
-    dtypes = ("float32", "float64")
+    precisions = ("float32", "float64")
 
     @property
     def operations(self) -> dict[str, Binder]:
@@ -474,3 +474,7 @@ def adam(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
 def advance(a: Arrays, attrs: Attrs, rows: int) -> None:
     a["step"][...] += 1
     a["offset"][...] += rows
+    if "rates" in a:
+        at = int(a["step"].flat[0] - a["first_step"].flat[0])
+        if 0 <= at < a["rates"].shape[-1]:
+            a["learning_rate"][...] = a["rates"][..., at : at + 1]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from typing import NamedTuple
 
+from gpunn.backends.cuda.detect import DeviceStatus, cuda_status
 from gpunn.backends.interface import Backend
 from gpunn.errors import ArgumentError, ArgumentTypeError, DeviceError, UnknownNameError
 
@@ -22,21 +22,8 @@ class Selection(NamedTuple):
     reason: str
 
 
-class DeviceStatus(NamedTuple):
-    """Whether a device can be used, and what there is or what is missing."""
-
-    device: str
-    usable: bool
-    detail: str
-
-
 def _missing_module(error: ImportError) -> str:
     return f"{error.name or error} cannot be imported ({error})"
-
-
-def cuda_status() -> DeviceStatus:
-    """Look for a GPU, its driver and CuPy, without using them."""
-    return DeviceStatus("cuda", False, "this version of gpunn has no CUDA backend yet")
 
 
 def cpu_status() -> DeviceStatus:
@@ -48,13 +35,24 @@ def cpu_status() -> DeviceStatus:
     return DeviceStatus("cpu", True, NumbaCPU().describe())
 
 
-def device_statuses() -> tuple[DeviceStatus, ...]:
-    """Return the state of every device."""
+def simulator_status() -> DeviceStatus:
+    """Look for a C++ compiler."""
+    from gpunn.backends.cuda.host_compiler import find_compiler
+
+    try:
+        command = find_compiler()
+    except DeviceError as error:
+        return DeviceStatus("simulator", False, str(error))
+    detail = f"the CUDA kernels on the CPU, compiled by {command[0]}; for tests: slow"
+    return DeviceStatus("simulator", True, detail)
+
+
+def device_statuses(*, thorough: bool = True) -> tuple[DeviceStatus, ...]:
+    """Return the state of every device; `thorough` also tries out the compiler for kernels."""
     import numpy as np
 
-    simulator = DeviceStatus("simulator", False, "this version of gpunn has no simulator yet")
     reference = DeviceStatus("reference", True, f"NumPy {np.__version__}, for tests: slow")
-    return cuda_status(), cpu_status(), reference, simulator
+    return cuda_status(thorough=thorough), cpu_status(), reference, simulator_status()
 
 
 def select_backend(device: str = "auto", *, threads: int | None = None) -> Selection:
@@ -79,38 +77,70 @@ def select_backend(device: str = "auto", *, threads: int | None = None) -> Selec
         raise ArgumentTypeError(f"device must be a name such as 'auto' or 'cpu', not {device!r}.")
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise ArgumentError(f"threads must be a whole number of at least 1, not {threads!r}.")
-    name, _, index = device.partition(":")
-    if name not in DEVICES or (index and (name != "cuda" or not index.isdigit())):
+    name, colon, index = device.partition(":")
+    numbered = name == "cuda" and index.isascii() and index.isdigit()
+    if name not in DEVICES or (colon and not numbered):
         raise UnknownNameError("device", device, (*DEVICES, "cuda:1"))
     if name == "auto":
         selection = _select_auto(threads)
         logger.info("device %s: %s", selection.backend.describe(), selection.reason)
         return selection
     if name == "reference":
-        from gpunn.backends.numpy_reference import NumpyReference
-
-        return Selection(NumpyReference(), "asked for")
-    status = {s.device: s for s in device_statuses()}[name]
+        return Selection(_reference(), "asked for")
+    status = _status(name)
     if not status.usable:
         raise DeviceError(f"device {device!r} cannot be used: {status.detail}.")
-    from gpunn.backends.numba_cpu import NumbaCPU
+    if name == "cpu":
+        from gpunn.backends.numba_cpu import NumbaCPU
 
-    return Selection(NumbaCPU(threads), "asked for")
+        return Selection(NumbaCPU(threads), "asked for")
+    if name == "simulator":
+        from gpunn.backends.cuda.backend import CudaBackend
+        from gpunn.backends.cuda.simulator import SimulatorDriver
+
+        return Selection(CudaBackend(SimulatorDriver()), "asked for")
+    number = int(index) if index else status.usable_gpus[0]
+    if number not in status.usable_gpus:
+        raise DeviceError(f"device {device!r} cannot be used: {_why_not(number, status)}.")
+    return Selection(_cuda(number), "asked for")
+
+
+def _status(name: str) -> DeviceStatus:
+    return {"cuda": cuda_status, "cpu": cpu_status, "simulator": simulator_status}[name]()
+
+
+def _why_not(number: int, status: DeviceStatus) -> str:
+    if number < status.gpus:
+        return f"that GPU is too old; {status.detail}"
+    if status.gpus == 1:
+        return "there is 1 GPU, cuda:0"
+    return f"there are {status.gpus} GPUs, cuda:0 to cuda:{status.gpus - 1}"
+
+
+def _cuda(index: int) -> Backend:
+    from gpunn.backends.cuda.backend import CudaBackend
+    from gpunn.backends.cuda.cupy_driver import CupyDriver
+
+    return CudaBackend(CupyDriver(index))
+
+
+def _reference() -> Backend:
+    from gpunn.backends.numpy_reference import NumpyReference
+
+    return NumpyReference()
 
 
 def _select_auto(threads: int | None) -> Selection:
-    why = _no_gpu_reason()
+    cuda = cuda_status()
+    why = cuda.detail
+    if cuda.usable:
+        try:
+            return Selection(_cuda(cuda.usable_gpus[0]), "a GPU that can be used")
+        except DeviceError as error:  # another process may hold it
+            why = str(error)
     status = cpu_status()
     if status.usable:
         from gpunn.backends.numba_cpu import NumbaCPU
 
         return Selection(NumbaCPU(threads), why)
-    from gpunn.backends.numpy_reference import NumpyReference
-
-    return Selection(NumpyReference(), f"{why}; {status.detail}")
-
-
-def _no_gpu_reason() -> str:
-    if importlib.util.find_spec("cupy") is None:
-        return "no CuPy installed, so no GPU"
-    return cuda_status().detail
+    return Selection(_reference(), f"{why}; {status.detail}")

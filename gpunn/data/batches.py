@@ -2,23 +2,34 @@
 
 Inputs become one C-contiguous array of shape (rows, features) each: uint8 stays uint8 and is
 scaled as it is gathered, floats take the model's type. Nothing is copied that need not be.
+
+Arrays of other libraries come in through `adopt`. What stays on a device is checked there: NumPy's
+functions hand over to the device's own, and only single values are brought to the host.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from gpunn.backends.interface import host_array
+from gpunn.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DataError,
+    DeviceError,
+    ShapeError,
+)
 from gpunn.graph import Graph, Node
 from gpunn.losses import Loss
 from gpunn.plan.build import OutputSpec
 from gpunn.registry import check_number
 
+# NumPy's, or a device's.
 Array = np.ndarray[Any, Any]
 
 
@@ -59,6 +70,37 @@ class Data:
         return arrays
 
 
+def adopt(
+    value: Any, argument: str, names: Sequence[str] = ("",), by: Callable[[Any], Any] = host_array
+) -> Any:
+    """Return `value` with arrays of other libraries made NumPy's, or the device's.
+
+    Parameters
+    ----------
+    value : array, or list, tuple or dict of arrays, or None
+    argument : str
+        For messages.
+    names : sequence of str
+        What one array each is expected for.
+    by : callable
+        `Backend.adopt` of the model's device; without it, everything comes to the host.
+    """
+    if value is None or isinstance(value, np.ndarray):
+        return value
+    try:
+        if isinstance(value, Mapping):
+            return {key: by(array) for key, array in value.items()}
+        if isinstance(value, list | tuple):
+            # A longer list is rows of numbers.
+            return [by(array) for array in value] if len(value) <= len(names) else value
+        return by(value)
+    except DeviceError:
+        raise
+    except (BufferError, TypeError, ValueError, RuntimeError) as error:
+        # The other library's, or ours.
+        raise ArgumentTypeError(f"{argument}: {error}") from error
+
+
 def as_list(value: Any, names: Sequence[str], argument: str) -> list[Any]:
     """Return one entry per name from a single value, a list, a tuple or a dict by name."""
     if isinstance(value, Mapping):
@@ -69,8 +111,8 @@ def as_list(value: Any, names: Sequence[str], argument: str) -> list[Any]:
             )
         return [value[name] for name in names]
     if len(names) == 1:
-        one = isinstance(value, list | tuple) and len(value) == 1 and np.ndim(value[0]) > 0
-        return [value[0]] if one and hasattr(value[0], "shape") else [value]
+        one = isinstance(value, list | tuple) and len(value) == 1
+        return [value[0]] if one and getattr(value[0], "shape", None) else [value]
     if not isinstance(value, list | tuple) or len(value) != len(names):
         raise ArgumentError(
             f"{argument}: expected a list of {len(names)} arrays, one for each of {list(names)}."
@@ -79,11 +121,14 @@ def as_list(value: Any, names: Sequence[str], argument: str) -> list[Any]:
 
 
 def as_array(value: Any, argument: str) -> Array:
-    """Return `value` as a numeric NumPy array."""
+    """Return `value` as a numeric array: a device's if it is one, else NumPy's."""
     try:
-        array = np.asarray(value)
+        # Other libraries' arrays have been through `adopt`, so this is one of the device's own.
+        array = value if hasattr(value, "__cuda_array_interface__") else np.asarray(value)
     except ValueError as error:
         raise DataError(f"{argument}: rows have different lengths ({error}).") from None
+    except TypeError as error:  # CuPy arrays in a list
+        raise ArgumentTypeError(f"{argument}: cannot be made one array ({error}).") from None
     if array.dtype == np.bool_:
         return array.view(np.uint8)
     if array.dtype.kind not in "iuf":
@@ -102,17 +147,17 @@ def check_finite(array: Array, argument: str, original: Array | None = None) -> 
     if array.dtype.kind != "f" or array.size == 0:
         return
     with np.errstate(all="ignore"):
-        if np.isfinite(array.sum()):
+        if math.isfinite(array.sum()):
             return
     flat = array.reshape(len(array), -1)
     for start in range(0, len(flat), 65536):  # in blocks: a mask as large as the data is not small
         bad = ~np.isfinite(flat[start : start + 65536])
         if bad.any():
-            row, column = np.argwhere(bad)[0]
-            value = flat[start + row, column]
+            row, column = divmod(int(bad.argmax()), bad.shape[1])
+            value = flat[start + row, column].item()
             if original is not None:
-                given = original.reshape(flat.shape)[start + row, column]
-                if np.isfinite(given):
+                given = original.reshape(flat.shape)[start + row, column].item()
+                if math.isfinite(given):
                     raise DataError(
                         f"{argument}: {given:g} in row {start + row}, column {column} is too "
                         f"large for {array.dtype}; rescale the data, or compile the model with "
@@ -145,7 +190,7 @@ def prepare_input(value: Any, node: Node, dtype: str, argument: str) -> Array:
         with np.errstate(over="ignore"):
             array = array.astype(dtype)
     check_finite(array, argument, original)
-    return np.ascontiguousarray(array)
+    return array if array.flags.c_contiguous else array.copy(order="C")
 
 
 def prepare_targets(
@@ -173,13 +218,15 @@ def prepare_targets(
         )
     original = array
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype=dtype)
+        array = array.astype(dtype, order="C", copy=False)
     check_finite(array, argument, original)
-    if loss is not None and loss.head is not None and (array.min() < 0 or array.max() > 1):
-        raise DataError(
-            f"{argument}: {type(loss).__name__} expects targets between 0 and 1, got values from "
-            f"{array.min():g} to {array.max():g}."
-        )
+    if loss is not None and loss.head is not None:
+        low, high = array.min().item(), array.max().item()
+        if low < 0 or high > 1:
+            raise DataError(
+                f"{argument}: {type(loss).__name__} expects targets between 0 and 1, got values "
+                f"from {low:g} to {high:g}."
+            )
     return array
 
 
@@ -195,13 +242,13 @@ def _class_numbers(array: Array, classes: int, argument: str) -> Array:
         check_finite(array, argument)
         if (array != np.floor(array)).any():
             raise DataError(f"{argument}: expected whole class numbers, got fractions.")
-    low, high = array.min(), array.max()
+    low, high = array.min().item(), array.max().item()
     if low < 0 or high >= classes:
         raise DataError(
             f"{argument}: labels must be from 0 to {classes - 1}, as the model has {classes} "
             f"outputs; got labels from {low:g} to {high:g}."
         )
-    return np.ascontiguousarray(array, dtype=np.int32)
+    return array.astype(np.int32, order="C", copy=False)
 
 
 def prepare_weights(value: Any, rows: int, dtype: str, argument: str) -> Array:
@@ -211,16 +258,18 @@ def prepare_weights(value: Any, rows: int, dtype: str, argument: str) -> Array:
         raise ShapeError(f"{argument}: expected shape ({rows},), got {array.shape}.")
     original = array
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype=dtype)
+        array = array.astype(dtype, order="C", copy=False)
     check_finite(array, argument, original)
-    if array.min() < 0:
-        raise DataError(f"{argument}: weights must not be negative, got {array.min():g}.")
+    lowest = array.min().item()
+    if lowest < 0:
+        raise DataError(f"{argument}: weights must not be negative, got {lowest:g}.")
     return array
 
 
 def class_weights(class_weight: Mapping[Any, float], y: Any, classes: int) -> Array:
     """Return sample weights from weights by class; classes left out weigh 1, as in Keras."""
     labels = as_array(y, "y")
+    shape = labels.shape
     if labels.ndim > 1:
         labels = labels.argmax(axis=-1) if labels.shape[-1] > 1 else labels[..., 0]
     if not isinstance(class_weight, Mapping):
@@ -235,9 +284,9 @@ def class_weights(class_weight: Mapping[Any, float], y: Any, classes: int) -> Ar
         check_number("class_weight", f"the weight of class {label}", weight, minimum=0)
     if labels.ndim != 1:
         raise ShapeError(
-            f"class_weight: y must be class numbers or one-hot rows, not of shape {np.shape(y)}."
+            f"class_weight: y must be class numbers or one-hot rows, not of shape {shape}."
         )
-    weights = np.ones(len(labels))
+    weights = np.ones_like(labels, dtype=np.float64)
     for label, weight in class_weight.items():
         weights[labels == label] = weight
     return weights

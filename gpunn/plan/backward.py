@@ -128,17 +128,20 @@ class Backward:
         kernel = f"{unit.scope}/kernel"
         if self.b.in_place:
             rate = {"learning_rate": self.b.control("learning_rate", self.b.dtype)}
-            self.b.emit("dense_kernel_update", values | rate, {"kernel": self.b.parameter(kernel)})
+            outputs = {"kernel": self.b.parameter(kernel)}
+            self.b.emit("dense_kernel_update", values | rate, outputs, precision=self.b.precision)
         elif kernel not in self.kernels_seen:
-            self.b.emit(
-                "dense_kernel_gradient", values, {"kernel_gradient": self.b.gradient(kernel)}
-            )
+            self._kernel_gradient(values, self.b.gradient(kernel))
         else:
             shape = self.b.buffers[self.b.parameter(kernel)].shape
             part = self.b.buffer(f"{SCRATCH}/part/{kernel}", SCRATCH, shape)
-            self.b.emit("dense_kernel_gradient", values, {"kernel_gradient": part})
+            self._kernel_gradient(values, part)
             self._accumulate(part, self.b.gradient(kernel))
         self.kernels_seen.add(kernel)
+
+    def _kernel_gradient(self, values: dict[str, str], result: str) -> None:
+        outputs = {"kernel_gradient": result}
+        self.b.emit("dense_kernel_gradient", values, outputs, precision=self.b.precision)
 
     def _product_gradient(self, i: int, unit: Unit) -> None:
         """From ``d`` to ``dz``, with the bias gradient."""
@@ -169,6 +172,7 @@ class Backward:
                 "dense_input_gradient",
                 inputs | self._activation_roles(producer, source) | more,
                 {"input_gradient": result} | outputs,
+                precision=self.b.precision,
                 **self.b.activation_attrs(producer),
             )
             self._bias_done(producer, outputs)
@@ -176,6 +180,7 @@ class Backward:
 
         def emit(result: str) -> None:
             attrs = {"activation": "linear", "parameter": 0.0, "stream": -1}
+            attrs["precision"] = self.b.precision
             self.b.emit("dense_input_gradient", inputs, {"input_gradient": result}, **attrs)
 
         self.contribute(source, emit)

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from gpunn.backends.interface import Backend, Call
 from gpunn.errors import PlanError
 from gpunn.plan.layout import plan_layout
-from gpunn.plan.spec import EXTERNAL, METRICS, Plan
+from gpunn.plan.spec import ACTIVATIONS, BATCH, EXTERNAL, METRICS, SCRATCH, Plan
+
+Array = np.ndarray[Any, Any]
+# Regions whose buffers are written before they are read; the others start at 0.
+WRITTEN_FIRST = (BATCH, ACTIVATIONS, SCRATCH)
 
 
 class BoundPlan:
@@ -28,18 +34,22 @@ class BoundPlan:
     ) -> None:
         self.plan = plan
         self.backend = backend
-        backend.check(plan.steps(), plan.dtype, plan.models)
+        backend.check(plan.steps(), plan.precision, plan.models)
         self.layout = plan_layout(plan)
         self.regions: dict[str, Any] = {}
         self._external: dict[str, Any] = {}
         self._calls: dict[tuple[str, int], list[Call]] = {}
+        own = [layout.nbytes for name, layout in self.layout.items() if name not in (shared or {})]
+        backend.check_memory(plan.models * sum(own), f"the model with batch size {plan.batch_size}")
         for name, layout in self.layout.items():
             region = (shared or {}).get(name)
             if region is None:
-                region = backend.allocate(layout.nbytes, plan.models)
+                zeroed = name not in WRITTEN_FIRST
+                region = backend.allocate(layout.nbytes, plan.models, zeroed=zeroed)
             elif backend.region_nbytes(region) < layout.nbytes:
                 raise PlanError(f"The shared region {name!r} belongs to another graph.")
             self.regions[name] = region
+        self._metrics_start = self._initial_metrics()
         for name, value in plan.initial_values.items():
             if plan.buffers[name].region not in (shared or {}):
                 backend.write(self.array(name), value)
@@ -107,20 +117,47 @@ class BoundPlan:
         """Set a buffer from host values."""
         self.backend.write(self.array(name), values)
 
+    def _initial_metrics(self) -> Array:
+        """Return the bytes of the accumulators as they start: one copy sets them all back."""
+        if METRICS not in self.layout:
+            return np.zeros(0, np.uint8)
+        layout = self.layout[METRICS]
+        start = np.zeros(layout.nbytes, np.uint8)
+        for name, offset in layout.offsets.items():
+            spec = self.plan.buffers[name]
+            value = np.full(spec.shape, self.plan.initial_values.get(name, 0), spec.dtype)
+            start[offset : offset + spec.nbytes] = value.view(np.uint8)
+        return start
+
+    def _metrics(self) -> Any:
+        """Return the bytes of all accumulators, of shape (models, nbytes)."""
+        nbytes = self.layout[METRICS].nbytes
+        return self.backend.view(self.regions[METRICS], 0, (nbytes,), "uint8")
+
     def reset_metrics(self) -> None:
         """Set all accumulators back to where they start."""
-        for name, spec in self.plan.buffers.items():
-            if spec.region == METRICS:
-                self.write(name, self.plan.initial_values.get(name, 0))
+        if METRICS in self.regions:
+            self.backend.write(self._metrics(), self._metrics_start)
+
+    def read_metrics(self) -> dict[str, Array]:
+        """Return copies of the accumulators of the first model, by buffer: one transfer."""
+        if METRICS not in self.regions:
+            return {}
+        start, values = self.layout[METRICS], self.backend.to_host(self._metrics())[0]
+        figures: dict[str, Array] = {}
+        for name, offset in start.offsets.items():
+            spec = self.plan.buffers[name]
+            figures[name] = values[offset : offset + spec.nbytes].view(spec.dtype)
+        return figures
 
     def figures(self, samples: int) -> dict[str, float]:
         """Return loss and metrics accumulated over `samples` rows, for one model.
 
         The total loss is the weighted sum of the outputs' losses and the regularization.
         """
-        figures = {"loss": 0.0}
+        figures, sums = {"loss": 0.0}, self.read_metrics()
         for metric in self.plan.metrics:
-            mean = float(self.read(metric.buffer).flat[0]) / max(samples, 1)
+            mean = float(sums[metric.buffer][0]) / max(samples, 1)
             figures["loss"] += metric.weight * mean
             if metric.label not in ("loss", "regularization"):
                 figures[metric.label] = mean**0.5 if metric.root else mean

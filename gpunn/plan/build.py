@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpunn.errors import ArgumentError, PlanError
+from gpunn.errors import ArgumentError, PlanError, UnknownNameError
 from gpunn.graph import Graph, Variable
 from gpunn.losses import Loss
 from gpunn.metrics import Metric
@@ -30,6 +30,7 @@ from gpunn.plan.spec import (
     PARAMETERS,
     SCRATCH,
     STATE,
+    STORAGE,
     BufferSpec,
     MetricOutput,
     Plan,
@@ -37,7 +38,10 @@ from gpunn.plan.spec import (
     slot_region,
 )
 from gpunn.plan.units import Unit, fuse
+from gpunn.schedules import Constant
 
+# Learning rates that a schedule gives for the steps ahead: as many as the host sets at once.
+RATES = 1024
 NORMALIZATION_EPSILON = 1e-7
 # Far above the subnormal numbers of the type, so that products with a learning rate are no such
 # numbers either, and far below anything that could change a weight.
@@ -75,7 +79,7 @@ def build_plan(
     graph: Graph,
     *,
     batch_size: int,
-    dtype: str = "float32",
+    precision: str = "float32",
     outputs: Sequence[OutputSpec] = (),
     optimizer: Optimizer | None = None,
     input_dtypes: Sequence[str] | None = None,
@@ -89,14 +93,14 @@ def build_plan(
     graph : Graph
     batch_size : int
         Rows of a full batch.
-    dtype : str, default "float32"
-        Type of parameters and activations.
+    precision : {"float32", "float64", "tf32", "bfloat16"}
+        Of the matrix products; parameters and activations are float64 for the second, else float32.
     outputs : sequence of OutputSpec, optional
         One per output of the graph; needed for ``train`` and ``evaluate``.
     optimizer : Optimizer, optional
         Needed for ``train``.
     input_dtypes : sequence of str, optional
-        Types of the input data, one per input; default `dtype`.
+        Types of the input data, one per input; default: that of the activations.
     programs : sequence of str
         Which of train, evaluate and predict to build.
     models : int, default 1
@@ -108,11 +112,13 @@ def build_plan(
         The loss does not fit the output, or training would pass through an activation without
         a useful gradient.
     """
+    if precision not in STORAGE:
+        raise UnknownNameError("precision", precision, STORAGE)
     specs = tuple(outputs) or tuple(OutputSpec() for _ in graph.outputs)
     if len(specs) != len(graph.outputs):
         raise ArgumentError(f"{len(graph.outputs)} outputs need as many specs, not {len(specs)}.")
-    types = tuple(input_dtypes or (dtype,) * len(graph.inputs))
-    builder = _Builder(graph, batch_size, dtype, specs, optimizer, types)
+    types = tuple(input_dtypes or (STORAGE[precision],) * len(graph.inputs))
+    builder = _Builder(graph, batch_size, precision, specs, optimizer, types)
     built: dict[str, tuple[Step, ...]] = {"prepare": builder.prepare()}
     if "train" in programs:
         if optimizer is None:
@@ -125,7 +131,7 @@ def build_plan(
         built["predict"] = builder.predict()
     return Plan(
         batch_size,
-        dtype,
+        precision,
         models,
         builder.buffers,
         built,
@@ -140,12 +146,13 @@ class _Builder:
         self,
         graph: Graph,
         batch_size: int,
-        dtype: str,
+        precision: str,
         specs: tuple[OutputSpec, ...],
         optimizer: Optimizer | None,
         input_dtypes: tuple[str, ...],
     ) -> None:
-        self.graph, self.batch_size, self.dtype = graph, batch_size, dtype
+        self.graph, self.batch_size = graph, batch_size
+        self.precision, self.dtype = precision, STORAGE[precision]
         self.specs, self.input_dtypes = specs, input_dtypes
         heads = frozenset(
             node
@@ -273,11 +280,18 @@ class _Builder:
         gradients = self._forward_and_losses(training=True)
         Backward(self, gradients).run()
         self._update(optimizer)
-        return (*self.steps, self._advance())
+        inputs, outputs = {}, {}
+        if not isinstance(optimizer.schedule, Constant):
+            inputs["rates"] = self.buffer(f"{CONTROL}/rates", CONTROL, (RATES,))
+            inputs["first_step"] = self.control("first_step", "int64")
+            outputs["learning_rate"] = self.control("learning_rate", self.dtype)
+        return (*self.steps, self._advance(inputs, outputs))
 
-    def _advance(self) -> Step:
+    def _advance(
+        self, inputs: Mapping[str, str] | None = None, outputs: Mapping[str, str] | None = None
+    ) -> Step:
         step, offset = self.control("step", "int64"), self.control("offset", "int64")
-        return Step("advance", {}, {"step": step, "offset": offset})
+        return Step("advance", inputs or {}, {"step": step, "offset": offset, **(outputs or {})})
 
     def emit(
         self, op: str, inputs: Mapping[str, str], outputs: Mapping[str, str], **attrs: Any
@@ -372,7 +386,8 @@ class _Builder:
             inputs |= self.dropout_roles(unit)
             if unit.activation.derivative_reads == "input":
                 outputs["pre"] = self.pre_activation(unit)
-        self.emit("dense", inputs, outputs, **self.activation_attrs(unit, training))
+        attrs = self.activation_attrs(unit, training)
+        self.emit("dense", inputs, outputs, precision=self.precision, **attrs)
 
     def _forward_activation(self, i: int, unit: Unit, training: bool) -> None:
         self.emit(

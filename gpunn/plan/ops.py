@@ -13,6 +13,8 @@ Conventions shared by several ops:
 - *activation derivative*: ``attrs["activation"]`` with its ``attrs["parameter"]``, taken from
   the role `output` (or `pre`, the activation's input, where it needs that); under dropout,
   `output` is the value after dropout.
+- *precision*: "tf32" and "bfloat16" round the operands of the product to that type and add up in
+  float32; otherwise it is the type of the arrays.
 - *bias*: the sum over the batch goes to the role `bias_gradient`, or, times ``-learning_rate``,
   into the role `bias` itself.
 """
@@ -170,7 +172,7 @@ _op(
     "result = dropout(activation(values @ kernel + bias)); pre = what activation is applied to",
     inputs="values kernel bias? seed? step? rate?",
     outputs="result pre?",
-    attrs="activation parameter stream",
+    attrs="activation parameter stream precision",
     flops=_dense_flops,
 )
 _op(
@@ -180,7 +182,7 @@ _op(
     inputs="gradient kernel output? pre? seed? step? rate? learning_rate?",
     outputs="input_gradient bias_gradient?",
     updates="bias?",
-    attrs="activation parameter stream",
+    attrs="activation parameter stream precision",
     flops=_input_gradient_flops,
 )
 _op(
@@ -188,6 +190,7 @@ _op(
     "kernel_gradient = values.T @ gradient",
     inputs="values gradient",
     outputs="kernel_gradient",
+    attrs="precision",
     flops=_kernel_gradient_flops,
 )
 _op(
@@ -195,6 +198,7 @@ _op(
     "kernel -= learning_rate * values.T @ gradient",
     inputs="values gradient learning_rate",
     updates="kernel",
+    attrs="precision",
     flops=_kernel_gradient_flops,
 )
 _op(
@@ -390,7 +394,8 @@ for _name, _slots, _constants, _operations in (
     )
 _op(
     "advance",
-    "step += 1; offset += B",
-    updates="step offset",
+    "step += 1; offset += B; learning_rate = rates[step - first_step], if there is such a rate",
+    inputs="rates? first_step?",
+    updates="step offset learning_rate?",
     flops=lambda shapes, attrs: 0,
 )

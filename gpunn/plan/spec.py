@@ -29,6 +29,16 @@ CONTROL, METRICS, BATCH, ACTIVATIONS, SCRATCH = (
 EXTERNAL = "external"
 
 
+# Precision -> type of parameters and activations. TF32 and bfloat16 round the operands of matrix
+# products, nothing else.
+STORAGE = {
+    "float32": "float32",
+    "float64": "float64",
+    "tf32": "float32",
+    "bfloat16": "float32",
+}
+
+
 def slot_region(slot: str) -> str:
     """Return the region of an optimizer slot."""
     return f"optimizer/{slot}"
@@ -130,8 +140,8 @@ class Plan:
     ----------
     batch_size : int
         Rows of a full batch; a shorter one runs the same steps on the first rows.
-    dtype : str
-        Type of parameters and activations.
+    precision : str
+        Of the matrix products; it decides the type of parameters and activations (`dtype`).
     models : int
         Number of models trained at once; every buffer but the external ones has one copy each.
     buffers : mapping of str to BufferSpec
@@ -146,7 +156,7 @@ class Plan:
     """
 
     batch_size: int
-    dtype: str
+    precision: str
     models: int
     buffers: Mapping[str, BufferSpec]
     programs: Mapping[str, tuple[Step, ...]]
@@ -157,6 +167,11 @@ class Plan:
     def __post_init__(self) -> None:
         for step in self.steps():
             check_step(step, self.buffers)
+
+    @property
+    def dtype(self) -> str:
+        """Type of parameters and activations."""
+        return STORAGE[self.precision]
 
     def steps(self) -> Iterator[Step]:
         """All steps of all programs."""
@@ -195,7 +210,7 @@ class Plan:
     def describe(self) -> str:
         """Return a table of every kernel call with its shape, FLOPs and bytes."""
         lines = [
-            f"batch size {self.batch_size}, {self.dtype}"
+            f"batch size {self.batch_size}, {self.precision}"
             + (f", {self.models} models" if self.models > 1 else "")
         ]
         for program, steps in self.programs.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -31,20 +32,22 @@ class Session:
     ----------
     graph : Graph
     backend : Backend
-    dtype : str
-        Type of weights and activations.
+    precision : str
+        Of the matrix products.
     seed : int
         Of shuffling and dropout.
     """
 
-    def __init__(self, graph: Graph, backend: Backend, dtype: str, seed: int) -> None:
-        self.graph, self.backend, self.dtype, self.seed = graph, backend, dtype, seed
+    def __init__(self, graph: Graph, backend: Backend, precision: str, seed: int) -> None:
+        self.graph, self.backend, self.precision, self.seed = graph, backend, precision, seed
         self._plans: dict[Any, BoundPlan] = {}
         self._staging: dict[Any, dict[str, Any]] = {}
         # Threads may call evaluate and predict: their plans' buffers serve one at a time.
         self._lock = threading.Lock()
         self._variables = {v.path: v for v in graph.variables}
-        self._home = BoundPlan(build_plan(graph, batch_size=1, dtype=dtype, programs=()), backend)
+        self._home = BoundPlan(
+            build_plan(graph, batch_size=1, precision=precision, programs=()), backend
+        )
         regions = self._home.regions
         self._shared = {name: regions[name] for name in (PARAMETERS, STATE) if name in regions}
         self._optimizer: Optimizer | None = None
@@ -101,7 +104,7 @@ class Session:
             plan = build_plan(
                 self.graph,
                 batch_size=batch_size,
-                dtype=self.dtype,
+                precision=self.precision,
                 outputs=specs,
                 optimizer=optimizer,
                 input_dtypes=data.input_dtypes,
@@ -115,17 +118,24 @@ class Session:
 
         return self._bound(key, build)
 
-    def evaluate(self, data: Data, outputs: Sequence[OutputSpec]) -> dict[str, float]:
-        """Return loss and metrics over `data`."""
+    def evaluate(
+        self,
+        data: Data,
+        outputs: Sequence[OutputSpec],
+        arrays: Mapping[str, Any] | None = None,
+    ) -> dict[str, float]:
+        """Return loss and metrics over `data`; `arrays` are those of `on_device`, if known."""
         with self._lock:
-            return self._evaluate(data, outputs)
+            return self._evaluate(data, outputs, arrays or self.on_device(data))
 
-    def _evaluate(self, data: Data, outputs: Sequence[OutputSpec]) -> dict[str, float]:
+    def _evaluate(
+        self, data: Data, outputs: Sequence[OutputSpec], arrays: Mapping[str, Any]
+    ) -> dict[str, float]:
         specs = _with_weights(outputs, data)
         batch_size = _inference_batch(data.rows)
         key = ("evaluate", batch_size, data.input_dtypes, specs)
         bound = self._bound(key, lambda: self._inference_plan(batch_size, data, specs, "evaluate"))
-        bound.attach(self.on_device(data))
+        bound.attach(arrays)
         bound.reset_metrics()
         bound.write(f"{CONTROL}/offset", 0)
         for start in range(0, data.rows, batch_size):
@@ -134,27 +144,46 @@ class Session:
         bound.detach()
         return figures
 
-    def predict(self, data: Data) -> list[Array]:
-        """Return the outputs for `data`, each of shape (rows, outputs)."""
-        with self._lock:
-            return self._predict(data)
+    def predict(self, data: Data, *, on_host: bool = True) -> list[Any]:
+        """Return the outputs for `data`, each of shape (rows, outputs).
 
-    def _predict(self, data: Data) -> list[Array]:
+        They are NumPy arrays; unless `on_host`, device arrays that are the caller's own.
+        """
+        with self._lock:
+            return self._predict(data, on_host)
+
+    def _predict(self, data: Data, on_host: bool) -> list[Any]:
         batch_size = _inference_batch(data.rows)
         key = ("predict", batch_size, data.input_dtypes)
         bound = self._bound(key, lambda: self._inference_plan(batch_size, data, (), "predict"))
         small = batch_size <= SMALL_BATCH
         bound.attach(self._staged(key, data, batch_size) if small else self.on_device(data))
         bound.write(f"{CONTROL}/offset", 0)
-        parts: list[list[Array]] = [[] for _ in bound.plan.outputs]
+        names, backend = bound.plan.outputs, self.backend
+        results = [] if on_host else [self._result(bound, name, data.rows) for name in names]
+        parts: list[list[Array]] = [[] for _ in names]
         for start in range(0, data.rows, batch_size):
             rows = min(batch_size, data.rows - start)
             bound.run("predict", rows)
-            for part, name in zip(parts, bound.plan.outputs, strict=True):
-                part.append(self.backend.to_host(bound.array(name, rows)))
+            if on_host:
+                for part, name in zip(parts, names, strict=True):
+                    part.append(backend.to_host(bound.array(name, rows)))
+            else:
+                for result, name in zip(results, names, strict=True):
+                    backend.write(result[start : start + rows], bound.array(name, rows))
         if not small:
             bound.detach()
+        if not on_host:
+            return [backend.release(result) for result in results]
         return [np.concatenate(part) if len(part) > 1 else part[0] for part in parts]
+
+    def _result(self, bound: BoundPlan, name: str, rows: int) -> Any:
+        """Return device memory for the output `name` of `rows` rows."""
+        spec = bound.plan.buffers[name]
+        shape = (rows, *spec.shape[1:])
+        nbytes = math.prod(shape) * np.dtype(spec.dtype).itemsize
+        region = self.backend.allocate(nbytes, 1, zeroed=False)
+        return self.backend.view(region, 0, shape, spec.dtype)[0]
 
     def _staged(self, key: Any, data: Data, batch_size: int) -> dict[str, Any]:
         """Copy a few rows to where the bound calls expect them: binding anew costs more."""
@@ -173,7 +202,7 @@ class Session:
         plan = build_plan(
             self.graph,
             batch_size=batch_size,
-            dtype=self.dtype,
+            precision=self.precision,
             outputs=specs,
             input_dtypes=data.input_dtypes,
             programs=(program,),

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpunn.errors import ArgumentError, TrainingError
+from gpunn.plan.build import RATES
 from gpunn.plan.spec import CONTROL, METRICS
 from gpunn.registry import check_count
-from gpunn.schedules import Constant
 from gpunn.training import state
 from gpunn.training.callbacks import Callback, Logs, defines
 from gpunn.training.history import History
@@ -95,8 +95,12 @@ class Trainer:
         backend = self.session.backend
         self._order = backend.upload(np.arange(self.rows, dtype=np.int64))
         self._arrays = self.session.on_device(self.data) | {"order": self._order}
+        self._validation_arrays: dict[str, Any] | None = None
         self.turn = object()
         self._rate = self.bound.array(f"{CONTROL}/learning_rate")
+        # Only plans for a rate that changes have a table of rates.
+        rates = f"{CONTROL}/rates"
+        self._rates = self.bound.array(rates) if rates in self.bound.plan.buffers else None
         self.step_count = int(self.bound.read(f"{CONTROL}/step")[0])
         self.first_epoch = int(self.bound.read(f"{CONTROL}/epoch")[0])
         self.epoch_index = 0
@@ -173,7 +177,7 @@ class Trainer:
     def release(self) -> None:
         """Let go of the data, which callbacks and plans would keep in memory; `fit` ends so."""
         self.data = self.validation = None
-        self._arrays = {}
+        self._arrays, self._validation_arrays = {}, None
         self.bound.detach()
 
     def _take_turn(self) -> None:
@@ -265,7 +269,10 @@ class Trainer:
     def _end_epoch(self) -> None:
         logs = self.logs()
         if self.validation is not None:
-            figures = self.session.evaluate(self.validation, self.model.compiled.outputs)
+            if self._validation_arrays is None:
+                self._validation_arrays = self.session.on_device(self.validation)
+            outputs = self.model.compiled.outputs
+            figures = self.session.evaluate(self.validation, outputs, self._validation_arrays)
             logs |= {f"val_{name}": value for name, value in figures.items()}
         self._last_logs = logs
         if self.nonfinite_step is not None and not self._warned:
@@ -329,18 +336,36 @@ class Trainer:
                     callback.on_interval(self.logs())
             if self.stop_training:
                 break
+        began = time.perf_counter()
+        self.session.backend.synchronize()
+        self.epoch_seconds += time.perf_counter() - began
 
     def _advance(self, count: int) -> None:
         """Take `count` steps, which do not cross the end of the epoch."""
         self._take_turn()
+        while count:
+            steps = self._set_rates(count)
+            self._take_steps(steps)
+            count -= steps
+
+    def _set_rates(self, count: int) -> int:
+        """Give the device the learning rates of up to `count` steps; return of how many.
+
+        From then on it takes the next rate by itself: nothing is copied between steps.
+        """
+        write, first = self.session.backend.write, self.step_count
+        write(self._rate, self.schedule(first))
+        if self._rates is None or count == 1:
+            return count
+        count = min(count, RATES)
+        write(self._rates[:count], [self.schedule(step) for step in range(first, first + count)])
+        self.bound.write(f"{CONTROL}/first_step", first)
+        return count
+
+    def _take_steps(self, count: int) -> None:
         full = min(count, (self.rows - self.offset) // self.batch_size)
-        schedule, write = self.schedule, self.session.backend.write
-        constant = isinstance(schedule, Constant)
-        write(self._rate, schedule(self.step_count))
         calls = self.bound.calls("train") if full else []
-        for step in range(self.step_count, self.step_count + full):
-            if not constant:
-                write(self._rate, schedule(step))
+        for _ in range(full):
             for call in calls:
                 call()
         self.step_count += full
@@ -348,7 +373,6 @@ class Trainer:
         self.samples += full * self.batch_size
         if full < count:
             rows = self.rows - self.offset
-            write(self._rate, schedule(self.step_count))
             self.bound.run("train", rows)
             self.step_count += 1
             self.offset = self.rows

@@ -23,8 +23,8 @@ Integers must be equal.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -305,15 +305,15 @@ JUMPS = (("step", 0.0), ("sign", 0.0))
 _UNCLEAR = 1e-3  # closer than this to a jump the case is drawn again
 
 
-def _attrs(function: tuple[str, float], stream: int = -1) -> dict[str, Any]:
-    return {"activation": function[0], "parameter": function[1], "stream": stream}
+def _attrs(function: tuple[str, float], stream: int = -1, **more: Any) -> dict[str, Any]:
+    return {"activation": function[0], "parameter": function[1], "stream": stream, **more}
 
 
 def _name(function: tuple[str, float]) -> str:
     return function[0] + (f"{function[1]:g}" if function[1] else "")
 
 
-def _dense_case(
+def dense_case(
     dtype: str,
     size: tuple[int, int, int],
     function: tuple[str, float],
@@ -322,6 +322,7 @@ def _dense_case(
     pre: bool = False,
     rate: float | None = None,
 ) -> Case:
+    """A case of dense, of (batch, inputs, units)."""
     batch, inputs, units = size
 
     def draw(rng: np.random.Generator, step: int) -> Arrays:
@@ -343,24 +344,24 @@ def _dense_case(
     label += "" if rate is None else f"-dropout{rate:g}"
     stream = -1 if rate is None else 3
     keeps = 1.0 if rate is None else 1 - rate
-    attrs = _attrs(function, stream)
+    attrs = _attrs(function, stream, precision=dtype)
     magnitude = 4.0 / keeps
     return Case("dense", label, dtype, draw, outputs, attrs, batch, inputs + 1, magnitude=magnitude)
 
 
 def _dense(dtype: str) -> Iterator[Case]:
     for size in DENSE_SIZES:
-        yield _dense_case(dtype, size, ("relu", 0.0))
-        yield _dense_case(dtype, size, ("linear", 0.0), bias=False)
+        yield dense_case(dtype, size, ("relu", 0.0))
+        yield dense_case(dtype, size, ("linear", 0.0), bias=False)
     for function in (*ACTIVATIONS, *JUMPS):
-        yield _dense_case(dtype, SMALL, function)
-        yield _dense_case(dtype, SMALL, function, bias=False)
-        yield _dense_case(dtype, (5, 17, 9), function, rate=0.3)
+        yield dense_case(dtype, SMALL, function)
+        yield dense_case(dtype, SMALL, function, bias=False)
+        yield dense_case(dtype, (5, 17, 9), function, rate=0.3)
     for function in (("gelu", 0.0), ("silu", 0.0), ("relu", 0.0), ("linear", 0.0)):
-        yield _dense_case(dtype, SMALL, function, pre=True)
-        yield _dense_case(dtype, SMALL, function, pre=True, bias=False, rate=0.5)
+        yield dense_case(dtype, SMALL, function, pre=True)
+        yield dense_case(dtype, SMALL, function, pre=True, bias=False, rate=0.5)
     for rate in (0.0, 0.25, 0.9):
-        yield _dense_case(dtype, (33, 8, 65), ("relu", 0.0), rate=rate)
+        yield dense_case(dtype, (33, 8, 65), ("relu", 0.0), rate=rate)
 
 
 def _after_dropout(values: Array, roles: Arrays, stream: int) -> Array:
@@ -375,7 +376,7 @@ def _after_dropout(values: Array, roles: Arrays, stream: int) -> Array:
     return np.where(kept, scaled, 0).astype(values.dtype)
 
 
-def _gradient_case(
+def gradient_case(
     dtype: str,
     size: tuple[int, int, int],
     function: tuple[str, float],
@@ -421,7 +422,7 @@ def _gradient_case(
         dtype,
         draw,
         outputs,
-        _attrs(function, stream),
+        _attrs(function, stream, **({"precision": dtype} if product else {})),
         batch,
         # The bias gradient sums over the batch what are sums over the outputs already.
         terms + batch if target else terms,
@@ -433,22 +434,25 @@ def _dense_gradients(dtype: str) -> Iterator[Case]:
     targets = ("bias_gradient", "bias", None)
     for product in (True, False):
         for size in DENSE_SIZES:
-            yield _gradient_case(dtype, size, ("relu", 0.0), product=product)
-            yield _gradient_case(dtype, size, ("linear", 0.0), product=product, target=None)
+            yield gradient_case(dtype, size, ("relu", 0.0), product=product)
+            yield gradient_case(dtype, size, ("linear", 0.0), product=product, target=None)
         for function in ACTIVATIONS:
             for target in targets:
-                yield _gradient_case(dtype, SMALL, function, product=product, target=target)
-                yield _gradient_case(
+                yield gradient_case(dtype, SMALL, function, product=product, target=target)
+                yield gradient_case(
                     dtype, (5, 17, 9), function, product=product, target=target, rate=0.3
                 )
         for rate in (0.0, 0.25, 0.9):
             size = (33, 65, 8)
-            yield _gradient_case(dtype, size, ("relu", 0.0), product=product, rate=rate)
-            yield _gradient_case(dtype, size, ("tanh", 0.0), product=product, rate=rate)
+            yield gradient_case(dtype, size, ("relu", 0.0), product=product, rate=rate)
+            yield gradient_case(dtype, size, ("tanh", 0.0), product=product, rate=rate)
 
 
-def _weight_gradients(dtype: str) -> Iterator[Case]:
-    for batch, inputs, units in DENSE_SIZES:
+def weight_gradient_cases(
+    dtype: str, sizes: Iterable[tuple[int, int, int]] = DENSE_SIZES
+) -> Iterator[Case]:
+    """Yield cases of dense_kernel_gradient and dense_kernel_update."""
+    for batch, inputs, units in sizes:
         label = f"{batch}x{inputs}x{units}"
 
         def draw(
@@ -478,11 +482,18 @@ def _weight_gradients(dtype: str) -> Iterator[Case]:
             dtype,
             draw,
             {"kernel_gradient": ((inputs, units), dtype)},
+            {"precision": dtype},
             rows=batch,
             reduction=batch,
         )
         yield Case(
-            "dense_kernel_update", label, dtype, draw_update, rows=batch, reduction=batch + 1
+            "dense_kernel_update",
+            label,
+            dtype,
+            draw_update,
+            attrs={"precision": dtype},
+            rows=batch,
+            reduction=batch + 1,
         )
 
 
@@ -562,7 +573,7 @@ def _elementwise(dtype: str) -> Iterator[Case]:
         roles, outputs = {"values": (7, 5)}, {"result": (7, 5)}
         label = f"{_name(function)}-large"
         yield _simple("activation", dtype, roles, outputs, label, attrs, large)
-    for shape in SIZES:
+    for shape in (*SIZES, (3, 130)):
         label = f"{shape[0]}x{shape[1]}"
         columns = shape[1]
         yield _simple(
@@ -630,8 +641,8 @@ def _elementwise(dtype: str) -> Iterator[Case]:
 
 # Losses and metrics
 
-CLASS_SIZES = ((1, 2), (7, 3), (32, 10), (33, 17), (31, 64))
-OUTPUT_SIZES = ((1, 1), (7, 1), (13, 5), (32, 16), (33, 65))
+CLASS_SIZES = ((1, 2), (7, 3), (32, 10), (33, 17), (31, 64), (5, 200), (3, 600), (1100, 10))
+OUTPUT_SIZES = ((1, 1), (7, 1), (13, 5), (32, 16), (33, 65), (2801, 3))
 
 
 def _class_targets(
@@ -867,7 +878,7 @@ FLAT_SIZES = (1, 7, 64, 65, 1000)
 
 
 def _regularizers(dtype: str) -> Iterator[Case]:
-    for shape in ((1, 1), (7, 11), (64, 32), (65, 33)):
+    for shape in ((1, 1), (7, 11), (64, 32), (65, 33), (131, 70)):
         for l1, l2 in ((0.01, 0.0), (0.0, 0.02), (0.01, 0.02)):
             label, attrs = f"{shape[0]}x{shape[1]}-{l1:g}-{l2:g}", {"l1": l1, "l2": l2}
 
@@ -882,7 +893,7 @@ def _regularizers(dtype: str) -> Iterator[Case]:
 
 
 def _clips(dtype: str) -> Iterator[Case]:
-    for shape in (*((n,) for n in FLAT_SIZES), (7, 11), (64, 32)):
+    for shape in (*((n,) for n in FLAT_SIZES), (7, 11), (64, 32), (9001,)):
         label, size = "x".join(map(str, shape)), math.prod(shape)
         for limit in (0.5, 2.0):  # at work, and never reached
             yield _simple(
@@ -976,6 +987,18 @@ def _advance(dtype: str) -> Iterator[Case]:
             return {"step": one(step, "int64"), "offset": one(64, "int64")}
 
         yield Case("advance", f"{rows}", dtype, draw, rows=rows)
+    for label, first in (("first", 0), ("inside", 3), ("last", 6), ("beyond", 7), ("before", -1)):
+
+        def draw_rate(rng: np.random.Generator, step: int, first: int = first) -> Arrays:
+            return {
+                "step": one(step, "int64"),
+                "offset": one(64, "int64"),
+                "rates": positive(rng, (7,), dtype),
+                "first_step": one(step + 1 - first, "int64"),
+                "learning_rate": one(2.0, dtype),
+            }
+
+        yield Case("advance", f"rate-{label}", dtype, draw_rate, rows=5)
 
 
 _FAMILIES = (
@@ -986,7 +1009,7 @@ _FAMILIES = (
     _affine,
     _dense,
     _dense_gradients,
-    _weight_gradients,
+    weight_gradient_cases,
     _bias_gradient,
     _elementwise,
     _cross_entropies,
@@ -997,6 +1020,24 @@ _FAMILIES = (
     _optimizers,
     _advance,
 )
+
+
+# Op -> the operands of its matrix product.
+PRODUCTS = {
+    "dense": ("values", "kernel"),
+    "dense_input_gradient": ("gradient", "kernel"),
+    "dense_kernel_gradient": ("values", "gradient"),
+    "dense_kernel_update": ("values", "gradient"),
+}
+
+
+def precision_cases(precision: str) -> Iterator[Case]:
+    """Yield the cases of matrix products in "tf32" or "bfloat16"."""
+    for family in (_dense, _dense_gradients, weight_gradient_cases):
+        for case in family("float32"):
+            if case.op in PRODUCTS:
+                label = f"{case.label}-{precision}"
+                yield replace(case, label=label, attrs={**case.attrs, "precision": precision})
 
 
 def op_cases(dtype: str) -> Iterator[Case]:

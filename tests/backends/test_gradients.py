@@ -16,14 +16,18 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from op_runs import needs_compiler
 
 from gpunn import activations, losses, regularizers
+from gpunn.backends.cuda.backend import CudaBackend
+from gpunn.backends.cuda.simulator import SimulatorDriver
 from gpunn.backends.interface import Backend
 from gpunn.backends.numba_cpu import NumbaCPU
 from gpunn.backends.numpy_reference import NumpyReference
@@ -49,7 +53,20 @@ from gpunn.randomness import philox
 
 # One thread: products this small gain nothing from more, and beside other work on the machine
 # each would wait for a thread that is not scheduled.
-BACKENDS: dict[str, Backend] = {"reference": NumpyReference(), "cpu": NumbaCPU(threads=1)}
+MAKERS: dict[str, Callable[[], Backend]] = {
+    "reference": NumpyReference,
+    "cpu": lambda: NumbaCPU(threads=1),
+    "simulator": lambda: CudaBackend(SimulatorDriver()),
+}
+DEVICES = ["reference", "cpu", pytest.param("simulator", marks=needs_compiler)]
+
+
+@cache
+def on(name: str) -> Backend:
+    """Return the backend of a name; all tests share it."""
+    return MAKERS[name]()
+
+
 BATCH_SIZE = 5
 H = 1e-5
 TOLERANCE = 1e-6
@@ -95,7 +112,7 @@ def net(inputs: Tensors, outputs: Tensors, loss: Any = None, **options: Any) -> 
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    with BACKENDS["cpu"].threads():
+    with on("cpu").threads():
         yield
 
 
@@ -108,7 +125,7 @@ class Run:
         plan = build_plan(
             self.graph,
             batch_size=BATCH_SIZE,
-            dtype="float64",
+            precision="float64",
             outputs=made.specs,
             optimizer=optimizer,
             input_dtypes=[made.input_dtype] * len(made.inputs),
@@ -649,12 +666,12 @@ def _unreached_regularized() -> Net:
 # Tests
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", DEVICES)
 @pytest.mark.parametrize("name", NETS)
 def test_outputs_and_losses_equal_layer_by_layer(name: str, backend: str) -> None:
     """Gradients of the wrong net would pass for right: first, is it the right one?"""
     made = NETS[name]()
-    run = Run(name, made, BACKENDS[backend], Adam())
+    run = Run(name, made, on(backend), Adam())
     rows = run.arrays["order"][2 : 2 + BATCH_SIZE]
     outputs = layer_by_layer(run, rows, training=True)
     np.testing.assert_allclose(run.train(), total_loss(run, made, outputs, rows), rtol=1e-12)
@@ -668,10 +685,10 @@ def test_outputs_and_losses_equal_layer_by_layer(name: str, backend: str) -> Non
         np.testing.assert_allclose(run.bound.read(buffer), expected, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", DEVICES)
 @pytest.mark.parametrize("name", NETS)
 def test_gradients_equal_finite_differences(name: str, backend: str) -> None:
-    run = Run(name, NETS[name](), BACKENDS[backend], Adam())
+    run = Run(name, NETS[name](), on(backend), Adam())
     before = run.weights()
     run.train()
     loss = run.train()  # twice: nothing may be left from the step before
@@ -684,11 +701,11 @@ def test_gradients_equal_finite_differences(name: str, backend: str) -> None:
         assert worst <= TOLERANCE * np.abs(expected).max(), f"{path}:\n{gradient}\n{expected}"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", DEVICES)
 @pytest.mark.parametrize("name", ["wide-and-deep", "dropout-standalone", "regularizers"])
 def test_gradients_of_a_short_batch(name: str, backend: str) -> None:
     """A ragged last batch divides by its own number of rows and leaves the others alone."""
-    run = Run(name, NETS[name](), BACKENDS[backend], Adam())
+    run = Run(name, NETS[name](), on(backend), Adam())
     run.train()  # rows 3 and 4 hold what a full batch left
     run.train(rows=3)
     for path, gradient in run.gradients().items():
@@ -696,10 +713,11 @@ def test_gradients_of_a_short_batch(name: str, backend: str) -> None:
         assert np.abs(gradient - expected).max() <= TOLERANCE * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("backend", DEVICES[1:])
 @pytest.mark.parametrize("name", NETS)
-def test_backends_agree_on_the_whole_step(name: str) -> None:
-    """Loss and gradients of both backends, to rounding: 1e-12 in float64."""
-    runs = [Run(name, NETS[name](), backend, Adam()) for backend in BACKENDS.values()]
+def test_backends_agree_on_the_whole_step(name: str, backend: str) -> None:
+    """Loss and gradients, to rounding: 1e-12 in float64."""
+    runs = [Run(name, NETS[name](), on(device), Adam()) for device in ("reference", backend)]
     values = []
     for run in runs:
         values.append(({"loss": np.array(run.train())}, run.gradients()))
@@ -716,12 +734,12 @@ def in_place(name: str) -> bool:
     return len(set(dense)) == len(dense) and all(v.regularizer is None for v in graph.variables)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", DEVICES)
 @pytest.mark.parametrize("name", NETS)
 def test_sgd_in_place_equals_sgd_through_gradients(name: str, backend: str) -> None:
-    straight = Run(name, NETS[name](), BACKENDS[backend], SGD())
+    straight = Run(name, NETS[name](), on(backend), SGD())
     # A limit that is never reached makes the plan keep gradients.
-    around = Run(name, NETS[name](), BACKENDS[backend], SGD(clipvalue=1e30))
+    around = Run(name, NETS[name](), on(backend), SGD(clipvalue=1e30))
     assert (GRADIENTS in straight.bound.plan.regions) is not in_place(name)
     assert GRADIENTS in around.bound.plan.regions
     start = straight.weights()
@@ -782,11 +800,11 @@ def _ancestors(tensors: Sequence[SymbolicTensor]) -> list[SymbolicTensor]:
     return found
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", DEVICES)
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(made=random_nets())
 def test_random_graphs(backend: str, made: Net) -> None:
-    run = Run("random", made, BACKENDS[backend], Adam())
+    run = Run("random", made, on(backend), Adam())
     run.train()
     start, gradients = run.weights(), run.gradients()
     directions = {path: run.rng.normal(size=w.shape) for path, w in start.items()}

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-from op_cases import SHARED, Array, Arrays, Case, op_cases
+from op_cases import SHARED
+from op_runs import (
+    BY_OP,
+    CASES,
+    REFERENCE,
+    assert_equals_reference,
+    assert_same_bits_again,
+    cases,
+    expected,
+    generator,
+    run,
+)
 
 from gpunn.backends import blas
 from gpunn.backends.interface import Backend
@@ -24,65 +32,8 @@ from gpunn.plan.build import build_plan
 from gpunn.plan.ops import OPS
 from gpunn.plan.spec import BufferSpec, Plan, Step, check_step
 
-BACKENDS: dict[str, Backend] = {"reference": NumpyReference(), "cpu": NumbaCPU()}
-CASES = [case for dtype in ("float32", "float64") for case in op_cases(dtype)]
-BY_OP = [(op, dtype) for op in OPS for dtype in ("float32", "float64")]
+BACKENDS: dict[str, Backend] = {"reference": REFERENCE, "cpu": NumbaCPU()}
 MODELS = 3
-GUARD, PATTERN = 256, 0xA5  # bytes before and behind every buffer, and what they hold
-
-
-@cache
-def cases(op: str, dtype: str) -> list[Case]:
-    return [case for case in CASES if (case.op, case.dtype) == (op, dtype)]
-
-
-def generator(case: Case) -> np.random.Generator:
-    return np.random.default_rng(zlib.crc32(str(case).encode()))
-
-
-def run(backend: Backend, case: Case, arrays: Mapping[str, Array], models: int = 1) -> Arrays:
-    """Run a case on device memory with guards around it; return what all roles hold then.
-
-    Checks that nothing beside the buffers and none of the inputs has changed.
-    """
-    spec = OPS[case.op]
-    regions, bound = {}, {}
-    for role, array in arrays.items():
-        if role in SHARED:
-            bound[role] = backend.upload(array.copy())
-            continue
-        shape = array.shape if models == 1 else array.shape[1:]
-        nbytes = array.nbytes // models
-        region = backend.allocate(nbytes + 2 * GUARD, models)
-        backend.write(backend.view(region, 0, (nbytes + 2 * GUARD,), "uint8"), PATTERN)
-        view = backend.view(region, GUARD, shape, str(array.dtype))
-        regions[role], bound[role] = region, view[0] if models == 1 else view
-        backend.write(bound[role], array)
-    call = backend.bind(case.op, bound, dict(case.attrs), case.rows)
-    with np.errstate(invalid="ignore", over="ignore"):  # some cases hold a NaN on purpose
-        call()
-    results = {role: backend.to_host(array) for role, array in bound.items()}
-    for role, region in regions.items():
-        nbytes = arrays[role].nbytes // models + GUARD
-        whole = backend.to_host(backend.view(region, 0, (nbytes + GUARD,), "uint8"))
-        beside = np.delete(whole, slice(GUARD, nbytes), axis=1)
-        assert beside.shape[1] == 2 * GUARD
-        assert (beside == PATTERN).all(), f"{case}: wrote beside {role}"
-    for role in spec.inputs:
-        if role in arrays:
-            assert results[role].tobytes() == arrays[role].tobytes(), f"{case}: changed {role}"
-    return results
-
-
-_EXPECTED: dict[str, tuple[Arrays, Arrays]] = {}
-
-
-def expected(case: Case) -> tuple[Arrays, Arrays]:
-    """Return the arrays of a case, and what the reference makes of them; computed once."""
-    if str(case) not in _EXPECTED:
-        arrays = case.make(generator(case))
-        _EXPECTED[str(case)] = arrays, run(BACKENDS["reference"], case, arrays)
-    return _EXPECTED[str(case)]
 
 
 # The table
@@ -141,10 +92,7 @@ def test_reference_writes_every_output(op: str, dtype: str) -> None:
 @pytest.mark.parametrize(("op", "dtype"), BY_OP)
 def test_cpu_equals_reference(op: str, dtype: str) -> None:
     for case in cases(op, dtype):
-        arrays, reference = expected(case)
-        results = run(BACKENDS["cpu"], case, arrays)
-        for role in arrays:
-            case.assert_close(role, results[role], reference[role])
+        assert_equals_reference(BACKENDS["cpu"], case)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -154,19 +102,13 @@ def test_an_update_without_direct_access_to_the_blas(
     """Where NumPy's BLAS does not show its symbols, as on macOS."""
     monkeypatch.setattr(blas, "_library", lambda: None)
     for case in cases("dense_kernel_update", dtype):
-        arrays, reference = expected(case)
-        results = run(BACKENDS["cpu"], case, arrays)
-        for role in arrays:
-            case.assert_close(role, results[role], reference[role])
+        assert_equals_reference(BACKENDS["cpu"], case)
 
 
 @pytest.mark.parametrize(("op", "dtype"), BY_OP)
 def test_cpu_gives_the_same_bits_again(op: str, dtype: str) -> None:
     for case in cases(op, dtype):
-        arrays = case.make(generator(case))
-        first, second = (run(BACKENDS["cpu"], case, arrays) for _ in range(2))
-        for role in arrays:
-            assert first[role].tobytes() == second[role].tobytes(), f"{case}: {role}"
+        assert_same_bits_again(BACKENDS["cpu"], case)
 
 
 @pytest.mark.parametrize(("op", "dtype"), BY_OP)
@@ -201,7 +143,7 @@ def test_models_differ(dtype: str) -> None:
 def small_plan(dtype: str = "float32", models: int = 1) -> Plan:
     inputs = Input((3,))
     graph = build_graph([inputs], [Dense(2)(inputs)])
-    return build_plan(graph, batch_size=4, dtype=dtype, programs=("predict",), models=models)
+    return build_plan(graph, batch_size=4, precision=dtype, programs=("predict",), models=models)
 
 
 def changed(plan: Plan, **changes: Any) -> Plan:
@@ -255,13 +197,19 @@ def test_missing_roles_and_attributes_are_refused() -> None:
     with pytest.raises(PlanError, match="lacks its output 'result'"):
         changed(small_plan(), outputs={})
     with pytest.raises(PlanError, match=r"lacks the attributes \['stream'\]"):
-        changed(small_plan(), attrs={"activation": "relu", "parameter": 0.0})
+        attrs = {"activation": "relu", "parameter": 0.0, "precision": "float32"}
+        changed(small_plan(), attrs=attrs)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_precision_the_backend_lacks_is_refused(name: str) -> None:
-    with pytest.raises(PlanError, match=f"{name!r} does not compute in float16"):
-        BoundPlan(small_plan("float16"), BACKENDS[name])
+    with pytest.raises(PlanError, match=f"{name!r} does not compute in bfloat16"):
+        BoundPlan(small_plan("bfloat16"), BACKENDS[name])
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match=r"precision 'float16'.*bfloat16"):
+        small_plan("float16")
 
 
 def test_more_models_than_the_backend_trains_are_refused() -> None:

@@ -182,7 +182,11 @@ def test_what_others_read_too_is_not_fused() -> None:
 def test_dropout_streams_are_distinct() -> None:
     plan = mnist_plan(Adam(), graph=mnist_graph(dropout=0.2))
     forward = [s.attrs["stream"] for s in plan.programs["train"] if s.op == "dense"]
-    backward = [s.attrs["stream"] for s in plan.programs["train"] if "gradient" in s.op and s.attrs]
+    backward = [
+        s.attrs["stream"]
+        for s in plan.programs["train"]
+        if "stream" in s.attrs and "gradient" in s.op
+    ]
     assert forward == [0, 1, -1]
     assert backward == [1, 0]
 
@@ -350,7 +354,7 @@ def test_describe_prints_every_call() -> None:
     table = [line for line in lines if line.startswith("  ")]
     assert len({len(line) for line in table}) == 1  # aligned
     assert plan.flops("train") == sum(flops for flops, _ in costs(plan))
-    assert "float64, 3 models" in mnist_plan(SGD(), dtype="float64", models=3).describe()
+    assert "float64, 3 models" in mnist_plan(SGD(), precision="float64", models=3).describe()
 
 
 # Where buffers lie
@@ -423,7 +427,7 @@ OPTIMIZERS = st.sampled_from(
 @settings(max_examples=80, deadline=None)
 @given(random_graphs(), OPTIMIZERS, st.integers(1, 33), st.sampled_from(("float32", "float64")))
 def test_no_buffers_overlap(graph: Graph, optimizer: Optimizer, rows: int, dtype: str) -> None:
-    plan = build_plan(graph, batch_size=rows, dtype=dtype, outputs=[MSE], optimizer=optimizer)
+    plan = build_plan(graph, batch_size=rows, precision=dtype, outputs=[MSE], optimizer=optimizer)
     layout = plan_layout(plan)
     placed = {name for region in layout.values() for name in region.offsets}
     internal = {name for name, b in plan.buffers.items() if b.region != EXTERNAL}
@@ -610,12 +614,12 @@ def test_a_changed_constant_changes_training(op: str, attrs: dict[str, Any]) -> 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_three_models_at_once_equal_three_trainings(optimizer: Optimizer, dtype: str) -> None:
     seeds, rates, drops = [3, 2**64 - 1, 2**40], [0.1, 0.03, 0.2], [0.4, 0.0, 0.7]
-    together = train(toy_plan(optimizer, 3, dtype=dtype), seeds, rates, drops)
+    together = train(toy_plan(optimizer, 3, precision=dtype), seeds, rates, drops)
     # Rounding of sums in another order, over six steps.
     rtol = 2e-5 if dtype == "float32" else 1e-13
     for model in range(3):
         one = (seeds[model : model + 1], rates[model : model + 1], drops[model : model + 1])
-        alone = train(toy_plan(optimizer, dtype=dtype), *one)
+        alone = train(toy_plan(optimizer, precision=dtype), *one)
         assert alone.keys() == together.keys()
         np.testing.assert_array_equal(together["order"][model], alone["order"])
         for name, expected in alone.items():

@@ -938,7 +938,7 @@ def test_errors_are_the_built_in_ones_too(built_in: type[Exception]) -> None:
 
 def test_device_that_is_not_there_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = select.DeviceStatus("cpu", False, "numba cannot be imported; pip install numba")
-    monkeypatch.setattr(select, "device_statuses", lambda: (missing,))
+    monkeypatch.setattr(select, "cpu_status", lambda: missing)
     with pytest.raises(DeviceError) as caught:
         model(device="cpu")
     assert str(caught.value) == (

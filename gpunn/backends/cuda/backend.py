@@ -1,0 +1,132 @@
+"""The CUDA backend: regions of device memory, and ops bound to launches.
+
+It is the same for a GPU and for the simulator; which of the two runs the launches is the
+driver's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from gpunn.backends.cuda import (
+    ops_activations,
+    ops_data,
+    ops_dense,
+    ops_joins,
+    ops_losses,
+    ops_parameters,
+)
+from gpunn.backends.cuda.driver import Call, Driver, Launch
+from gpunn.backends.cuda.launches import BINDERS, Attrs, Context, Work
+from gpunn.backends.interface import Arrays, Backend, Binder
+from gpunn.errors import DeviceError
+
+# Imported for what they add to BINDERS.
+TABLES = (ops_activations, ops_data, ops_dense, ops_joins, ops_losses, ops_parameters)
+
+
+class CudaBackend(Backend):
+    """Kernels on a driver.
+
+    Parameters
+    ----------
+    driver : Driver
+    products : {"own", "library"}
+        Whose matrix products: those of ``kernels/dense.cu``, or the device's library.
+    """
+
+    precisions = ("float32", "tf32", "bfloat16", "float64")
+    max_models = 1
+
+    def __init__(self, driver: Driver, *, products: str = "own") -> None:
+        self.driver = driver
+        self.name = driver.name
+        self.arrays = driver.arrays
+        self.products = products
+        self._workspace: Any = driver.allocate(0)
+
+    # Memory
+
+    def allocate(self, nbytes: int, models: int, *, zeroed: bool = True) -> Any:
+        return self.driver.allocate(models * nbytes, zeroed=zeroed).reshape(models, nbytes)
+
+    def check_memory(self, nbytes: int, purpose: str) -> None:
+        free = self.driver.free_bytes()
+        if nbytes > free:
+            raise DeviceError(
+                f"{purpose} needs {nbytes:,} bytes on {self.name}, which has {free:,} free; use a "
+                f"smaller batch_size or model, or free memory there."
+            )
+
+    def region_nbytes(self, region: Any) -> int:
+        return int(region.shape[1])
+
+    def view(self, region: Any, offset: int, shape: tuple[int, ...], dtype: str) -> Any:
+        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        part = region[:, offset : offset + nbytes]
+        return part.view(dtype).reshape(region.shape[0], *shape)
+
+    def adopt(self, value: Any) -> Any:
+        return self.driver.adopt(value)
+
+    def current(self) -> AbstractContextManager[Any]:
+        return self.driver.current()
+
+    def release(self, array: Any) -> Any:
+        return self.driver.release(array)
+
+    def upload(self, array: Any) -> Any:
+        return self.driver.upload(array)
+
+    def to_host(self, array: Any) -> np.ndarray[Any, Any]:
+        return self.driver.download(array)
+
+    def write(self, array: Any, values: Any) -> None:
+        self.driver.write(array, values)
+
+    def describe(self) -> str:
+        return self.driver.describe()
+
+    def synchronize(self) -> None:
+        self.driver.synchronize()
+
+    # Ops
+
+    @property
+    def operations(self) -> Mapping[str, Binder]:
+        return {op: self._binder(op) for op in BINDERS}
+
+    def _binder(self, op: str) -> Binder:
+        return lambda arrays, attrs, rows: self.bind(op, arrays, attrs, rows)
+
+    def work(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+        """Return the launches of `op` on these arrays, in order."""
+        context = Context(self.driver.limits, self._scratch, self.products)
+        return BINDERS[op](context, arrays, attrs, rows)
+
+    def _scratch(self, nbytes: int) -> Any:
+        # All launches run in order, so all ops share one workspace. Calls bound to a smaller one
+        # keep it alive.
+        if self._workspace.nbytes < nbytes:
+            self._workspace = self.driver.allocate(nbytes, zeroed=False)
+        return self._workspace[:nbytes]
+
+    def bind(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> Call:
+        calls = [
+            self.driver.prepare(work)
+            if isinstance(work, Launch)
+            else self.driver.prepare_product(work)
+            for work in self.work(op, arrays, attrs, rows)
+        ]
+        if len(calls) == 1:
+            return calls[0]
+
+        def run() -> None:
+            for call in calls:
+                call()
+
+        return run

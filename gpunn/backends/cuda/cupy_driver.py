@@ -1,0 +1,252 @@
+"""Kernels on an NVIDIA GPU, launched through the driver calls that CuPy exposes.
+
+All work goes to one stream of the driver's own. It does not wait for CuPy's current stream, the
+user's, by itself: `upload` and `write` make it wait for what the user has queued there, and
+`release` makes the user's stream wait for ours.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from gpunn.backends.cuda import nvrtc
+from gpunn.backends.cuda.cupy_memory import CupyMemory
+from gpunn.backends.cuda.driver import Call, Launch, Product, Source
+from gpunn.backends.cuda.driver_errors import status
+from gpunn.errors import DeviceError
+
+DEFAULT_SHARED = 48 << 10  # bytes of shared memory that a kernel may use without asking
+INVALID_CONTEXT = 201  # the driver's status in a thread that has no context yet
+
+
+class LoadedKernels:
+    """What is loaded on one device, for all drivers of the process.
+
+    Attributes
+    ----------
+    modules, functions : dict
+    shared : dict of int to int
+        By function, the bytes of shared memory that it may use where these are more than usual.
+    """
+
+    def __init__(self) -> None:
+        self.modules: dict[Source, Any] = {}
+        self.functions: dict[tuple[Source, str], Any] = {}
+        self.shared: dict[int, int] = {}
+
+
+LOADED: dict[int, LoadedKernels] = {}
+
+
+class CupyDriver(CupyMemory):
+    """A GPU.
+
+    Parameters
+    ----------
+    index : int
+        CUDA's number of the device.
+
+    Raises
+    ------
+    DeviceError
+        The device cannot be used.
+    """
+
+    def __init__(self, index: int = 0) -> None:
+        super().__init__(index)
+        self._loaded = LOADED.setdefault(index, LoadedKernels())
+        self._handle = 0  # cuBLAS
+
+    # Kernels
+
+    def _function(self, source: Source, symbol: str) -> Any:
+        loaded = self._loaded
+        if (source, symbol) not in loaded.functions:
+            if source not in loaded.modules:
+                contents = nvrtc.load(self._compiler(), source, self.limits.architecture)
+                with self._here(f"loading kernels/{source.file}"):
+                    module = self._cuda.function.Module()
+                    module.load(contents)
+                loaded.modules[source] = module
+            with self._here(f"loading kernel {symbol} of kernels/{source.file}"):
+                # This also puts the kernel on the device; left to the first launch, it could
+                # not be captured.
+                function = loaded.modules[source].get_function(symbol)
+            loaded.functions[source, symbol] = function
+        return loaded.functions[source, symbol]
+
+    def _compiler(self) -> Any:
+        try:
+            compiler = self._cuda.nvrtc
+            compiler.getVersion()  # loads the library
+        except Exception as error:
+            major = self._runtime.runtimeGetVersion() // 1000
+            raise DeviceError(
+                f"{self.name}: NVRTC, the compiler for kernels, cannot be loaded "
+                f"({' '.join(str(error).split())}); pip install 'gpunn[cuda{major}]' adds it."
+            ) from error
+        return compiler
+
+    def prepare(self, launch: Launch) -> Call:
+        doing = f"kernel {launch.symbol} of kernels/{launch.source.file}"
+        function = self._function(launch.source, launch.symbol)
+        self._check_resources(launch, function.ptr, doing)
+        slots, addresses = pack(launch.arguments)
+        geometry = (*launch.grid, *launch.block, launch.shared, self._stream.ptr)
+        arguments: tuple[Any, ...] = (function.ptr, *geometry, addresses.ctypes.data)
+        if launch.cooperative:
+            launch_kernel = self._cuda.driver.launchCooperativeKernel
+        else:
+            launch_kernel = self._cuda.driver.launchKernel
+            arguments += (0,)
+        current_device, index = self._runtime.getDevice, self.index
+        kept = (launch, function, slots, addresses)
+
+        def call(kept: object = kept) -> None:
+            try:
+                if current_device() == index:
+                    launch_kernel(*arguments)
+                else:
+                    with self._device:
+                        launch_kernel(*arguments)
+            except Exception as error:
+                self._launch_again(error, lambda: launch_kernel(*arguments), doing)
+            self.launches += 1
+
+        return call
+
+    def _launch_again(self, error: Exception, launch: Callable[[], Any], doing: str) -> None:
+        """Launch in a thread that is new to CUDA; raise where that was not what was wrong."""
+        if status(error) != INVALID_CONTEXT:
+            self._raise(error, doing)
+        with self._here(doing):
+            self._runtime.memGetInfo()  # gives the thread its context
+            launch()
+
+    def _check_resources(self, launch: Launch, function: int, doing: str) -> None:
+        """See to it that the launch fits the device."""
+        driver, limits = self._cuda.driver, self.limits
+        if launch.shared > limits.shared_memory:
+            raise DeviceError(
+                f"{self.name}: {doing} needs {launch.shared:,} bytes of shared memory a block; "
+                f"this GPU has {limits.shared_memory:,}."
+            )
+        with self._here(doing):
+            if launch.shared > self._loaded.shared.get(function, DEFAULT_SHARED):
+                attribute = driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+                driver.funcSetAttribute(function, attribute, launch.shared)
+                self._loaded.shared[function] = launch.shared
+            if not launch.cooperative:
+                return
+            threads, blocks = int(np.prod(launch.block)), int(np.prod(launch.grid))
+            room = limits.multiprocessors * driver.occupancyMaxActiveBlocksPerMultiprocessor(
+                function, threads, launch.shared
+            )
+            if blocks > room:
+                raise DeviceError(
+                    f"{self.name}: {doing} needs {blocks} blocks that run at once; this GPU runs "
+                    f"{room}."
+                )
+
+    # Products
+
+    def prepare_product(self, product: Product) -> Call:
+        left, right, result = product.left, product.right, product.result
+        if not result.size:
+            return lambda: None
+        rows, columns = result.shape
+        inner = left.shape[0] if product.transpose_left else left.shape[1]
+        cublas, handle = self._cublas()
+        gemm = {"float32": cublas.sgemm, "float64": cublas.dgemm}[result.dtype.name]
+        one, zero = np.ones(1, result.dtype), np.zeros(1, result.dtype)
+        # cuBLAS takes rows for columns: it computes result.T = right.T @ left.T
+        arguments = (
+            *(handle, int(product.transpose_right), int(product.transpose_left)),
+            *(columns, rows, inner, one.ctypes.data),
+            *(right.data.ptr, max(1, right.shape[1]), left.data.ptr, max(1, left.shape[1])),
+            *(zero.ctypes.data, result.data.ptr, columns),
+        )
+
+        def call(kept: object = (product, one, zero)) -> None:
+            with self._here("a product by cuBLAS"):
+                try:
+                    gemm(*arguments)
+                except NotImplementedError as error:
+                    raise DeviceError(
+                        f"{self.name}: products by the device's library, cuBLAS, cannot be part "
+                        "of a CUDA graph; use products='own'."
+                    ) from error
+            self.launches += 1
+
+        return call
+
+    def _cublas(self) -> tuple[Any, int]:
+        """Return cuBLAS and a handle, which is not CuPy's: that may compute in TF32."""
+        with self._here("opening cuBLAS"):
+            try:
+                cublas = self._cuda.cublas
+            except ImportError as error:
+                raise DeviceError(
+                    f"{self.name}: cuBLAS cannot be loaded ({' '.join(str(error).split())}); "
+                    "products='own' does without."
+                ) from error
+            if not self._handle:
+                self._handle = cublas.create()
+                cublas.setMathMode(self._handle, cublas.CUBLAS_DEFAULT_MATH)
+                weakref.finalize(self, cublas.destroy, self._handle).atexit = False
+        return cublas, self._handle
+
+    # Graphs
+
+    def capture(self, calls: Sequence[Call]) -> Call:
+        calls, before = tuple(calls), self.launches
+        with self._here("capturing a CUDA graph"):
+            self._stream.begin_capture()
+            try:
+                for one in calls:
+                    one()
+            except BaseException:
+                with suppress(Exception):  # it says that the capture is void
+                    self._stream.end_capture()
+                raise
+            finally:
+                count, self.launches = self.launches - before, before
+            graph = self._stream.end_capture()
+        current_device, index, stream = self._runtime.getDevice, self.index, self._stream
+
+        # A graph keeps no array alive; the calls do.
+        def call(kept: object = calls) -> None:
+            try:
+                if current_device() == index:
+                    graph.launch(stream)
+                else:
+                    with self._device:
+                        graph.launch(stream)
+            except Exception as error:
+                self._raise(error, "a CUDA graph")
+            self.launches += count
+
+        return call
+
+
+def pack(arguments: Sequence[Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the values of a kernel's arguments, 8 bytes each, and their addresses."""
+    slots = np.zeros(max(1, len(arguments)), dtype=np.uint64)
+    for i, argument in enumerate(arguments):
+        if isinstance(argument, np.generic) and argument.nbytes <= slots.itemsize:
+            slots[i : i + 1].view(np.uint8)[: argument.nbytes] = list(argument.tobytes())
+        elif argument is not None:
+            try:
+                slots[i] = argument.data.ptr
+            except AttributeError:
+                raise TypeError(
+                    f"argument {i} of a kernel must be a device array, None or a NumPy scalar of "
+                    f"at most 8 bytes, not {argument!r}"
+                ) from None
+    addresses = slots.ctypes.data + slots.itemsize * np.arange(len(slots), dtype=np.uint64)
+    return slots, addresses

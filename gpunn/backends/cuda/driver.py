@@ -1,0 +1,193 @@
+"""What the CUDA backend needs of a device: the interface that CuPy and the simulator share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpunn.backends.interface import host_array
+
+Call = Callable[[], None]
+Dimensions = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the geometry of launches depends on.
+
+    Attributes
+    ----------
+    architecture : int
+        Compute capability, 90 for sm_90.
+    multiprocessors : int
+    shared_memory : int
+        Bytes of shared memory that a block may ask for.
+    """
+
+    architecture: int
+    multiprocessors: int
+    shared_memory: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kernel file and how it is compiled.
+
+    Attributes
+    ----------
+    file : str
+        Name in ``kernels/``.
+    defines : tuple of str
+        Macros, such as ``"GPUNN_REAL=float"``.
+    """
+
+    file: str
+    defines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel launch, all but the device.
+
+    Attributes
+    ----------
+    source : Source
+    symbol : str
+        Name of the ``extern "C"`` kernel.
+    grid, block : tuple of three int
+        Blocks, and threads of a block.
+    arguments : tuple
+        Device arrays (passed as pointers), None (a null pointer), and NumPy scalars of the
+        parameter's own type.
+    shared : int
+        Bytes of dynamic shared memory; kernels use no other.
+    cooperative : bool
+        Whether blocks wait for one another, so that all must run at once.
+    """
+
+    source: Source
+    symbol: str
+    grid: Dimensions
+    block: Dimensions
+    arguments: tuple[Any, ...]
+    shared: int = 0
+    cooperative: bool = False
+
+
+@dataclass(frozen=True)
+class Product:
+    """``result = left @ right`` by the device's own library, where no kernel of ours serves.
+
+    Attributes
+    ----------
+    left, right, result : arrays, two-dimensional
+        C-contiguous in memory; a flag says that the transpose is meant.
+    transpose_left, transpose_right : bool
+    """
+
+    left: Any
+    right: Any
+    result: Any
+    transpose_left: bool = False
+    transpose_right: bool = False
+
+
+class Driver(ABC):
+    """A device that runs kernels in the order in which they are called.
+
+    Arrays are ``ndarray``-like (``shape``, ``dtype``, ``nbytes``, slices, ``reshape``, ``view``):
+    CuPy's on a GPU, NumPy's in the simulator.
+
+    Attributes
+    ----------
+    name : str
+        As in ``device=name``.
+    limits : Limits
+    arrays : {"numpy", "cupy"}
+        Whose arrays its memory is made of.
+    launches : int
+        Kernels and library products run so far.
+    """
+
+    name: str
+    limits: Limits
+    arrays: str = "numpy"
+    launches: int = 0
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return the device in words."""
+
+    @abstractmethod
+    def allocate(self, nbytes: int, *, zeroed: bool = True) -> Any:
+        """Return `nbytes` as a uint8 array, aligned to 256 bytes.
+
+        Raises
+        ------
+        DeviceError
+            There is not so much memory; the message gives the bytes asked for and free.
+        """
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """Return how much memory can still be allocated."""
+
+    def adopt(self, value: Any) -> Any:
+        """Return an array of another library as a NumPy array or, if it lies there, a device array.
+
+        Anything else is returned as it is; see `Backend.adopt`.
+        """
+        return host_array(value)
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context within which NumPy's functions can be used on device arrays."""
+        return nullcontext()
+
+    def release(self, array: Any) -> Any:
+        """Return a device array for use on the current stream, after all that was called."""
+        return array
+
+    @abstractmethod
+    def upload(self, array: Any) -> Any:
+        """Return `array` as a C-contiguous device array; itself, if it is one."""
+
+    @abstractmethod
+    def download(self, array: Any) -> np.ndarray[Any, Any]:
+        """Return a NumPy copy, when all that was called has run."""
+
+    @abstractmethod
+    def write(self, array: Any, values: Any) -> None:
+        """Copy `values` (host or device, broadcast) into a device array, in order with the calls.
+
+        `values` may be changed as soon as this returns.
+        """
+
+    @abstractmethod
+    def prepare(self, launch: Launch) -> Call:
+        """Compile and load the kernel, pack the arguments; return a call that launches it.
+
+        The call keeps the arrays alive, allocates nothing, and does not wait for the device.
+        """
+
+    @abstractmethod
+    def prepare_product(self, product: Product) -> Call:
+        """Return a call that computes `product` in float32 or float64, as IEEE defines them."""
+
+    @abstractmethod
+    def capture(self, calls: Sequence[Call]) -> Call:
+        """Return one call that makes all the given ones."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until all that was called has run.
+
+        Raises
+        ------
+        DeviceError
+            A kernel failed.
+        """

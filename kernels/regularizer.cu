@@ -1,0 +1,67 @@
+// Penalties on weights, and their gradient.
+//
+//   regularizer           sum += B * (l1 * sum|w| + l2 * sum w**2), in double
+//   regularizer_gradient  gradient += l1 * sign(w) + 2 * l2 * w
+//
+// Shapes: kernel, gradient: flat (size,); sum (1,), a double.
+// Launch: a grid-stride loop, 16 bytes of each array per thread and turn. The sum is taken by one
+// block, or by several with `partials` and then regularizer_finish, of one block.
+
+#include "parameters.cuh"
+#include "partials.cuh"
+
+struct Penalty {
+    double absolute, squared;
+
+    DEVICE void operator()(real w)
+    {
+        absolute += (double)fabs(w);
+        squared += (double)w * (double)w;
+    }
+};
+
+// l1, l2: times the number of rows B.
+KERNEL(512) regularizer(const real *kernel, double *sum, double *partials, int64 size, double l1,
+                         double l2)
+{
+    SHARED_MEMORY(double, scratch);
+    const double before = sum[0];  // read here, so that the end does not wait for it
+    Penalty penalty = {0.0, 0.0};
+    visit_each(penalty, kernel, size);
+    const double total =
+        block_sum(l1 * penalty.absolute + l2 * penalty.squared, scratch);
+    if (threadIdx.x != 0)
+        return;
+    if (partials)
+        partials[blockIdx.x] = total;
+    else
+        sum[0] = before + total;
+}
+
+KERNEL(256) regularizer_finish(const double *partials, double *sum, int count)
+{
+    SHARED_MEMORY(double, scratch);
+    const double before = sum[0];
+    const double total = sum_of_partials(partials, count, scratch);
+    if (threadIdx.x == 0)
+        sum[0] = before + total;
+}
+
+struct PenaltyGradient {
+    real l1, twice_l2;
+
+    DEVICE void prepare() {}
+
+    DEVICE void operator()(real &gradient, real w, real &, real &, real &) const
+    {
+        const real sign = w > real(0) ? real(1) : w < real(0) ? real(-1) : w;
+        gradient += l1 * sign + twice_l2 * w;
+    }
+};
+
+KERNEL(256) regularizer_gradient(const real *kernel, real *gradient, int64 size, real l1,
+                                 real twice_l2)
+{
+    PenaltyGradient rule = {l1, twice_l2};
+    update_each(rule, gradient, kernel, 0, 0, 0, size);
+}

@@ -1,0 +1,80 @@
+"""Every op's kernels in the simulator, driven by the table in op_cases.py."""
+
+from __future__ import annotations
+
+import pytest
+from op_cases import PRODUCTS, precision_cases
+from op_runs import (
+    BY_OP,
+    DTYPES,
+    assert_equals_reference,
+    assert_equals_rounded_reference,
+    assert_same_bits_again,
+    cases,
+    generator,
+    needs_compiler,
+)
+
+from gpunn.backends.cuda.backend import CudaBackend
+from gpunn.backends.cuda.driver import Launch
+from gpunn.backends.cuda.launches import BINDERS, KERNELS
+from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.plan.ops import OPS
+
+pytestmark = needs_compiler
+
+
+@pytest.fixture(scope="module")
+def simulator() -> CudaBackend:
+    return CudaBackend(SimulatorDriver())
+
+
+@pytest.fixture(scope="module")
+def shuffled() -> CudaBackend:
+    """Threads and blocks run in another order."""
+    return CudaBackend(SimulatorDriver(seed=1))
+
+
+def test_every_op_has_kernels() -> None:
+    assert set(BINDERS) == set(KERNELS) == set(OPS)
+
+
+@pytest.mark.parametrize(("op", "dtype"), BY_OP)
+def test_kernels_equal_reference(op: str, dtype: str, simulator: CudaBackend) -> None:
+    for case in cases(op, dtype):
+        assert_equals_reference(simulator, case)
+
+
+@pytest.mark.parametrize(("op", "dtype"), BY_OP)
+def test_the_order_of_threads_does_not_matter(
+    op: str, dtype: str, simulator: CudaBackend, shuffled: CudaBackend
+) -> None:
+    for case in cases(op, dtype):
+        assert_equals_reference(shuffled, case)
+        assert_same_bits_again(shuffled, case)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_rounded_products(precision: str, simulator: CudaBackend) -> None:
+    for case in precision_cases(precision):
+        assert_equals_rounded_reference(simulator, case)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_products_of_the_library(dtype: str) -> None:
+    library = CudaBackend(SimulatorDriver(), products="library")
+    for op in PRODUCTS:
+        for case in cases(op, dtype):
+            assert_equals_reference(library, case)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_kernel_of_the_table_is_launched_by_a_case(op: str, simulator: CudaBackend) -> None:
+    _, symbols = KERNELS[op]
+    launched: set[str] = set()
+    for dtype in DTYPES:
+        for case in cases(op, dtype):
+            for work in simulator.work(op, case.make(generator(case)), case.attrs, case.rows):
+                assert isinstance(work, Launch)
+                launched.add(work.symbol)
+    assert launched >= set(symbols), f"no case of {op} launches {set(symbols) - launched}"

@@ -1,0 +1,107 @@
+"""The same training on every device: same batches, same dropout, same losses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from device_runs import (
+    BATCH,
+    OPTIMIZERS,
+    assert_runs_agree,
+    data,
+    model,
+    reference_run,
+    watched_run,
+)
+from op_runs import needs_compiler
+
+import gpunn
+from gpunn.backends.cuda.backend import CudaBackend
+from gpunn.backends.cuda.driver import Launch
+from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.plan.bind import BoundPlan
+
+# 200 steps that each change a loss or weight of size 1 by about one rounding of 1.2e-7.
+TOLERANCE = 2e-5
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("simulator", marks=needs_compiler)])
+def test_a_run_equals_the_reference_step_by_step(device: str, optimizer: str) -> None:
+    run = watched_run(model(device, optimizer))
+    assert_runs_agree(run, reference_run(optimizer), TOLERANCE)
+
+
+@needs_compiler
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_three_epochs_of_fit_on_the_simulator(optimizer: str) -> None:
+    """`fit` with validation ends where the reference ends."""
+    x, y = data()
+    histories, weights = [], []
+    for device in ("reference", "simulator"):
+        net = model(device, optimizer)
+        history = net.fit(x, y, BATCH, epochs=3, verbose=0, validation_data=(x[:50], y[:50]))
+        histories.append(history.history)
+        weights.append(net.get_weights())
+        weights[-1].append(net.predict(x))
+    assert histories[0].keys() == histories[1].keys()
+    for name, figures in histories[0].items():
+        np.testing.assert_allclose(histories[1][name], figures, atol=2e-4, rtol=0)
+    for theirs, mine in zip(*weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=2e-4, rtol=0)
+
+
+@needs_compiler
+def test_a_run_on_the_simulator_is_the_same_run_again() -> None:
+    first, second = (watched_run(model("simulator", "adam"), 30) for _ in range(2))
+    assert first.losses == second.losses
+    for one, other in zip(first.weights, second.weights, strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+@needs_compiler
+@pytest.mark.parametrize("program", ["train", "evaluate", "predict"])
+def test_launches_are_those_of_the_plan(program: str) -> None:
+    """Nothing runs that the plan does not say, and nothing is left out."""
+    driver = SimulatorDriver(log=True)
+    backend = CudaBackend(driver)
+    net = model("reference", "adam")
+    bound = BoundPlan(net.plan(BATCH, ["uint8"]), backend)
+    x, y = data()
+    external = {"order": np.arange(len(x)), "targets/dense_2": y.astype(np.int32)}
+    external[f"data/{net.graph.input_names()[0]}"] = x.reshape(len(x), -1)
+    names = set(bound.plan.buffers)
+    bound.attach({k: backend.upload(v) for k, v in external.items() if k in names})
+    bound.calls(program)
+    assert driver.launches == 0
+    bound.run(program)
+    assert driver.log is not None
+    expected = [
+        (launch.symbol, launch.grid, launch.block, launch.shared)
+        for step in bound.plan.programs[program]
+        for launch in backend.work(
+            step.op,
+            {role: bound.array(name) for role, name in step.roles.items()},
+            step.attrs,
+            BATCH,
+        )
+        if isinstance(launch, Launch)
+    ]
+    assert [tuple(record) for record in driver.log] == expected
+    assert driver.launches == len(expected) >= len(bound.plan.programs[program])
+
+
+@needs_compiler
+def test_a_captured_step_equals_the_calls_it_was_made_of() -> None:
+    eager, captured = model("simulator", "adam"), model("simulator", "adam")
+    trainers = [gpunn.Trainer(net, *data(), batch_size=BATCH) for net in (eager, captured)]
+    for trainer in trainers:
+        trainer.step()
+    for _ in range(5):
+        trainers[0].step()
+    backend = captured.session.backend
+    assert isinstance(backend, CudaBackend)
+    graph = backend.driver.capture(trainers[1].bound.calls("train") * 5)
+    graph()
+    for one, other in zip(eager.get_weights(), captured.get_weights(), strict=True):
+        assert one.tobytes() == other.tobytes()

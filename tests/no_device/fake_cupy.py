@@ -1,0 +1,359 @@
+"""A stand-in for CuPy whose GPUs are host memory, to run the driver's code without a GPU.
+
+It is as lazy as a GPU may be: copies and kernels run only when someone waits for their stream, in
+the order that streams and events prescribe. So a value that was changed too early, or an order
+that was not asked for, shows. Memory is never zero by itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+GARBAGE = 0xCD
+MEMORY = 1 << 24  # bytes that can be allocated in one piece
+
+
+class CUDARuntimeError(RuntimeError):
+    def __init__(self, status: int, text: str = "an error") -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class CUDADriverError(CUDARuntimeError):
+    pass
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+class Array(np.ndarray):
+    """cupy.ndarray."""
+
+    def __array_finalize__(self, base: Any) -> None:
+        self.where = getattr(base, "where", None)
+
+    @property
+    def device(self) -> Any:
+        return self.where
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+    def __setitem__(self, key: Any, values: Any) -> None:
+        target, values = self.view(np.ndarray), np.asarray(values)
+        STATE.stream().push(lambda: target.__setitem__(key, values))
+
+    def host(self) -> np.ndarray:
+        return self.view(np.ndarray).copy()
+
+
+class Stream:
+    """cupy.cuda.Stream; `todo` is what is queued, `done` how much of all that has run."""
+
+    pointers = itertools.count(1000)
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        self.non_blocking, self.device = non_blocking, STATE.device
+        self.ptr = next(self.pointers) if non_blocking else 0
+        self.todo: list[Callable[[], None]] = []
+        self.done = 0
+        self.captured: list[Callable[[], None]] | None = None
+        self.failure: Exception | None = None
+        STATE.streams[self.ptr] = self
+
+    def push(self, work: Callable[[], None]) -> None:
+        (self.todo if self.captured is None else self.captured).append(work)
+
+    def run(self, until: int) -> None:
+        while self.done < until and self.todo:
+            self.done += 1
+            self.todo.pop(0)()
+
+    def synchronize(self) -> None:
+        if self.failure:
+            raise self.failure
+        self.run(self.done + len(self.todo))
+
+    def wait_event(self, event: Event) -> None:
+        assert STATE.device == self.device
+        stream, until = event.recorded
+        self.push(lambda: stream.run(until))
+
+    def begin_capture(self) -> None:
+        self.captured = []
+
+    def end_capture(self) -> Any:
+        captured, self.captured = self.captured, None
+        assert captured is not None
+
+        def launch(stream: Stream) -> None:
+            for work in captured:
+                stream.push(work)
+
+        return SimpleNamespace(launch=launch)
+
+    def __enter__(self) -> Stream:
+        assert STATE.device == self.device
+        STATE.current[self.device].append(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        STATE.current[self.device].pop()
+
+
+class Event:
+    recorded: tuple[Stream, int]
+
+    def __init__(self, disable_timing: bool) -> None:
+        self.device = STATE.device
+
+    def record(self, stream: Stream) -> None:
+        assert STATE.device == self.device == stream.device
+        self.recorded = (stream, stream.done + len(stream.todo))
+
+
+class Device:
+    def __init__(self, index: int) -> None:
+        self.id = index
+        self.before: list[int] = []
+        self.compute_capability = "90"
+
+    def __enter__(self) -> Device:
+        self.before.append(STATE.device)
+        STATE.device = self.id
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        STATE.device = self.before.pop()
+
+
+class State:
+    """All that is global in CUDA: current device, its current stream, all streams."""
+
+    def __init__(self) -> None:
+        self.device = 0
+        self.streams: dict[int, Stream] = {}
+        self.current: dict[int, list[Stream]] = {}
+
+    def stream(self) -> Stream:
+        return self.current[self.device][-1]
+
+
+STATE = State()
+
+
+def reset(devices: int = 2) -> None:
+    """Forget everything; the user's current streams are new ones."""
+    STATE.__init__()
+    for STATE.device in reversed(range(devices)):
+        STATE.current[STATE.device] = [Stream(non_blocking=True)]
+
+
+def _move(target: int, origin: int, nbytes: int) -> Callable[[], None]:
+    return lambda: ctypes.memmove(target, origin, nbytes) and None
+
+
+def _array(memory: np.ndarray, device: int) -> Array:
+    array = memory.view(Array)
+    array.where = Device(device)
+    return array
+
+
+def empty(shape: Any, dtype: Any) -> Array:
+    memory = np.empty(shape, dtype)
+    if memory.nbytes > MEMORY:
+        raise OutOfMemoryError("no room")
+    ctypes.memset(memory.ctypes.data, GARBAGE, memory.nbytes)
+    return _array(memory, STATE.device)
+
+
+def ascontiguousarray(array: Array) -> Array:
+    assert array.device.id == STATE.device
+    result = empty(array.shape, array.dtype)
+    result[...] = array
+    return result
+
+
+def from_dlpack(value: Any) -> Array:
+    return value.taken_over(STATE.stream())
+
+
+def asarray(value: Any) -> Array:
+    return value.taken_over(None)
+
+
+def array_on(device: int, values: Any) -> Array:
+    """Return a user's array that holds `values`."""
+    return _array(np.array(values), device)
+
+
+# Kernels: name -> number of arguments, and what it does with the 8 bytes of each.
+KERNELS: dict[str, tuple[int, Callable[..., None]]] = {}
+
+
+class Module:
+    def load(self, contents: bytes) -> None:
+        self.contents = contents
+
+    def get_function(self, name: str) -> Any:
+        if name not in KERNELS:
+            raise CUDADriverError(500, "CUDA_ERROR_NOT_FOUND: named symbol not found")
+        return SimpleNamespace(ptr=1 + list(KERNELS).index(name), module=self)
+
+
+class Driver:
+    """cupy.cuda.driver; `launched` holds the geometry of all launches."""
+
+    CUDADriverError = CUDADriverError
+    CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8
+
+    def __init__(self) -> None:
+        self.launched: list[tuple[Any, ...]] = []
+        self.attributes: list[tuple[int, int, int]] = []
+        self.failures: list[Exception] = []
+
+    def launchKernel(self, function: int, *arguments: Any) -> None:
+        *geometry, stream, parameters, extra = arguments
+        assert extra == 0
+        self._launch(function, geometry, stream, parameters)
+
+    def launchCooperativeKernel(self, function: int, *arguments: Any) -> None:
+        *geometry, stream, parameters = arguments
+        self._launch(function, ["cooperative", *geometry], stream, parameters)
+
+    def _launch(self, function: int, geometry: list[Any], stream: int, parameters: int) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        assert STATE.streams[stream].device == STATE.device
+        self.launched.append(tuple(geometry))
+        count, kernel = list(KERNELS.values())[function - 1]
+        addresses = (ctypes.c_uint64 * count).from_address(parameters)
+        values = [ctypes.c_uint64.from_address(address).value for address in addresses]
+        STATE.streams[stream].push(lambda: kernel(*values))
+
+    def funcSetAttribute(self, function: int, attribute: int, value: int) -> None:
+        self.attributes.append((function, attribute, value))
+
+    def occupancyMaxActiveBlocksPerMultiprocessor(self, *arguments: int) -> int:
+        return 2
+
+
+class Runtime:
+    """cupy.cuda.runtime."""
+
+    CUDARuntimeError = CUDARuntimeError
+    memcpyHostToDevice, memcpyDeviceToHost, memcpyDeviceToDevice = 1, 2, 3
+    cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin = 16, 97
+
+    def getDevice(self) -> int:
+        return STATE.device
+
+    def deviceGetAttribute(self, attribute: int, device: int) -> int:
+        return {16: 132, 97: 232448}[attribute]
+
+    def getDeviceProperties(self, device: int) -> dict[str, Any]:
+        return {"name": b"NVIDIA Pretended"}
+
+    def memGetInfo(self) -> tuple[int, int]:
+        return 1000, 5000
+
+    def driverGetVersion(self) -> int:
+        return 13000
+
+    def runtimeGetVersion(self) -> int:
+        return 13020
+
+    def memcpyAsync(self, target: int, origin: int, nbytes: int, kind: int, stream: int) -> None:
+        STATE.streams[stream].push(_move(target, origin, nbytes))
+
+    def memcpyPeerAsync(
+        self, target: int, to: int, origin: int, of: int, nbytes: int, stream: int
+    ) -> None:
+        assert to != of
+        STATE.streams[stream].push(_move(target, origin, nbytes))
+
+    def memsetAsync(self, target: int, value: int, nbytes: int, stream: int) -> None:
+        STATE.streams[stream].push(lambda: ctypes.memset(target, value, nbytes) and None)
+
+
+def _matrix(pointer: int, rows: int, columns: int, real: Any, transposed: int) -> np.ndarray:
+    """Return a matrix in columns, as cuBLAS has them, of the given size when transposed back."""
+    if transposed:
+        rows, columns = columns, rows
+    flat = np.ctypeslib.as_array((real * (rows * columns)).from_address(pointer))
+    matrix = flat.reshape(columns, rows).T
+    return matrix.T if transposed else matrix
+
+
+class Cublas:
+    CUBLAS_DEFAULT_MATH = 0
+    handles = 0
+
+    def create(self) -> int:
+        self.handles += 1
+        return self.handles
+
+    def setMathMode(self, handle: int, mode: int) -> None:
+        assert mode == self.CUBLAS_DEFAULT_MATH
+
+    def destroy(self, handle: int) -> None:
+        self.handles -= 1
+
+    def sgemm(self, *arguments: int) -> None:
+        self._gemm(ctypes.c_float, *arguments)
+
+    def dgemm(self, *arguments: int) -> None:
+        self._gemm(ctypes.c_double, *arguments)
+
+    def _gemm(
+        self, real: Any, handle: int, left_t: int, right_t: int, m: int, n: int, k: int,
+        alpha: int, left: int, left_rows: int, right: int, right_rows: int, beta: int,
+        result: int, result_rows: int,
+    ) -> None:  # fmt: skip
+        stream = STATE.stream()
+        if stream.captured is not None:
+            raise NotImplementedError("calling cuBLAS API during stream capture")
+        assert real.from_address(alpha).value == 1 and real.from_address(beta).value == 0
+        assert left_rows == (k if left_t else m) and right_rows == (n if right_t else k)
+        assert result_rows == m
+
+        def multiply() -> None:
+            a, b = _matrix(left, m, k, real, left_t), _matrix(right, k, n, real, right_t)
+            _matrix(result, m, n, real, 0)[...] = a @ b
+
+        stream.push(multiply)
+
+
+def module() -> Any:
+    """Return what `import cupy` is to give."""
+    cuda = SimpleNamespace(
+        Device=Device,
+        Stream=Stream,
+        Event=Event,
+        alloc_pinned_memory=bytearray,
+        get_current_stream=lambda device: STATE.current[device][-1],
+        runtime=Runtime(),
+        driver=Driver(),
+        cublas=Cublas(),
+        function=SimpleNamespace(Module=Module),
+        memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        nvrtc=SimpleNamespace(getVersion=lambda: (13, 0)),
+    )
+    return SimpleNamespace(
+        __version__="14.2.0",
+        ndarray=Array,
+        empty=empty,
+        asarray=asarray,
+        from_dlpack=from_dlpack,
+        ascontiguousarray=ascontiguousarray,
+        get_default_memory_pool=lambda: SimpleNamespace(free_bytes=lambda: 234),
+        cuda=cuda,
+    )

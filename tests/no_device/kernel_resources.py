@@ -1,0 +1,276 @@
+"""Compiles all kernels as a GPU would need them, without one, and reads what they take.
+
+NVRTC comes from pip (cuda-bindings, nvidia-cuda-nvrtc). What is compiled is what the ops launch:
+every case of the op table is bound for each architecture, and the sources of its launches are
+gathered; of the matrix products, all tiles. Tests take what the ops launch on every architecture,
+and the other tiles and double precision on one; everything with GPUNN_ALL_TARGETS=1.
+
+    python tests/no_device/kernel_resources.py
+
+compiles everything and writes tests/data/kernel_resources.json anew. Look at what has changed
+there before it is committed: more registers may mean fewer threads at once.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import sys
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpunn.backends.cuda import backend, kernel_loader, nvrtc
+from gpunn.backends.cuda.driver import Launch, Limits, Source
+from gpunn.backends.cuda.launches import BINDERS, KERNELS, Context
+from gpunn.backends.cuda.ops_dense import product_source
+from gpunn.backends.cuda.product_shapes import ALONG, KINDS, TILES
+from gpunn.errors import DeviceError
+
+assert backend.TABLES  # importing them fills BINDERS and KERNELS
+sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
+
+from op_cases import op_cases, precision_cases  # noqa: E402
+
+TABLE = Path(__file__).parents[1] / "data" / "kernel_resources.json"
+PTXAS_VERBOSE = "--ptxas-options=-v"
+# Architecture -> bytes of shared memory a block may use (CUDA programming guide, table of
+# compute capabilities), multiprocessors of a GPU of that kind.
+GPUS = {
+    75: (65536, 40),  # T4
+    80: (166912, 108),  # A100
+    86: (101376, 82),  # RTX 3090
+    89: (101376, 128),  # RTX 4090
+    90: (232448, 132),  # H100
+    100: (232448, 148),  # B200
+    120: (101376, 170),  # RTX 5090
+}
+TARGETS = {**{f"sm_{arch}": arch for arch in GPUS}, "sm_90a": 90}
+ALL_TILES = ("sm_90",)
+DOUBLE = ("sm_90",)  # for gradient checks; its speed is no aim
+TYPES = {"float32": "float32", "tf32": "float32", "bfloat16": "float32", "float64": "float64"}
+
+
+class Resources(NamedTuple):
+    """What ptxas says a kernel takes; bytes but for the registers of a thread."""
+
+    registers: int
+    stack: int
+    spill_stores: int
+    spill_loads: int
+    shared: int
+
+
+class Bindings:
+    """cuda.bindings.nvrtc with the functions of cupy.cuda.nvrtc."""
+
+    def __init__(self) -> None:
+        from cuda.bindings import nvrtc as bindings
+
+        self.bindings = bindings
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        result, *values = getattr(self.bindings, name)(*arguments)
+        if result != self.bindings.nvrtcResult.NVRTC_SUCCESS:
+            raise RuntimeError(f"{result.name} ({int(result)})")
+        return values[0] if len(values) == 1 else tuple(values)
+
+    def getVersion(self) -> tuple[int, int]:
+        return self._call("nvrtcVersion")
+
+    def getSupportedArchs(self) -> tuple[int, ...]:
+        return tuple(self._call("nvrtcGetSupportedArchs"))
+
+    def createProgram(self, text: str, name: str, headers: Any, names: Any) -> Any:
+        text, name = text.encode(), name.encode()
+        return self._call("nvrtcCreateProgram", text, name, len(names), headers, names)
+
+    def compileProgram(self, program: Any, options: tuple[str, ...]) -> None:
+        self._call("nvrtcCompileProgram", program, len(options), [o.encode() for o in options])
+
+    def _bytes(self, what: str, program: Any) -> bytes:
+        contents = b" " * self._call(f"nvrtcGet{what}Size", program)
+        self._call(f"nvrtcGet{what}", program, contents)
+        return contents
+
+    def getCUBIN(self, program: Any) -> bytes:
+        return self._bytes("CUBIN", program)
+
+    def getPTX(self, program: Any) -> bytes:
+        return self._bytes("PTX", program)
+
+    def getProgramLog(self, program: Any) -> str:
+        return self._bytes("ProgramLog", program).decode()
+
+    def destroyProgram(self, program: Any) -> None:
+        self._call("nvrtcDestroyProgram", program)
+
+
+# What is launched
+
+
+def launches(case: Any, arrays: Any, arch: int) -> list[Launch]:
+    """Return the launches of an op case on a GPU of an architecture."""
+    shared, multiprocessors = GPUS[arch]
+    limits = Limits(arch, multiprocessors, shared)
+    context = Context(limits, lambda nbytes: np.empty(nbytes, np.uint8))
+    work = BINDERS[case.op](context, arrays, dict(case.attrs), case.rows)
+    return [one for one in work if isinstance(one, Launch)]
+
+
+@cache
+def launched() -> dict[str, tuple[Source, ...]]:
+    """Return the sources that the op cases launch on each target; double only on `DOUBLE`."""
+    found: dict[str, dict[Source, None]] = {target: {} for target in TARGETS}
+    cases: list[tuple[Any, Any]] = [(case, TARGETS) for case in op_cases("float32")]
+    cases += [(c, TARGETS) for name in ("tf32", "bfloat16") for c in precision_cases(name)]
+    cases += [(case, DOUBLE) for case in op_cases("float64")]
+    for case, targets in cases:
+        arrays = case.make(np.random.default_rng(zlib.crc32(str(case).encode())))
+        for target in targets:
+            try:
+                for launch in launches(case, arrays, TARGETS[target]):
+                    found[target][launch.source] = None
+            except DeviceError:  # a precision that this architecture has not
+                assert case.attrs["precision"] in ("tf32", "bfloat16") and target == "sm_75", case
+    return {target: tuple(sources) for target, sources in found.items()}
+
+
+def products(target: str) -> Iterator[Source]:
+    """Yield the sources of all products that a target has room for."""
+    arch = TARGETS[target]
+    for precision, tiles in TILES.items():
+        if (KINDS[precision] != "IEEE" and arch < 80) or (
+            precision == "float64" and target not in DOUBLE
+        ):
+            continue
+        for tile in tiles:
+            for form in ALONG:
+                if tile.shared_bytes(form, precision) <= GPUS[arch][0]:
+                    shape = SimpleNamespace(tile=tile)
+                    yield product_source(form, precision, shape, TYPES[precision])
+
+
+def tasks(everything: bool) -> list[tuple[Source, str]]:
+    """Return what to compile, and for which target; long ones first."""
+    chosen: dict[tuple[Source, str], None] = {}
+    for target, sources in launched().items():
+        chosen.update(dict.fromkeys((source, target) for source in sources))
+        if everything or target in ALL_TILES:
+            chosen.update(dict.fromkeys((source, target) for source in products(target)))
+    return sorted(chosen, key=lambda task: -len(kernel_loader.texts(task[0].file)))
+
+
+def label(source: Source) -> str:
+    """Return the name of a source in the table."""
+    return " ".join((source.file, *source.defines))
+
+
+# What it takes
+
+_ENTRY = re.compile(r"Compiling entry function '(\w+)'")
+_FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+_USED = re.compile(r"Used (\d+) registers(.*)")
+_SHARED = re.compile(r"(\d+) bytes smem")
+
+
+def read_log(log: str) -> dict[str, Resources]:
+    """Return the resources of each kernel from ptxas' words."""
+    found: dict[str, Resources] = {}
+    name, frame = "", (0, 0, 0)
+    for line in log.splitlines():
+        if match := _ENTRY.search(line):
+            name = match[1]
+        elif match := _FRAME.search(line):
+            frame = (int(match[1]), int(match[2]), int(match[3]))
+        elif match := _USED.search(line):
+            shared = _SHARED.search(match[2])
+            found[name] = Resources(int(match[1]), *frame, int(shared[1]) if shared else 0)
+    return found
+
+
+class Result(NamedTuple):
+    """A compiled source: resources by kernel, warnings, and the error if it does not compile."""
+
+    label: str
+    target: str
+    kernels: dict[str, Resources]
+    warnings: list[str]
+    error: str
+
+
+def compile_one(task: tuple[Source, str]) -> Result:
+    """Compile a source for a target."""
+    source, target = task
+    try:
+        compiled = nvrtc.compile_source(
+            Bindings(), source, nvrtc.Target(target, "cubin"), (PTXAS_VERBOSE,)
+        )
+    except DeviceError as error:
+        return Result(label(source), target, {}, [], str(error))
+    assert compiled.contents[:4] == b"\x7fELF"
+    warnings = [line for line in compiled.log.splitlines() if "warning" in line]
+    return Result(label(source), target, read_log(compiled.log), warnings, "")
+
+
+def compile_all(everything: bool = False) -> list[Result]:
+    """Compile on all cores: in processes, since threads of one process hardly gain anything."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(8, os.cpu_count() or 1), context) as pool:
+        return list(pool.map(compile_one, tasks(everything), chunksize=4))
+
+
+def table(results: list[Result]) -> dict[str, Any]:
+    """Return what is recorded: registers by source, kernel and target."""
+    kernels: dict[str, dict[str, dict[str, int]]] = {}
+    for result in sorted(results):
+        for kernel, resources in sorted(result.kernels.items()):
+            by_target = kernels.setdefault(result.label, {}).setdefault(kernel, {})
+            by_target[result.target] = resources.registers
+    order = list(TARGETS)
+    for source in kernels.values():
+        for kernel, by_target in source.items():
+            source[kernel] = {t: by_target[t] for t in order if t in by_target}
+    return {"nvrtc": nvrtc.version(Bindings()), "registers": kernels}
+
+
+def write_table(contents: dict[str, Any]) -> None:
+    """Write the table with a line for each kernel."""
+
+    def lines() -> Iterator[str]:
+        yield f'{{\n "nvrtc": {json.dumps(contents["nvrtc"])},\n "registers": {{'
+        sources = list(contents["registers"].items())
+        for i, (source, kernels) in enumerate(sources):
+            yield f"  {json.dumps(source)}: {{"
+            rows = [f"   {json.dumps(name)}: {json.dumps(row)}" for name, row in kernels.items()]
+            yield ",\n".join(rows)
+            yield "  }" if i == len(sources) - 1 else "  },"
+        yield " }\n}"
+
+    TABLE.write_text("\n".join(lines()) + "\n", encoding="utf-8")
+
+
+def symbols() -> dict[str, set[str]]:
+    """Return the kernels that the tables of ops name, by file."""
+    named: dict[str, set[str]] = {}
+    for file, names in KERNELS.values():
+        named.setdefault(file, set()).update(names)
+    return named
+
+
+if __name__ == "__main__":
+    outcome = compile_all(everything=True)
+    for one in outcome:
+        used = [f"{kernel}: {what}" for kernel, what in one.kernels.items() if any(what[1:])]
+        for line in filter(None, (one.error, *one.warnings, *used)):
+            print(one.label, one.target, line, file=sys.stderr)
+    write_table(table(outcome))
+    print(f"{len(outcome)} programs; wrote {TABLE}")
