@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+# For benchmarks/; at the end, so that the installed gpunn is tested and not the checkout.
+sys.path.append(str(Path(__file__).parents[1]))
 
 # Read once, before tests that must not see it take it out of the environment.
 _GPUNN_DATA = os.environ.get("GPUNN_DATA")
