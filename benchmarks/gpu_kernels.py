@@ -8,6 +8,7 @@ they do in training, so small calls may beat the bandwidth of the memory behind 
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -17,8 +18,11 @@ import numpy as np
 
 import gpunn
 from gpunn import layers
+from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import Driver, Product
+from gpunn.backends.interface import Backend
 from gpunn.backends.select import select_backend
+from gpunn.errors import DeviceError
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.spec import CONTROL
 
@@ -60,8 +64,11 @@ def ceilings(driver: Driver, size: int, nbytes: int) -> dict[str, float]:
     rng = np.random.default_rng(0)
     square = rng.standard_normal((size, size), dtype=np.float32)
     left, right, result = (driver.upload(square) for _ in range(3))
-    product = driver.prepare_product(Product(left, right, result))
-    found["float32"] = 2 * size**3 / _seconds(driver, product)
+    try:
+        product = driver.prepare_product(Product(left, right, result))
+        found["float32"] = 2 * size**3 / _seconds(driver, product)
+    except DeviceError as error:  # cuBLAS is a package of its own
+        print(f"no ceiling for float32: {error}")
     if driver.name.startswith("cuda"):
         found |= _tensor_core_rates(size)
     return found
@@ -113,36 +120,39 @@ def net(device: str, precision: str = "float32", optimizer: str = "adam") -> gpu
     return model
 
 
-def measure_step(device: str, precision: str, batch_size: int, rates: dict[str, float]) -> Any:
-    """Return time, bound and their ratio for each call of a training step."""
-    model = net(device, precision)
-    backend = select_backend(device).backend
+def bound_step(backend: Backend, precision: str, batch_size: int) -> BoundPlan:
+    """Return the plan of a training step on random data, run once."""
+    model = net(backend.name, precision)
     plan = model.plan(batch_size, ["uint8"])
     bound = BoundPlan(plan, backend)
-    driver: Driver = backend.driver  # type: ignore[attr-defined]
     rng = np.random.default_rng(0)
-    external = {
-        "data/input": rng.integers(256, size=(ROWS, 784), dtype=np.uint8),
-        "order": rng.permutation(ROWS),
-    }
+    external: dict[str, Any] = {"order": rng.permutation(ROWS)}
     for name, spec in plan.buffers.items():
+        if name.startswith("data/"):
+            external[name] = rng.integers(256, size=(ROWS, 784), dtype=np.uint8)
         if name.startswith("targets/"):
             external[name] = rng.integers(10, size=ROWS).astype(spec.dtype)
-        if name.startswith("data/"):
-            external[name] = external["data/input"]
-    names = {name for name, spec in plan.buffers.items() if spec.region == "external"}
-    bound.attach({k: backend.upload(v) for k, v in external.items() if k in names})
+    bound.attach({name: backend.upload(array) for name, array in external.items()})
     for variable in model.graph.variables:
         values = rng.standard_normal(variable.shape, dtype=np.float32) * 0.05
         bound.write(f"parameters/{variable.path}", values)
     bound.write(f"{CONTROL}/learning_rate", 1e-6)
     bound.run("train")
+    return bound
+
+
+def measure_step(device: str, precision: str, batch_size: int, rates: dict[str, float]) -> Any:
+    """Return time, bound and their ratio for each call of a training step."""
+    backend = select_backend(device).backend
+    driver: Driver = backend.driver  # type: ignore[attr-defined]
+    bound = bound_step(backend, precision, batch_size)
+    plan = bound.plan
     rows = []
     for step, call in zip(plan.programs["train"], bound.calls("train"), strict=True):
         flops, nbytes = plan.step_cost(step)
         seconds = seconds_per_call(driver, call)
         product = step.op.startswith("dense")
-        rate = rates.get(precision if product else "float32", rates["float32"])
+        rate = rates.get(precision if product else "float32", rates.get("float32", math.inf))
         floor = max(nbytes / rates["copy"], flops / rate)
         rows.append(
             {
@@ -158,6 +168,23 @@ def measure_step(device: str, precision: str, batch_size: int, rates: dict[str, 
     whole = driver.capture(bound.calls("train"))
     total = _seconds(driver, _with_offset(bound, whole), 30)
     return {"precision": precision, "batch_size": batch_size, "calls": rows, "step_us": total * 1e6}
+
+
+def compare_products(device: str, batch_size: int) -> list[dict[str, Any]]:
+    """Time each product of a step, eager, by our kernels and by the device's library."""
+    driver: Driver = select_backend(device).backend.driver  # type: ignore[attr-defined]
+    own, library = (
+        bound_step(CudaBackend(driver, products=products), "float32", batch_size)
+        for products in ("own", "library")
+    )
+    rows = []
+    pairs = zip(own.calls("train"), library.calls("train"), strict=True)
+    for step, (ours, theirs) in zip(own.plan.programs["train"], pairs, strict=True):
+        if step.op.startswith("dense"):
+            row: dict[str, Any] = {"op": step.op, "result": next(iter(step.outputs.values()))}
+            row |= {"batch_size": batch_size, "own_microseconds": _seconds(driver, ours, 50) * 1e6}
+            rows.append(row | {"library_microseconds": _seconds(driver, theirs, 50) * 1e6})
+    return rows
 
 
 def _with_offset(bound: BoundPlan, call: Callable[[], None]) -> Callable[[], None]:
@@ -176,12 +203,16 @@ def measure(device: str, seconds: float) -> dict[str, Any]:
     driver: Driver = select_backend(device).backend.driver  # type: ignore[attr-defined]
     on_gpu = device.startswith("cuda")
     rates = ceilings(driver, 8192 if on_gpu else 64, 2**30 if on_gpu else 2**16)
-    steps = []
+    steps: list[Any] = []
+    products: list[dict[str, Any]] = []
     for precision in PRECISIONS if on_gpu else PRECISIONS[:1]:
         for batch_size in BATCH_SIZES if on_gpu else (8,):
             if time.perf_counter() - began < seconds:
                 steps.append(measure_step(device, precision, batch_size, rates))
-    return {"ok": True, "ceilings": rates, "steps": steps}
+    for batch_size in BATCH_SIZES if on_gpu else (8,):
+        if "float32" in rates and time.perf_counter() - began < seconds:
+            products += compare_products(device, batch_size)
+    return {"ok": True, "ceilings": rates, "steps": steps, "products": products}
 
 
 def markdown(result: dict[str, Any]) -> list[str]:
@@ -205,5 +236,18 @@ def markdown(result: dict[str, Any]) -> list[str]:
             f"{row['bound_microseconds']:.2f} | {row['gigabytes_per_second']:,.0f} | "
             f"{row['teraflops']:.2f} |"
             for row in step["calls"]
+        ]
+    if result["products"]:
+        lines += [
+            "",
+            "Products in float32, launched one by one (so short ones show the launch):",
+            "",
+            "| batch | call | result | own us | library us |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {row['batch_size']} | {row['op']} | {row['result']} | "
+            f"{row['own_microseconds']:.2f} | {row['library_microseconds']:.2f} |"
+            for row in result["products"]
         ]
     return lines

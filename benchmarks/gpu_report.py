@@ -142,17 +142,27 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--budget", type=float, default=520.0, help="seconds for everything")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=500.0,
+        help="seconds for everything; what has begun then is finished (default: 500)",
+    )
     names = [name for name, _, _ in SECTIONS]
     parser.add_argument("--only", nargs="*", choices=names, default=names)
     options = parser.parse_args()
     from gpunn.backends.select import select_backend
+    from gpunn.errors import DeviceError
 
+    try:
+        device = select_backend(options.device).backend.describe()
+    except DeviceError as error:
+        parser.error(str(error))
     began = time.perf_counter()
     machine = describe_machine()
     machine["versions"] |= _versions()
     report: dict[str, Any] = {
-        "device": select_backend(options.device).backend.describe(),
+        "device": device,
         "machine": machine,
         "commit": _commit(),
     }

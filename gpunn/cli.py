@@ -28,6 +28,10 @@ RunPath = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="auto, cpu, cuda, cuda:N, reference or simulator.")
 ]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="float32, float64, tf32 or bfloat16; if not given, that of the training."),
+]
 DataDir = Annotated[Path | None, typer.Option(help="Folder to look for the data set in first.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object; all else goes to standard error.")
@@ -144,18 +148,19 @@ def evaluate(
     run: RunPath,
     dataset: DatasetName,
     device: Device = None,
+    precision: Precision = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a trained net on the test rows of a data set."""
-    from gpunn import reports, saving
+    from gpunn import reports
     from gpunn.data import datasets
     from gpunn.training.checkpoint import resolve
 
     file = resolve(run)
     screen = reports.Screen(as_json=as_json, quiet=False)
     data = datasets.load(dataset, data_dir)
-    model = saving.load_model(file, device=device or "auto")
+    model = reports.load_model(file, device, precision)
     try:
         figures = model.evaluate(data.x_test, data.y_test, return_dict=True)
     except ArgumentError as error:
@@ -163,7 +168,12 @@ def evaluate(
     screen.line("model", str(file))
     screen.line("test", f"{reports.figures_text(figures)} ({len(data.x_test):,} rows)")
     screen.result(
-        {"dataset": data.name, "checkpoint": str(file), "rows": len(data.x_test)}
+        {
+            "dataset": data.name,
+            "checkpoint": str(file),
+            "precision": model.compiled.precision,
+            "rows": len(data.x_test),
+        }
         | reports.test_figures(figures)
     )
 
@@ -178,11 +188,12 @@ def predict(
         Path | None, typer.Option(help="CSV file to write; if not given, standard output.")
     ] = None,
     device: Device = None,
+    precision: Precision = None,
 ) -> None:
     """Predict: a CSV row each, with class and probabilities, or with the value."""
-    from gpunn import reports, saving
+    from gpunn import reports
 
-    model = saving.load_model(run, device=device or "auto")
+    model = reports.load_model(run, device, precision)
     if len(model.graph.inputs) != 1 or len(model.graph.outputs) != 1:
         raise ArgumentError("predict: the model must have one input and one output.")
     rows = reports.read_inputs(inputs, model.graph.nodes[model.graph.inputs[0]].shape)
@@ -212,7 +223,7 @@ def inspect(
     from gpunn.training.checkpoint import resolve
 
     file = resolve(run)
-    model = saving.load_model(file, device="reference")  # nothing is computed
+    model = saving.load_for_inspection(file)
     training = reports.read_training(model, file)
     reports.show_model(model, file, training)
     if plan:

@@ -12,13 +12,14 @@ import numpy as np
 
 from gpunn import optimizers as optimizers_module
 from gpunn.backends.interface import Backend
-from gpunn.backends.select import PRECISIONS, select_backend
+from gpunn.backends.select import Selection, select_backend
 from gpunn.compiling import Compiled, output_specs
 from gpunn.data import batches
 from gpunn.errors import (
     ArgumentError,
     ArgumentTypeError,
     NotBuiltError,
+    PlanError,
     ShapeError,
     UnknownNameError,
 )
@@ -268,6 +269,8 @@ class Model:
             Factors of the outputs' losses in the total.
         device : {"auto", "cpu", "cuda", "cuda:N", "reference", "simulator"}
         precision : {"float32", "float64", "tf32", "bfloat16"}
+            Of the matrix products. "tf32" and "bfloat16" need a GPU of compute capability 8.0 or
+            later, or the simulator.
         threads : int, optional
             Threads of the CPU; default: what the BLAS finds.
         seed : int, optional
@@ -275,11 +278,27 @@ class Model:
             is drawn at random. Weights that were set or trained before are kept; those that were
             only looked at are drawn anew from a seed given here.
         """
-        if precision not in PRECISIONS:
-            raise UnknownNameError("precision", precision, PRECISIONS)
-        chosen_optimizer = optimizers_module.get(optimizer)
+        check_precision_name(precision)
         selection = select_backend(device, threads=threads)
-        selection.backend.check((), precision, 1)
+        check_precision(selection, device, precision)
+        self._compile_on(
+            selection, optimizer, loss, metrics, loss_weights, device, precision, threads, seed
+        )
+
+    def _compile_on(
+        self,
+        selection: Selection,
+        optimizer: Any,
+        loss: Any,
+        metrics: Any,
+        loss_weights: Any,
+        device: str,
+        precision: str,
+        threads: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Compile for a backend that is chosen already, whether or not it has the precision."""
+        chosen_optimizer = optimizers_module.get(optimizer)
         chosen_seed = self._seed if seed is None else check_seed(seed)
         if chosen_seed is None:
             chosen_seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
@@ -676,6 +695,27 @@ def check_seed(seed: object) -> int:
     if not _is_whole(seed) or not 0 <= int(seed) < 2**64:  # type: ignore[call-overload]
         raise ArgumentError(f"seed must be a whole number from 0 to 2**64 - 1, not {seed!r}.")
     return int(seed)  # type: ignore[call-overload]
+
+
+def check_precision_name(precision: object) -> None:
+    if precision not in tuple(STORAGE):
+        raise UnknownNameError("precision", precision, STORAGE)
+
+
+def check_precision(selection: Selection, device: str, precision: str) -> None:
+    """Raise `PlanError` if the backend chosen for `device` does not compute in `precision`."""
+    backend, reason = selection
+    if precision in backend.precisions or precision == STORAGE[precision]:
+        backend.check((), precision, 1)  # a GPU may be too old for it
+        return
+    ways = f"use precision={STORAGE[precision]!r}, or for {precision} "
+    ways += "device='cuda' with a GPU of compute capability 8.0 or later, or device='simulator'."
+    if device != "auto":
+        raise PlanError(f"Device {device!r} does not compute in {precision}; {ways}")
+    raise PlanError(
+        f"device='auto' took {backend.name} ({reason}), which does not compute in {precision}; "
+        f"{ways}"
+    )
 
 
 def _check_targets(y: object, argument: str) -> None:

@@ -215,7 +215,17 @@ def draw_learning_curve(history: History, title: str, path: Path) -> bool:
     return True
 
 
-# Predictions
+# Use of a trained net
+
+
+def load_model(path: Path, device: str | None, precision: str | None) -> Model:
+    """Load a net, and say on standard error if it computes in another precision than it has."""
+    from gpunn.saving import load_with_note
+
+    model, note = load_with_note(path, device=device or "auto", precision=precision)
+    if note is not None:
+        print(f"gpunn: warning: {note}", file=sys.stderr, flush=True)
+    return model
 
 
 def read_inputs(path: Path, shape: Sequence[int]) -> Array:
@@ -307,6 +317,8 @@ def show_model(model: Model, file: Path, training: Mapping[str, Any] | None) -> 
     print()
     print(f"{'file':<8} {file}, {file.stat().st_size:,} bytes")
     print(f"{'seed':<8} {model.seed}")
+    if model._compiled is not None:
+        print(f"{'products':<8} in {model.compiled.precision}")
     if training is None:
         print(f"{'training':<8} none: the file holds a model, and cannot be resumed")
         return
@@ -326,6 +338,8 @@ def read_training(model: Model, file: Path) -> dict[str, Any] | None:
     """Return the state of training in a file, None if it holds a model only."""
     from gpunn.saving import read_training_state
 
+    if model._compiled is None:
+        return None
     try:
         training: dict[str, Any] = read_training_state(model, file)["training"]
     except CheckpointError as error:

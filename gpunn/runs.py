@@ -28,7 +28,7 @@ import numpy as np
 
 from gpunn import __version__, optimizers, recipes, reports, saving
 from gpunn.data import datasets
-from gpunn.errors import ArgumentError, CheckpointError, GpunnError, TrainingError
+from gpunn.errors import ArgumentError, CheckpointError, GpunnError, PlanError, TrainingError
 from gpunn.recipes import Recipe
 from gpunn.reports import Screen
 from gpunn.training.callbacks import Callback, Checkpoints, Logs
@@ -237,14 +237,23 @@ def train(settings: Settings, out: Path | None, resume: bool, screen: Screen) ->
     schedule_steps = settings.schedule_steps or recipe.total_steps(len(x))
     settings = dataclasses.replace(settings, schedule_steps=schedule_steps)
     model = recipes.build_model(recipe, dataset)
-    model.compile(
-        recipes.build_optimizer(recipe, schedule_steps),
-        **recipes.objective(dataset),
-        device=settings.device,
-        precision=settings.precision,
-        threads=recipe.threads,
-        seed=settings.seed,
-    )
+    try:
+        model.compile(
+            recipes.build_optimizer(recipe, schedule_steps),
+            **recipes.objective(dataset),
+            device=settings.device,
+            precision=settings.precision,
+            threads=recipe.threads,
+            seed=settings.seed,
+        )
+    except PlanError as error:
+        if not resume:
+            raise
+        # Its precision stays: to change it, as the error advises, is for new runs.
+        raise PlanError(
+            f"The run in {out} can only go on in the precision it was started with, "
+            f"{settings.precision}. {error}"
+        ) from error
     folder = out if resume and out is not None else claim(out, recipe.dataset)
     with held(folder):
         if not resume:

@@ -6,6 +6,7 @@ What a file may contain, and how it is written and checked, is in
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from gpunn import losses, metrics, optimizers
-from gpunn.errors import ArgumentError, CheckpointError, GpunnError, TrainingError
+from gpunn.backends.select import Selection, select_backend
+from gpunn.errors import ArgumentError, CheckpointError, GpunnError, PlanError, TrainingError
 from gpunn.graph import SymbolicTensor
 from gpunn.layers import Input, InputLayer, Layer, layers
-from gpunn.model import Model, check_seed
+from gpunn.model import Model, check_precision, check_precision_name, check_seed
 from gpunn.plan.spec import STORAGE
 from gpunn.registry import to_config
 from gpunn.sequential import Sequential
@@ -105,8 +107,9 @@ def _expected(model: Model, precision: str) -> dict[str, tuple[tuple[int, ...], 
 
 
 def _precision(config: Mapping[str, Any]) -> str:
-    precision = str(config.get("compile", {}).get("precision", "float32"))
-    if precision not in STORAGE:
+    saved = config.get("compile", {})
+    precision = saved.get("precision", "float32") if isinstance(saved, Mapping) else None
+    if not isinstance(precision, str) or precision not in STORAGE:
         raise CheckpointError(f"The model's precision {precision!r} is unknown.")
     return precision
 
@@ -118,7 +121,13 @@ def _rebuild(path: Path, config: Mapping[str, Any]) -> Model:
         raise CheckpointError(f"{path}: its model configuration cannot be used: {error}") from error
 
 
-def load_model(path: str | Path, *, compile: bool = True, device: str = "auto") -> Model:
+def load_model(
+    path: str | Path,
+    *,
+    compile: bool = True,
+    device: str = "auto",
+    precision: str | None = None,
+) -> Model:
     """Read a model from a file or a folder of checkpoints.
 
     Parameters
@@ -129,12 +138,80 @@ def load_model(path: str | Path, *, compile: bool = True, device: str = "auto") 
         Also compile the model as it was when saved.
     device : str, default "auto"
         For `Model.compile`.
+    precision : {"float32", "float64", "tf32", "bfloat16"}, optional
+        For `Model.compile`; default: that of the saved model. The weights are the same numbers in
+        float32, tf32 and bfloat16.
+
+    Returns
+    -------
+    Model
 
     Raises
     ------
     CheckpointError
         The file is missing, damaged, or holds what a gpunn model file cannot hold.
+    DeviceError
+        The device is not usable here.
+    PlanError
+        The device was named, and does not compute in the saved precision; or it does not compute
+        in the precision that was given.
+
+    Warns
+    -----
+    RuntimeWarning
+        The model was saved in "tf32" or "bfloat16", and what ``device="auto"`` found does not
+        compute in it: the model computes in float32.
+
+    Notes
+    -----
+    Only where neither device nor precision is asked for is another precision taken, and never a
+    less exact one: the weights of a tf32 or bfloat16 model are float32, and float32 leaves out
+    nothing but the rounding before each product. So a model from a GPU can be used on any machine.
+    The warning says so; a precision that is given is kept to, or refused.
     """
+    model, note = load_with_note(path, compile=compile, device=device, precision=precision)
+    if note is not None:
+        warnings.warn(note, RuntimeWarning, stacklevel=2)
+    return model
+
+
+def load_with_note(
+    path: str | Path, *, compile: bool = True, device: str = "auto", precision: str | None = None
+) -> tuple[Model, str | None]:
+    """Do what `load_model` does, and return its warning, if there is one, with the model."""
+    if precision is not None:
+        check_precision_name(precision)
+    file, model, config = _read_model(path)
+    if not compile or "compile" not in config:
+        return model, None
+    selection, saved, note = select_backend(device), _precision(config), None
+    try:
+        check_precision(selection, device, precision or saved)
+    except PlanError as error:
+        if precision is not None:
+            raise
+        if device != "auto":
+            raise PlanError(f"{file} was saved with precision={saved!r}. {error}") from error
+        precision, name = STORAGE[saved], selection.backend.name
+        note = (
+            f"{file} was saved with precision={saved!r}, but {name}, which device='auto' took, "
+            f"does not compute in it: the model computes in {precision}, the type of its weights."
+        )
+    _compile_from_config(file, model, config, selection, device, precision or saved)
+    return model, note
+
+
+def load_for_inspection(path: str | Path) -> Model:
+    """Read a model with its saved precision, whatever device there is: it must not compute."""
+    file, model, config = _read_model(path)
+    if "compile" in config:
+        selection = select_backend("reference")
+        _compile_from_config(file, model, config, selection, "reference", _precision(config))
+    return model
+
+
+def _read_model(path: str | Path) -> tuple[Path, Model, dict[str, Any]]:
+    """Return the file that `path` stands for, its model with weights, and its configuration."""
     file = checkpoints.resolve(Path(path))
     models: list[Model] = []
 
@@ -145,28 +222,32 @@ def load_model(path: str | Path, *, compile: bool = True, device: str = "auto") 
     loaded = checkpoints.read(file, expect)
     model = models[0]
     model.set_weights([loaded.weights[v.path] for v in model.graph.variables])
-    saved = loaded.model_config.get("compile")
-    if compile and saved is not None:
-        try:
-            compile_from_config(model, saved, device)
-        except (GpunnError, KeyError, TypeError) as error:
-            if isinstance(error, GpunnError) and "device" in str(error):
-                raise
-            raise CheckpointError(f"{file}: cannot be compiled as saved: {error}") from error
-    return model
+    return file, model, loaded.model_config
 
 
-def compile_from_config(model: Model, saved: Mapping[str, Any], device: str) -> None:
-    """Compile `model` as a configuration says."""
-    outputs = saved["outputs"]
-    model.compile(
-        optimizer=_optimizer(saved["optimizer"]),
-        loss=[None if o["loss"] is None else losses.losses.from_config(o["loss"]) for o in outputs],
-        metrics=[[metrics.metrics.from_config(m) for m in o["metrics"]] for o in outputs],
-        loss_weights=[o["loss_weight"] for o in outputs],
-        precision=saved["precision"],
-        device=device,
-    )
+def _compile_from_config(
+    file: Path,
+    model: Model,
+    config: Mapping[str, Any],
+    selection: Selection,
+    device: str,
+    precision: str,
+) -> None:
+    """Compile `model` as a configuration says, for a backend that is chosen already."""
+    try:
+        saved = config["compile"]
+        outputs = saved["outputs"]
+        model._compile_on(
+            selection,
+            _optimizer(saved["optimizer"]),
+            [None if o["loss"] is None else losses.losses.from_config(o["loss"]) for o in outputs],
+            [[metrics.metrics.from_config(m) for m in o["metrics"]] for o in outputs],
+            [o["loss_weight"] for o in outputs],
+            device,
+            precision,
+        )
+    except (GpunnError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file}: cannot be compiled as saved: {error}") from error
 
 
 def _optimizer(config: Mapping[str, Any]) -> optimizers.Optimizer:
@@ -214,7 +295,7 @@ def _check_same_model(file: Path, own: Mapping[str, Any], saved: Mapping[str, An
     """Raise if the run cannot go on as it was: other layers, loss, optimizer or precision."""
     compiled, other = own.get("compile", {}), saved.get("compile", {})
     differing = [
-        name
+        f"{name} ({theirs}, not {mine})" if name in ("precision", "seed") else name
         for name, mine, theirs in (
             ("layers", own["nodes"], saved.get("nodes")),
             ("optimizer", compiled.get("optimizer"), other.get("optimizer")),

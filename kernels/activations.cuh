@@ -2,7 +2,7 @@
 //
 // The function is a run-time number, the same for all threads of a launch: the branch costs next
 // to nothing beside the memory access around it, and one compiled kernel serves every network.
-// The numbers are those of ACTIVATIONS in gpunn/backends/cuda/ops_activations.py.
+// The numbers are those of ACTIVATIONS in gpunn/backends/cuda/launches.py.
 
 #pragma once
 

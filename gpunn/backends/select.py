@@ -47,12 +47,12 @@ def simulator_status() -> DeviceStatus:
     return DeviceStatus("simulator", True, detail)
 
 
-def device_statuses(*, thorough: bool = True) -> tuple[DeviceStatus, ...]:
-    """Return the state of every device; `thorough` also tries out the compiler for kernels."""
+def device_statuses() -> tuple[DeviceStatus, ...]:
+    """Return the state of every device; the compiler for kernels is tried out."""
     import numpy as np
 
     reference = DeviceStatus("reference", True, f"NumPy {np.__version__}, for tests: slow")
-    return cuda_status(thorough=thorough), cpu_status(), reference, simulator_status()
+    return cuda_status(thorough=True), cpu_status(), reference, simulator_status()
 
 
 def select_backend(device: str = "auto", *, threads: int | None = None) -> Selection:

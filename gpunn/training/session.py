@@ -124,13 +124,20 @@ class Session:
         outputs: Sequence[OutputSpec],
         arrays: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
-        """Return loss and metrics over `data`; `arrays` are those of `on_device`, if known."""
+        """Return loss and metrics over `data`.
+
+        `arrays` are those of `on_device`, if known; the plan then keeps them until `detach`.
+        """
         with self._lock:
-            return self._evaluate(data, outputs, arrays or self.on_device(data))
+            if arrays is not None:
+                return self._evaluate(data, outputs, arrays)[0]
+            figures, bound = self._evaluate(data, outputs, self.on_device(data))
+            bound.detach()
+            return figures
 
     def _evaluate(
         self, data: Data, outputs: Sequence[OutputSpec], arrays: Mapping[str, Any]
-    ) -> dict[str, float]:
+    ) -> tuple[dict[str, float], BoundPlan]:
         specs = _with_weights(outputs, data)
         batch_size = _inference_batch(data.rows)
         key = ("evaluate", batch_size, data.input_dtypes, specs)
@@ -140,9 +147,7 @@ class Session:
         bound.write(f"{CONTROL}/offset", 0)
         for start in range(0, data.rows, batch_size):
             bound.run("evaluate", min(batch_size, data.rows - start))
-        figures = bound.figures(data.rows)
-        bound.detach()
-        return figures
+        return bound.figures(data.rows), bound
 
     def predict(self, data: Data, *, on_host: bool = True) -> list[Any]:
         """Return the outputs for `data`, each of shape (rows, outputs).
@@ -209,6 +214,12 @@ class Session:
         )
         shared = {name: r for name, r in self._shared.items() if name in (PARAMETERS, STATE)}
         return BoundPlan(plan, self.backend, shared)
+
+    def detach(self) -> None:
+        """Let go of all data that plans keep."""
+        with self._lock:
+            for bound in self._plans.values():
+                bound.detach()
 
     def on_device(self, data: Data) -> dict[str, Any]:
         """Return the arrays of `data` on the device, by the names that plans give them."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn.errors import ArgumentError, TrainingError
+from gpunn.errors import ArgumentError, DeviceError, TrainingError
 from gpunn.plan.build import RATES
 from gpunn.plan.spec import CONTROL, METRICS
 from gpunn.registry import check_count
@@ -176,9 +176,12 @@ class Trainer:
 
     def release(self) -> None:
         """Let go of the data, which callbacks and plans would keep in memory; `fit` ends so."""
+        # Steps that are still under way read the data.
+        with suppress(DeviceError):
+            self.session.backend.synchronize()
         self.data = self.validation = None
         self._arrays, self._validation_arrays = {}, None
-        self.bound.detach()
+        self.session.detach()
 
     def _take_turn(self) -> None:
         """Attach this trainer's data: another one of the same model may have trained since."""
@@ -324,6 +327,7 @@ class Trainer:
             elif now - began > shortest:
                 chunk = max(chunk // 2, 1)
             if batch_hooks_end:
+                self._wait()
                 logs = self.logs()
                 for callback in batch_hooks_end:
                     callback.on_train_batch_end(batch, logs=logs)
@@ -333,9 +337,14 @@ class Trainer:
             for callback, seconds in timed:
                 if now - looked[id(callback)] >= seconds:
                     looked[id(callback)] = now
+                    self._wait()
                     callback.on_interval(self.logs())
             if self.stop_training:
                 break
+        self._wait()
+
+    def _wait(self) -> None:
+        """Wait for the steps that the device has been given: they are the epoch's time too."""
         began = time.perf_counter()
         self.session.backend.synchronize()
         self.epoch_seconds += time.perf_counter() - began

@@ -136,5 +136,3 @@ extern "C" __attribute__((used)) void __ubsan_handle_divrem_overflow(
     const simulator::Place place = {found->file, (int)found->line};
     simulator::fail("an integer is divided by 0 (%s:%d)", GPUNN_AT(place));
 }
-
-GPUNN_EXPORT unsigned long long gpunn_switches() { return simulator::count_switches(); }

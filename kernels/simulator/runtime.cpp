@@ -157,6 +157,4 @@ int run_launch(Launch &launch, const Kernel &kernel)
     return 0;
 }
 
-uint64_t count_switches() { return state.switches; }
-
 }  // namespace simulator

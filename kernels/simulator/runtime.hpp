@@ -152,7 +152,6 @@ void finish_copies(int still_under_way);
 
 // 0, or 1: stopped, see launch.message, or 2: wrote beside an allocation, see launch.damaged.
 int run_launch(Launch &launch, const Kernel &kernel);
-uint64_t count_switches();
 
 }  // namespace simulator
 

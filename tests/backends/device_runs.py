@@ -9,6 +9,7 @@ import numpy as np
 
 import gpunn
 from gpunn import layers
+from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.optimizers import SGD, Adam, Optimizer, RMSprop
 
 ROWS, BATCH = 203, 16  # the last batch of an epoch has 11 rows
@@ -99,3 +100,22 @@ def assert_runs_agree(run: Run, reference: Run, tolerance: float) -> None:
     for mine, theirs in zip(run.weights, reference.weights, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance)
     assert np.mean(reference.losses[-13:]) < 0.7 * np.mean(reference.losses[:13])
+
+
+def assert_capture_repeats_steps(device: str, steps: int = 5) -> None:
+    """Check that a captured step, repeated, trains as the calls it was made of."""
+    eager, captured = (
+        gpunn.Trainer(model(device, "adam"), *data(), batch_size=BATCH) for _ in range(2)
+    )
+    for trainer in (eager, captured):
+        trainer.step()
+    for _ in range(steps):
+        eager.step()
+    backend = captured.session.backend
+    assert isinstance(backend, CudaBackend)
+    graph = backend.driver.capture(captured.bound.calls("train"))
+    for _ in range(steps):
+        graph()
+    weights = (trainer.model.get_weights() for trainer in (eager, captured))
+    for one, other in zip(*weights, strict=True):
+        assert one.tobytes() == other.tobytes()

@@ -284,6 +284,7 @@ DENSE_SIZES = (
     (128, 300, 100),
     (256, 40, 24),
     (257, 65, 33),
+    (2000, 12, 8),
 )
 SMALL = (13, 11, 7)
 # Every activation with a parameter of its own; those that jump are for the forward pass only.

@@ -115,9 +115,9 @@ def assert_equals_rounded_reference(backend: Backend, case: Case) -> None:
         case.assert_close(role, results[role], reference[role])
 
 
-def assert_same_bits_again(backend: Backend, case: Case) -> None:
-    """Check that a case gives the same bits twice."""
+def assert_same_bits(case: Case, *backends: Backend) -> None:
+    """Check that a case gives the same bits on all backends, or twice on one."""
     arrays = case.make(generator(case))
-    first, second = (run(backend, case, arrays) for _ in range(2))
+    first, second = (run(backend, case, arrays) for backend in (backends * 2)[:2])
     for role in arrays:
         assert first[role].tobytes() == second[role].tobytes(), f"{case}: {role}"

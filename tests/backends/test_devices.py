@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from device_runs import (
     BATCH,
     OPTIMIZERS,
+    assert_capture_repeats_steps,
     assert_runs_agree,
     data,
     model,
@@ -16,6 +19,7 @@ from device_runs import (
 from op_runs import needs_compiler
 
 import gpunn
+from gpunn import layers
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import Launch
 from gpunn.backends.cuda.simulator import SimulatorDriver
@@ -93,15 +97,38 @@ def test_launches_are_those_of_the_plan(program: str) -> None:
 
 @needs_compiler
 def test_a_captured_step_equals_the_calls_it_was_made_of() -> None:
-    eager, captured = model("simulator", "adam"), model("simulator", "adam")
-    trainers = [gpunn.Trainer(net, *data(), batch_size=BATCH) for net in (eager, captured)]
-    for trainer in trainers:
-        trainer.step()
-    for _ in range(5):
-        trainers[0].step()
-    backend = captured.session.backend
-    assert isinstance(backend, CudaBackend)
-    graph = backend.driver.capture(trainers[1].bound.calls("train") * 5)
-    graph()
-    for one, other in zip(eager.get_weights(), captured.get_weights(), strict=True):
-        assert one.tobytes() == other.tobytes()
+    assert_capture_repeats_steps("simulator")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("simulator", marks=needs_compiler)])
+def test_predictions_of_another_thread_do_not_change_a_training(device: str) -> None:
+    """Ops of several launches share scratch memory on a GPU."""
+
+    def trained(busy: bool) -> list[np.ndarray]:
+        net = gpunn.Sequential(
+            [gpunn.Input((2000,)), layers.Dense(20, activation="relu"), layers.Dense(3)]
+        )
+        net.compile("sgd", "mse", device=device, seed=0)
+        net.predict(x[:128])
+        done = threading.Event()
+
+        def predict() -> None:
+            while not done.is_set():
+                net.predict(x[:128])
+
+        other = threading.Thread(target=predict)
+        if busy:
+            other.start()
+        try:
+            net.fit(x, y, 128, epochs=8, verbose=0)
+        finally:
+            done.set()
+            if busy:
+                other.join()
+        return net.get_weights()
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(512, 2000)).astype(np.float32)
+    y = rng.normal(size=(512, 3)).astype(np.float32)
+    for alone, beside in zip(trained(False), trained(True), strict=True):
+        assert alone.tobytes() == beside.tobytes()

@@ -13,7 +13,7 @@ from op_runs import (
     CASES,
     REFERENCE,
     assert_equals_reference,
-    assert_same_bits_again,
+    assert_same_bits,
     cases,
     expected,
     generator,
@@ -108,7 +108,7 @@ def test_an_update_without_direct_access_to_the_blas(
 @pytest.mark.parametrize(("op", "dtype"), BY_OP)
 def test_cpu_gives_the_same_bits_again(op: str, dtype: str) -> None:
     for case in cases(op, dtype):
-        assert_same_bits_again(BACKENDS["cpu"], case)
+        assert_same_bits(case, BACKENDS["cpu"])
 
 
 @pytest.mark.parametrize(("op", "dtype"), BY_OP)

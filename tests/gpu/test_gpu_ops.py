@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from op_cases import precision_cases
+from op_cases import PRODUCTS, precision_cases
 from op_runs import (
     BY_OP,
+    DTYPES,
     assert_equals_reference,
     assert_equals_rounded_reference,
-    assert_same_bits_again,
+    assert_same_bits,
     cases,
 )
 
+from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.interface import Backend
 from gpunn.backends.select import select_backend
 from gpunn.plan.ops import OPS
@@ -31,11 +33,20 @@ def test_kernels_equal_reference(op: str, dtype: str, gpu: Backend) -> None:
 @pytest.mark.parametrize("op", OPS)
 def test_kernels_give_the_same_bits_again(op: str, gpu: Backend) -> None:
     for case in cases(op, "float32"):
-        assert_same_bits_again(gpu, case)
+        assert_same_bits(case, gpu)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
 def test_rounded_products(precision: str, gpu: Backend) -> None:
     for case in precision_cases(precision):
         assert_equals_rounded_reference(gpu, case)
-        assert_same_bits_again(gpu, case)
+        assert_same_bits(case, gpu)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_products_of_the_library(dtype: str, gpu: Backend) -> None:
+    assert isinstance(gpu, CudaBackend)
+    library = CudaBackend(gpu.driver, products="library")
+    for op in PRODUCTS:
+        for case in cases(op, dtype):
+            assert_equals_reference(library, case)

@@ -10,6 +10,7 @@ import pytest
 from device_runs import (
     BATCH,
     OPTIMIZERS,
+    assert_capture_repeats_steps,
     assert_runs_agree,
     data,
     model,
@@ -28,6 +29,10 @@ TOLERANCE = 2e-5  # as in tests/backends/test_devices.py
 def test_a_run_equals_the_reference_step_by_step(optimizer: str) -> None:
     run = watched_run(model("cuda", optimizer))
     assert_runs_agree(run, reference_run(optimizer), TOLERANCE)
+
+
+def test_a_captured_step_equals_the_calls_it_was_made_of() -> None:
+    assert_capture_repeats_steps("cuda")
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -67,7 +68,7 @@ class Stream:
         self.done = 0
         self.captured: list[Callable[[], None]] | None = None
         self.failure: Exception | None = None
-        STATE.streams[self.ptr] = self
+        STREAMS[self.ptr] = self
 
     def push(self, work: Callable[[], None]) -> None:
         (self.todo if self.captured is None else self.captured).append(work)
@@ -100,13 +101,22 @@ class Stream:
 
         return SimpleNamespace(launch=launch)
 
-    def __enter__(self) -> Stream:
+    def use(self) -> Stream:
         assert STATE.device == self.device
-        STATE.current[self.device].append(self)
+        STATE.stream()
+        STATE.current[self.device] = self
+        return self
+
+    def __enter__(self) -> Stream:
+        self.use()
+        STATE.entered[self.device].append(self)
         return self
 
     def __exit__(self, *error: object) -> None:
-        STATE.current[self.device].pop()
+        # As CuPy 14: back to what was entered before, not to what was in use.
+        entered = STATE.entered[self.device]
+        entered.pop()
+        STATE.current[self.device] = entered[-1]
 
 
 class Event:
@@ -123,38 +133,50 @@ class Event:
 class Device:
     def __init__(self, index: int) -> None:
         self.id = index
-        self.before: list[int] = []
         self.compute_capability = "90"
 
     def __enter__(self) -> Device:
-        self.before.append(STATE.device)
-        STATE.device = self.id
+        STATE.before.append(STATE.device)
+        if STATE.device != self.id:
+            STATE.set_device(self.id)
         return self
 
     def __exit__(self, *error: object) -> None:
-        STATE.device = self.before.pop()
+        STATE.set_device(STATE.before.pop())
 
 
-class State:
-    """All that is global in CUDA: current device, its current stream, all streams."""
+class State(threading.local):
+    """What each thread has of its own: current device, its current stream, a context."""
 
     def __init__(self) -> None:
         self.device = 0
-        self.streams: dict[int, Stream] = {}
-        self.current: dict[int, list[Stream]] = {}
+        self.before: list[int] = []
+        self.current: dict[int, Stream] = {}
+        self.entered: dict[int, list[Stream]] = {}
+        self.has_context = False
 
-    def stream(self) -> Stream:
-        return self.current[self.device][-1]
+    def set_device(self, device: int) -> None:
+        self.device, self.has_context = device, True
+
+    def stream(self, device: int | None = None) -> Stream:
+        """Return the current stream of a device; at first it is a new one, of the user's."""
+        device = self.device if device is None else device
+        if device not in self.current:
+            kept, self.device = self.device, device
+            self.current[device] = Stream(non_blocking=True)
+            self.entered[device] = [self.current[device]]
+            self.device = kept
+        return self.current[device]
 
 
 STATE = State()
+STREAMS: dict[int, Stream] = {}
 
 
-def reset(devices: int = 2) -> None:
-    """Forget everything; the user's current streams are new ones."""
+def reset() -> None:
+    """Forget everything."""
+    STREAMS.clear()
     STATE.__init__()
-    for STATE.device in reversed(range(devices)):
-        STATE.current[STATE.device] = [Stream(non_blocking=True)]
 
 
 def _move(target: int, origin: int, nbytes: int) -> Callable[[], None]:
@@ -199,11 +221,19 @@ def array_on(device: int, values: Any) -> Array:
 KERNELS: dict[str, tuple[int, Callable[..., None]]] = {}
 
 
+def need_context() -> None:
+    """Fail as the driver's calls do in a thread that has made none of the runtime's."""
+    if not STATE.has_context:
+        raise CUDADriverError(201, "CUDA_ERROR_INVALID_CONTEXT: invalid device context")
+
+
 class Module:
     def load(self, contents: bytes) -> None:
+        need_context()
         self.contents = contents
 
     def get_function(self, name: str) -> Any:
+        need_context()
         if name not in KERNELS:
             raise CUDADriverError(500, "CUDA_ERROR_NOT_FOUND: named symbol not found")
         return SimpleNamespace(ptr=1 + list(KERNELS).index(name), module=self)
@@ -220,6 +250,9 @@ class Driver:
         self.attributes: list[tuple[int, int, int]] = []
         self.failures: list[Exception] = []
 
+    def ctxGetCurrent(self) -> int:
+        return 12345 if STATE.has_context else 0
+
     def launchKernel(self, function: int, *arguments: Any) -> None:
         *geometry, stream, parameters, extra = arguments
         assert extra == 0
@@ -232,17 +265,20 @@ class Driver:
     def _launch(self, function: int, geometry: list[Any], stream: int, parameters: int) -> None:
         if self.failures:
             raise self.failures.pop()
-        assert STATE.streams[stream].device == STATE.device
+        need_context()
+        assert STREAMS[stream].device == STATE.device
         self.launched.append(tuple(geometry))
         count, kernel = list(KERNELS.values())[function - 1]
         addresses = (ctypes.c_uint64 * count).from_address(parameters)
         values = [ctypes.c_uint64.from_address(address).value for address in addresses]
-        STATE.streams[stream].push(lambda: kernel(*values))
+        STREAMS[stream].push(lambda: kernel(*values))
 
     def funcSetAttribute(self, function: int, attribute: int, value: int) -> None:
+        need_context()
         self.attributes.append((function, attribute, value))
 
     def occupancyMaxActiveBlocksPerMultiprocessor(self, *arguments: int) -> int:
+        need_context()
         return 2
 
 
@@ -263,6 +299,7 @@ class Runtime:
         return {"name": b"NVIDIA Pretended"}
 
     def memGetInfo(self) -> tuple[int, int]:
+        STATE.has_context = True
         return 1000, 5000
 
     def driverGetVersion(self) -> int:
@@ -272,16 +309,17 @@ class Runtime:
         return 13020
 
     def memcpyAsync(self, target: int, origin: int, nbytes: int, kind: int, stream: int) -> None:
-        STATE.streams[stream].push(_move(target, origin, nbytes))
+        STREAMS[stream].push(_move(target, origin, nbytes))
 
     def memcpyPeerAsync(
         self, target: int, to: int, origin: int, of: int, nbytes: int, stream: int
     ) -> None:
         assert to != of
-        STATE.streams[stream].push(_move(target, origin, nbytes))
+        STREAMS[stream].push(_move(target, origin, nbytes))
 
     def memsetAsync(self, target: int, value: int, nbytes: int, stream: int) -> None:
-        STATE.streams[stream].push(lambda: ctypes.memset(target, value, nbytes) and None)
+        assert STREAMS[stream].device == STATE.device
+        STREAMS[stream].push(lambda: ctypes.memset(target, value, nbytes) and None)
 
 
 def _matrix(pointer: int, rows: int, columns: int, real: Any, transposed: int) -> np.ndarray:
@@ -339,7 +377,7 @@ def module() -> Any:
         Stream=Stream,
         Event=Event,
         alloc_pinned_memory=bytearray,
-        get_current_stream=lambda device: STATE.current[device][-1],
+        get_current_stream=STATE.stream,
         runtime=Runtime(),
         driver=Driver(),
         cublas=Cublas(),

@@ -32,7 +32,7 @@ from gpunn.backends.cuda import backend, kernel_loader, nvrtc
 from gpunn.backends.cuda.driver import Launch, Limits, Source
 from gpunn.backends.cuda.launches import BINDERS, KERNELS, Context
 from gpunn.backends.cuda.ops_dense import product_source
-from gpunn.backends.cuda.product_shapes import ALONG, KINDS, TILES
+from gpunn.backends.cuda.product_shapes import ALONG, KINDS, TILES, device_tiles
 from gpunn.errors import DeviceError
 
 assert backend.TABLES  # importing them fills BINDERS and KERNELS
@@ -147,14 +147,15 @@ def launched() -> dict[str, tuple[Source, ...]]:
 def products(target: str) -> Iterator[Source]:
     """Yield the sources of all products that a target has room for."""
     arch = TARGETS[target]
-    for precision, tiles in TILES.items():
+    memory, multiprocessors = GPUS[arch]
+    for precision in TILES:
         if (KINDS[precision] != "IEEE" and arch < 80) or (
             precision == "float64" and target not in DOUBLE
         ):
             continue
-        for tile in tiles:
+        for tile in device_tiles(precision, Limits(arch, multiprocessors, memory)):
             for form in ALONG:
-                if tile.shared_bytes(form, precision) <= GPUS[arch][0]:
+                if tile.shared_bytes(form, precision) <= memory:
                     shape = SimpleNamespace(tile=tile)
                     yield product_source(form, precision, shape, TYPES[precision])
 
@@ -261,8 +262,9 @@ def write_table(contents: dict[str, Any]) -> None:
 def symbols() -> dict[str, set[str]]:
     """Return the kernels that the tables of ops name, by file."""
     named: dict[str, set[str]] = {}
-    for file, names in KERNELS.values():
-        named.setdefault(file, set()).update(names)
+    for kernels in KERNELS.values():
+        for file, name in kernels:
+            named.setdefault(file, set()).add(name)
     return named
 
 

@@ -60,6 +60,26 @@ def test_registers_suffice(results: list[resources.Result]) -> None:
     assert not found
 
 
+# Headers that no kernel includes yet, and a use of all that they offer.
+HEADER_USES = {"grid.cuh": "KERNEL(64) use(uint32 *state) { grid_barrier(state); }"}
+
+
+def test_headers_that_no_kernel_includes() -> None:
+    folder = kernel_loader.kernels_folder()
+    included = {name for path in folder.glob("*.cu") for name in kernel_loader.texts(path.name)}
+    assert set(HEADER_USES) == {path.name for path in folder.glob("*.cuh")} - included
+
+
+@pytest.mark.parametrize("header", HEADER_USES)
+def test_headers_alone_compile(header: str, tmp_path: Path) -> None:
+    file = tmp_path / "use.cu"
+    file.write_text(f'#include "{header}"\n{HEADER_USES[header]}\n')
+    for target in resources.TARGETS:
+        result = resources.compile_one((Source(str(file)), target))
+        assert not result.error and not result.warnings, (target, result)
+        assert not any(result.kernels["use"][1:]), (target, result)
+
+
 def test_registers_are_as_recorded(results: list[resources.Result]) -> None:
     table = json.loads(resources.TABLE.read_text())
     recorded, version = table["registers"], nvrtc.version(resources.Bindings())

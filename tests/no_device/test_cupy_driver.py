@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+import threading
 import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fake_cupy
@@ -54,7 +57,13 @@ def zeros(driver: CupyDriver, count: int = 1, dtype: str = "float32") -> Any:
 
 
 def user_stream(device: int = 0) -> fake_cupy.Stream:
-    return fake_cupy.STATE.current[device][-1]
+    return fake_cupy.STATE.stream(device)
+
+
+def in_a_thread(act: Callable[[], Any]) -> Any:
+    """Return what `act` returns in a thread that is new to CUDA."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(act).result()
 
 
 # Arguments of kernels
@@ -159,6 +168,27 @@ def test_a_value_for_all(value: Any, count: int, driver: CupyDriver) -> None:
     assert (driver.download(array) == np.float32(np.ravel(value)[0])).all()
 
 
+def test_two_threads_that_write_small_values(driver: CupyDriver) -> None:
+    """Until a value is on its way, nobody else is given its place."""
+    first, second = zeros(driver, 5), zeros(driver, 5)
+
+    def write_much() -> None:
+        for _ in range(STAGING // 32):
+            driver.write(second, 2)
+
+    other = threading.Thread(target=write_much)
+
+    class Ones:
+        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+            other.start()
+            other.join(0.2)
+            return np.ones(5, np.float32)
+
+    driver.write(first, Ones())
+    other.join()
+    assert (driver.download(first) == 1).all() and (driver.download(second) == 2).all()
+
+
 def test_rows_and_parts_are_written(driver: CupyDriver) -> None:
     array = zeros(driver, 6).reshape(2, 3)
     driver.write(array, np.array([1, 2, 3]))  # broadcast and converted
@@ -245,6 +275,39 @@ def test_arrays_of_another_gpu_are_copied(
     np.testing.assert_array_equal(driver.download(driver.upload(here)), [[2, 4], [6, 8]])
 
 
+def test_the_users_stream_is_theirs_again(driver: CupyDriver) -> None:
+    first, second = fake_cupy.Stream(non_blocking=True), fake_cupy.Stream(non_blocking=True)
+    array = zeros(driver, 2)
+
+    def act() -> None:
+        driver.write(array, array_of([1, 2]))
+        driver.release(driver.upload(array_of([[1, 2], [3, 4]]).T))
+        driver.capture([driver.prepare(launch(array))])()
+        with pytest.raises(ValueError, match="broadcast"):
+            driver.write(array, np.zeros(3))
+
+    first.use()
+    act()
+    assert user_stream() is first
+    with second:
+        act()
+        assert user_stream() is second
+        first.use()
+        act()
+        assert user_stream() is first
+
+
+def test_numpy_functions_are_called_where_the_arrays_are(cupy: Any) -> None:
+    driver = CupyDriver(1)
+    for backend in (driver, CudaBackend(driver)):
+        with backend.current():
+            assert fake_cupy.empty(3, np.float32).device.id == 1
+            with backend.current():
+                pass
+            assert fake_cupy.STATE.device == 1
+        assert fake_cupy.STATE.device == 0
+
+
 class Tensor:
     """An array of another library on a GPU."""
 
@@ -291,6 +354,43 @@ def test_arrays_of_other_libraries(driver: CupyDriver) -> None:
     assert driver.adopt([1, 2]) == [1, 2]
     with pytest.raises(ArgumentTypeError, match=r"array of type .*Tensor .*\(it requires grad\)"):
         driver.upload(Tensor(None))
+
+
+def overwrite(tensor: Tensor) -> None:
+    """Change it as another library does at once, on a stream that CuPy does not know."""
+    tensor.values.view(np.ndarray)[...] = -1
+
+
+@pytest.mark.parametrize("given_back", [1, 2])
+def test_another_library_may_go_on_when_results_are_there(
+    given_back: int, driver: CupyDriver
+) -> None:
+    tensors = [Tensor(array_of([1.0])), Tensor(array_of([[3.0, 4.0], [5.0, 6.0]]).T)]
+    first, second = map(driver.upload, map(driver.adopt, tensors))
+    results = [zeros(driver, 1), zeros(driver, 4).reshape(2, 2)]
+    driver.write(results[0], first)
+    driver.write(results[1], second)
+    for result in results[:given_back]:
+        driver.release(result)
+    for tensor in tensors:
+        overwrite(tensor)
+    assert driver.download(results[0]) == [1.0]
+    np.testing.assert_array_equal(driver.download(results[1]), [[3, 5], [4, 6]])
+
+
+def test_another_library_may_go_on_when_its_values_are_written(driver: CupyDriver) -> None:
+    tensor, target = Tensor(array_of([1.0, 2.0])), zeros(driver, 2)
+    driver.write(target, tensor)
+    overwrite(tensor)
+    np.testing.assert_array_equal(driver.download(target), [1.0, 2.0])
+
+
+def test_nobody_waits_for_results_of_cupy_s_own_arrays(driver: CupyDriver) -> None:
+    array = zeros(driver)
+    driver.release(driver.upload(Tensor(array_of([1.0]))))
+    driver.prepare(launch(array))()
+    driver.release(array)
+    assert driver._stream.todo
 
 
 # Launches
@@ -349,9 +449,22 @@ def test_on_another_device_than_the_current_one(cupy: Any) -> None:
 def test_in_a_thread_that_is_new_to_cuda(driver: CupyDriver, cupy: Any) -> None:
     array = zeros(driver)
     call = driver.prepare(launch(array))
-    cupy.cuda.driver.failures.append(fake_cupy.CUDADriverError(201))
-    call()
-    assert driver.launches == 1 and driver.download(array) == [1.0]
+    graph = driver.capture([call])
+    for act in (call, graph):
+        in_a_thread(act)
+    assert driver.launches == 2 and driver.download(array) == [2.0]
+
+
+@pytest.mark.parametrize("options", [{}, {"shared": 100_000}, {"cooperative": True}])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_preparing_in_a_thread_that_is_new_to_cuda(
+    loaded: bool, options: Any, driver: CupyDriver
+) -> None:
+    array = zeros(driver)
+    if loaded:
+        driver.prepare(launch(array))
+    in_a_thread(lambda: driver.prepare(launch(array, **options)))()
+    assert driver.download(array) == [1.0]
 
 
 def test_much_shared_memory(driver: CupyDriver, cupy: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from gpunn.backends import select
 from gpunn.backends.cuda import cupy_driver, detect
-from gpunn.backends.cuda.detect import CudaDriver, DeviceStatus, Gpu, Probes, cuda_status
+from gpunn.backends.cuda.detect import DeviceStatus, DriverLibrary, Gpu, Probes, cuda_status
 from gpunn.backends.select import device_statuses, select_backend
 from gpunn.errors import DeviceError, UnknownNameError
 
@@ -325,7 +325,7 @@ class Library:
 def test_the_driver_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     monkeypatch.setattr(ctypes, "CDLL", lambda name: opened.append(name) or Library())
-    found = CudaDriver()
+    found = DriverLibrary()
     assert opened == ["nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"]
     assert (found.version(), found.start(), found.gpus()) == ((12, 8), 0, (P100, H100))
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from gpunn.backends.cuda.driver import Limits
+from gpunn.backends.cuda.launches import Context
+from gpunn.backends.cuda.ops_dense import dense
 from gpunn.backends.cuda.product_shapes import (
     ALONG,
     FINISH_THREADS,
     KINDS,
     TILES,
+    Tile,
+    device_tiles,
     finish_shape,
     product_shape,
     tile_shapes,
 )
+from gpunn.errors import DeviceError
 
 H100 = Limits(90, 132, 232448)
 DEVICES = {
@@ -131,3 +137,31 @@ def test_the_second_launch_covers_the_result(vector: int, sums: bool) -> None:
         assert shape.down <= 65535
         if sums and m <= 256:
             assert shape.down == 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_without_asynchronous_copies_two_stages_leave_room_for_more_blocks(precision: str) -> None:
+    t4 = DEVICES["T4"]
+    tiles = device_tiles(precision, t4)
+    assert {tile.stages for tile in tiles} == {2}
+    assert device_tiles(precision, DEVICES["A100"]) == TILES[precision]
+
+    def resident(form: str, tile: Tile) -> int:
+        return min(tile.blocks, t4.shared_memory // tile.shared_bytes(form, precision))
+
+    for form in ALONG:
+        for tile, deep in zip(tiles, TILES[precision], strict=True):
+            assert resident(form, tile) >= max(resident(form, deep), 1)
+        for m, n, k in SIZES:
+            assert product_shape(form, precision, m, n, k, t4).tile in tiles
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_rounded_products_need_tensor_cores(precision: str) -> None:
+    a = {"values": np.ones((2, 3), np.float32), "kernel": np.ones((3, 4), np.float32)}
+    a["result"] = np.empty((2, 4), np.float32)
+    attrs = {"precision": precision, "activation": "linear", "parameter": 0.0}
+    context = Context(DEVICES["T4"], lambda nbytes: np.empty(nbytes, np.uint8))
+    with pytest.raises(DeviceError, match=f"'{precision}' needs .* 8.0 or later; .* has 7.5"):
+        dense(context, a, attrs, 2)
+    assert dense(context, a, attrs | {"precision": "float32"}, 2)

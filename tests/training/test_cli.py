@@ -19,9 +19,11 @@ from typing import IO, Any
 
 import numpy as np
 import pytest
+from op_runs import needs_compiler
 
 import gpunn
 from gpunn import recipes, reports, runs
+from gpunn.backends import select
 from gpunn.cli import main
 from gpunn.data import datasets
 from gpunn.training.checkpoint import CheckpointDirectory
@@ -423,6 +425,7 @@ def test_a_new_run_does_not_mix_with_an_earlier_one(
         (["train"], "DATASET"),
         (["trane", "digits"], "trane"),
         (["evaluate", "nowhere", "digits"], "nowhere"),
+        (["evaluate", "nowhere", "digits", "--precision", "float32"], "nowhere"),
         (["inspect", "nowhere"], "nowhere"),
         (["predict", "nowhere", "images.npy"], "nowhere"),
     ],
@@ -642,9 +645,88 @@ def test_inspect(train: Callable[..., dict[str, Any]], capsys: pytest.CaptureFix
     assert f"val_loss {result['val_loss']:.4f}" in shown
     assert latest("run").plan(100, ["uint8"]).describe().splitlines()[0] in shown
 
+    assert "products in float32" in shown
+
     latest("run").save("model.h5")
     assert main(["inspect", "model.h5"]) == 0
     assert "cannot be resumed" in capsys.readouterr().out
+
+    gpunn.Sequential([gpunn.Input((3,)), gpunn.layers.Dense(1)]).save("uncompiled.h5")
+    assert main(["inspect", "uncompiled.h5"]) == 0
+    assert "cannot be resumed" in capsys.readouterr().out
+
+
+@pytest.fixture
+def tf32_run(train: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The latest checkpoint of a run in tf32, and from then on no GPU."""
+    options = ("--device", "simulator", "--precision", "tf32", "--hidden", "4")
+    result = train("--steps", "2", "--out", "run", *options)
+    assert result["precision"] == "tf32"
+    missing = select.DeviceStatus("cuda", False, "no NVIDIA GPU found")
+    monkeypatch.setattr(select, "cuda_status", lambda: missing)
+    return str(result["checkpoint"])
+
+
+@needs_compiler
+def test_run_of_a_gpu_is_used_on_a_laptop(
+    tf32_run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = datasets.load_digits().x_test[:20]
+    np.save("images.npy", images)
+    warning = f"gpunn: warning: {tf32_run} was saved with precision='tf32', but cpu, which "
+    assert main(["evaluate", "run", "digits", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["precision"] == "float32"
+    assert shown.err.startswith(warning) and shown.err.count("warning") == 1
+    assert main(["predict", "run", "images.npy"]) == 0
+    predicted = capsys.readouterr()
+    assert len(predicted.out.splitlines()) == 21
+    (line,) = predicted.err.splitlines()
+    assert line.startswith(warning)
+
+    # Asked for, it needs no warning.
+    assert main(["predict", "run", "images.npy", "--precision", "float32"]) == 0
+    assert capsys.readouterr() == (predicted.out, "")
+    arguments = ["evaluate", "run", "digits", "--json", "--precision", "float64"]
+    assert main([*arguments, "--device", "reference"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["precision"] == "float64"
+    assert "warning" not in shown.err
+    # And with its own device it keeps its precision.
+    assert main(["evaluate", "run", "digits", "--json", "--device", "simulator"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["precision"] == "tf32"
+    assert "warning" not in shown.err
+
+
+@needs_compiler
+def test_run_of_a_gpu_can_be_looked_at_anywhere(
+    tf32_run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", "run", "--plan"]) == 0
+    shown = capsys.readouterr()
+    assert "products in tf32" in shown.out
+    assert "step 2, batch 100" in shown.out
+    assert "\nbatch size 100, tf32\n" in shown.out
+    assert shown.err == ""
+
+
+@needs_compiler
+def test_what_does_not_compute_in_a_precision_is_refused(
+    tf32_run: str, mistake: Callable[..., str]
+) -> None:
+    named = mistake("evaluate", "run", "digits", "--device", "cpu")
+    assert f"{tf32_run} was saved with precision='tf32'. Device 'cpu' does not compute" in named
+    assert "use precision='float32', or for tf32 device='cuda'" in named
+    given = mistake("evaluate", "run", "digits", "--precision", "bfloat16")
+    assert "device='auto' took cpu (no NVIDIA GPU found), which does not compute in bf" in given
+    # A run keeps its precision.
+    resumed = ("train", "digits", "--out", "run", "--resume", "--device", "auto")
+    message = mistake(*resumed)
+    assert "The run in run can only go on in the precision it was started with, tf32. " in message
+    assert "auto' took cpu" in message
+    message = mistake(*resumed, "--precision", "float32")
+    assert "--precision contradicts the run in run, which was started with tf32" in message
 
 
 def test_output_that_lacks_characters(

@@ -484,7 +484,8 @@ CASES: dict[str, Case] = {
     "precision, not on this device": (
         lambda: model(precision="tf32"),
         PlanError,
-        "'reference' does not compute in tf32 ... float32",
+        "Device 'reference' does not compute in tf32; use precision='float32', or for tf32 "
+        "device='cuda' with a GPU of compute capability 8.0 or later, or device='simulator'",
     ),
     "layer": (
         lambda: model().get_layer("fist"),
@@ -946,6 +947,21 @@ def test_device_that_is_not_there_says_what_is_missing(monkeypatch: pytest.Monke
     )
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_precision_that_auto_has_no_device_for(
+    monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    missing = select.DeviceStatus("cuda", False, "an NVIDIA GPU, but no CuPy: pip install it")
+    monkeypatch.setattr(select, "cuda_status", lambda: missing)
+    with pytest.raises(PlanError) as caught:
+        model(device="auto", precision=precision)
+    assert str(caught.value) == (
+        "device='auto' took cpu (an NVIDIA GPU, but no CuPy: pip install it), which does not "
+        f"compute in {precision}; use precision='float32', or for {precision} device='cuda' with a "
+        "GPU of compute capability 8.0 or later, or device='simulator'."
+    )
+
+
 def test_values_too_large_for_float32_fit_float64() -> None:
     """HUGE is refused (above) because it would become infinite in float32, not for its size."""
     made = stack(Dense(1))
@@ -1041,6 +1057,32 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         model(units=4).load_weights(saved)
     with pytest.raises(ArgumentError, match=r"model\.h5 exists; pass overwrite=True"):
         model().save(saved, overwrite=False)
+
+
+def test_model_that_cannot_be_compiled_here(tmp_path: Path) -> None:
+    """What was asked for is named; the file is not said to be broken."""
+    saved = model().save(tmp_path / "model.h5")
+    for asked, kind, message in (
+        ({"device": "cud"}, UnknownNameError, "^Unknown device 'cud'; did you mean 'cuda'"),
+        ({"device": "cuda:99"}, DeviceError, "^device 'cuda:99' cannot be used"),
+        ({"device": "cpu", "precision": "tf32"}, PlanError, "^Device 'cpu' does not compute in"),
+        ({"precision": "flaot32"}, UnknownNameError, "^Unknown precision 'flaot32'; did you mean"),
+        ({"precision": ""}, UnknownNameError, "^Unknown precision ''"),
+    ):
+        with pytest.raises(kind, match=message):
+            gpunn.load_model(saved, **asked)
+
+
+@pytest.mark.parametrize("damage", [None, [], {"precision": 7}, {"precision": "tf16"}])
+def test_model_whose_precision_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any
+) -> None:
+    made = model()
+    config = made.get_config() | {"compile": damage}
+    monkeypatch.setattr(made, "get_config", lambda: config)
+    saved = made.save(tmp_path / "model.h5")
+    with pytest.raises(CheckpointError, match=r"precision .* is unknown"):
+        gpunn.load_model(saved)
 
 
 def test_a_net_too_large_for_any_memory() -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from op_runs import needs_compiler
 
 import gpunn
 import gpunn as keras
-from gpunn import layers
+from gpunn import layers, saving
+from gpunn.backends import select
+from gpunn.backends.numpy_reference import NumpyReference
+from gpunn.errors import CheckpointError, PlanError
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(0.0, 1.0, (24, 4)).astype(np.float32)
@@ -746,6 +752,135 @@ def test_model_saved_without_compile_loads_without(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
     with pytest.raises(gpunn.errors.NotBuiltError, match="not compiled"):
         loaded.fit(X, X[:, :2])
+
+
+def saved_in(precision: str, folder: Path) -> tuple[Path, gpunn.Sequential]:
+    """A model as saved where the device computes in `precision`; and it in float32."""
+    model = classifier()
+    changed = classifier()
+    changed._compiled = dataclasses.replace(changed.compiled, precision=precision)
+    return changed.save(folder / "model.h5"), model
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = select.DeviceStatus("cuda", False, "no NVIDIA GPU found")
+    monkeypatch.setattr(select, "cuda_status", lambda: missing)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_model_from_a_gpu_is_used_without_one(tmp_path: Path, no_gpu: None, precision: str) -> None:
+    path, model = saved_in(precision, tmp_path)
+    with pytest.warns(RuntimeWarning) as caught:
+        loaded = gpunn.load_model(path)
+    (warning,) = caught
+    assert warning.filename == __file__
+    assert str(warning.message) == (
+        f"{path} was saved with precision={precision!r}, but cpu, which device='auto' took, does "
+        "not compute in it: the model computes in float32, the type of its weights."
+    )
+    assert loaded.compiled.precision == "float32"
+    assert_equal(loaded.get_weights(), model.get_weights())
+    np.testing.assert_allclose(loaded.predict(X), model.predict(X), rtol=1e-5)
+    assert loaded.evaluate(X, LABELS) == pytest.approx(model.evaluate(X, LABELS), rel=1e-5)
+
+
+def test_device_that_is_named_keeps_the_saved_precision_or_refuses(tmp_path: Path) -> None:
+    path, model = saved_in("tf32", tmp_path)
+    for device in ("cpu", "reference"):
+        with pytest.raises(PlanError) as caught:
+            gpunn.load_model(path, device=device)
+        assert str(caught.value) == (
+            f"{path} was saved with precision='tf32'. Device {device!r} does not compute in tf32; "
+            "use precision='float32', or for tf32 device='cuda' with a GPU of compute capability "
+            "8.0 or later, or device='simulator'."
+        )
+    loaded = gpunn.load_model(path, device="reference", precision="float32")
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+def test_precision_that_is_given_is_kept_to(tmp_path: Path, no_gpu: None) -> None:
+    path, model = saved_in("tf32", tmp_path)
+    with pytest.raises(PlanError, match=r"device='auto' took cpu .*does not compute in bfloat16"):
+        gpunn.load_model(path, precision="bfloat16")
+    # No warning: filterwarnings makes it an error.
+    for precision in ("float32", "float64"):
+        loaded = gpunn.load_model(path, precision=precision)
+        assert loaded.compiled.precision == precision
+        assert {w.dtype.name for w in loaded.get_weights()} == {precision}
+        np.testing.assert_allclose(loaded.predict(X), model.predict(X), rtol=1e-5)
+    assert gpunn.load_model(path, compile=False)._compiled is None
+
+
+def test_float64_model_is_loaded_in_float32_if_asked_for(tmp_path: Path) -> None:
+    model = classifier(precision="float64")
+    path = model.save(tmp_path / "model.h5")
+    assert gpunn.load_model(path, device="reference").compiled.precision == "float64"
+    loaded = gpunn.load_model(path, device="reference", precision="float32")
+    assert {w.dtype.name for w in loaded.get_weights()} == {"float32"}
+    np.testing.assert_allclose(loaded.predict(X), model.predict(X), rtol=1e-5)
+
+
+class OldGPU(NumpyReference):
+    """Has the kernels for tf32, and not the tensor cores."""
+
+    name = "cuda:0"
+    precisions = ("float32", "tf32", "bfloat16", "float64")
+
+    def check(self, steps: Iterable[Any], precision: str, models: int) -> None:
+        if precision in ("tf32", "bfloat16"):
+            raise PlanError(f"precision {precision!r} needs compute capability 8.0 or later.")
+
+
+def test_model_from_a_newer_gpu_is_used_on_an_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, model = saved_in("tf32", tmp_path)
+    old = select.Selection(OldGPU(), "a GPU that can be used")
+    monkeypatch.setattr(saving, "select_backend", lambda device: old)
+    with pytest.warns(RuntimeWarning, match="but cuda:0, which device='auto' took, does not"):
+        loaded = gpunn.load_model(path)
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    with pytest.raises(PlanError, match=r"precision='tf32'\. precision 'tf32' needs compute"):
+        gpunn.load_model(path, device="cuda")
+
+
+@needs_compiler
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_precision_is_kept_where_the_device_computes_in_it(tmp_path: Path, precision: str) -> None:
+    model = classifier(device="simulator", precision=precision)
+    path = model.save(tmp_path / "model.h5")
+    loaded = gpunn.load_model(path, device="simulator")
+    assert loaded.get_config() == model.get_config()
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    exact = gpunn.load_model(path, device="simulator", precision="float32")
+    assert differ(exact.predict(X), loaded.predict(X))
+    np.testing.assert_allclose(exact.predict(X), loaded.predict(X), rtol=0.05)
+
+
+def test_training_is_not_resumed_in_another_precision(tmp_path: Path) -> None:
+    model, other = classifier(), classifier(precision="float64")
+    save = gpunn.callbacks.Checkpoints(tmp_path, save_every=1)
+    model.fit(X, LABELS, verbose=0, callbacks=[save])
+    with pytest.raises(CheckpointError, match=r"other precision \(float32, not float64\) than"):
+        other.fit(X, LABELS, epochs=2, verbose=0, resume=tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "tf32", "bfloat16"])
+def test_plan_of_a_saved_model_needs_no_device_that_computes_in_it(
+    tmp_path: Path, precision: str
+) -> None:
+    model = classifier()
+    if precision != "float64":
+        path = saved_in(precision, tmp_path)[0]
+    else:
+        path = classifier(precision=precision).save(tmp_path / "model.h5")
+    loaded = saving.load_for_inspection(path)
+    assert loaded.plan(8).describe().startswith(f"batch size 8, {precision}\n")
+    assert loaded.count_params() == model.count_params()
+    if precision in ("tf32", "bfloat16"):
+        with pytest.raises(PlanError, match=f"does not compute in {precision}"):
+            loaded.predict(X)
 
 
 def test_weights_alone_are_saved_and_loaded(tmp_path: Path) -> None:

@@ -4,16 +4,18 @@ Layers, top to bottom; each knows only those below::
 
     backend.py            Backend of a plan: regions, and op -> launches through the tables
     ops_*.py              geometry and arguments of the launches of each op; pure, no device
-    product_shapes.py     tile and split of a matrix product; pure
-    launches.py           the tables, and what they are written with
-    driver.py             Launch, and the narrow interface of a device (allocate ... synchronize)
-    cupy_driver.py        that interface on a GPU: streams, launches, graphs
+    product_shapes.py       tile and split of a matrix product
+    reductions.py           sums of arrays, and of columns over the batch
+    launches.py             the tables, and what they are written with
+    geometry.py             blocks and threads of simple launches
+    cupy_driver.py        a driver on a GPU: streams, launches, graphs
     cupy_memory.py          its memory, and arrays of other libraries
     driver_errors.py        what the driver's errors mean
     nvrtc.py                compiling for a GPU
-    simulator.py          that interface on NumPy memory
+    simulator.py          a driver on NumPy memory
     host_compiler.py        compiling for the host
     kernel_loader.py      where the sources are, what they include, their hash and cache
+    driver.py             Launch, and the narrow interface of a device (allocate ... synchronize)
 
 ``detect.py`` stands beside them: what GPU, driver and CuPy there are, without using them.
 """

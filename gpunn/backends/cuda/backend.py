@@ -6,9 +6,11 @@ driver's business.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,8 +25,12 @@ from gpunn.backends.cuda import (
 from gpunn.backends.cuda.driver import Call, Driver, Launch
 from gpunn.backends.cuda.launches import BINDERS, Attrs, Context, Work
 from gpunn.backends.interface import Arrays, Backend, Binder
-from gpunn.errors import DeviceError
+from gpunn.errors import DeviceError, PlanError
 
+if TYPE_CHECKING:
+    from gpunn.plan.spec import Step
+
+TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16")
 # Imported for what they add to BINDERS.
 TABLES = (ops_activations, ops_data, ops_dense, ops_joins, ops_losses, ops_parameters)
 
@@ -48,6 +54,7 @@ class CudaBackend(Backend):
         self.arrays = driver.arrays
         self.products = products
         self._workspace: Any = driver.allocate(0)
+        self._together = threading.RLock()
 
     # Memory
 
@@ -98,10 +105,16 @@ class CudaBackend(Backend):
 
     @property
     def operations(self) -> Mapping[str, Binder]:
-        return {op: self._binder(op) for op in BINDERS}
+        return {op: partial(self._bind, op) for op in BINDERS}
 
-    def _binder(self, op: str) -> Binder:
-        return lambda arrays, attrs, rows: self.bind(op, arrays, attrs, rows)
+    def check(self, steps: Iterable[Step], precision: str, models: int) -> None:
+        super().check(steps, precision, models)
+        if precision in TENSOR_CORE_PRECISIONS and self.driver.limits.architecture < 80:
+            major, minor = divmod(self.driver.limits.architecture, 10)
+            raise PlanError(
+                f"precision {precision!r} needs a GPU of compute capability 8.0 or later; that of "
+                f"{self.name!r} is {major}.{minor}. Use precision='float32'."
+            )
 
     def work(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> list[Work]:
         """Return the launches of `op` on these arrays, in order."""
@@ -109,24 +122,28 @@ class CudaBackend(Backend):
         return BINDERS[op](context, arrays, attrs, rows)
 
     def _scratch(self, nbytes: int) -> Any:
-        # All launches run in order, so all ops share one workspace. Calls bound to a smaller one
-        # keep it alive.
+        # All launches run in order, and those of an op stay together, so all ops share one
+        # workspace. Calls bound to a smaller one keep it alive.
         if self._workspace.nbytes < nbytes:
             self._workspace = self.driver.allocate(nbytes, zeroed=False)
         return self._workspace[:nbytes]
 
-    def bind(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> Call:
-        calls = [
-            self.driver.prepare(work)
-            if isinstance(work, Launch)
-            else self.driver.prepare_product(work)
-            for work in self.work(op, arrays, attrs, rows)
-        ]
+    def _bind(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> Call:
+        with self._together:
+            calls = [
+                self.driver.prepare(work)
+                if isinstance(work, Launch)
+                else self.driver.prepare_product(work)
+                for work in self.work(op, arrays, attrs, rows)
+            ]
         if len(calls) == 1:
             return calls[0]
+        together = self._together
 
         def run() -> None:
-            for call in calls:
-                call()
+            # Another thread may predict meanwhile: its ops must not come between these.
+            with together:
+                for call in calls:
+                    call()
 
         return run

@@ -46,6 +46,10 @@ LOADED: dict[int, LoadedKernels] = {}
 class CupyDriver(CupyMemory):
     """A GPU.
 
+    Where CUDA's current device is another one, it is so again after each call. CUDA then opens a
+    context on that one too, which takes some hundred MB of its memory; a process that uses one GPU
+    of several should see no other: ``CUDA_VISIBLE_DEVICES=1`` with ``cuda:0``.
+
     Parameters
     ----------
     index : int
@@ -125,7 +129,6 @@ class CupyDriver(CupyMemory):
         if status(error) != INVALID_CONTEXT:
             self._raise(error, doing)
         with self._here(doing):
-            self._runtime.memGetInfo()  # gives the thread its context
             launch()
 
     def _check_resources(self, launch: Launch, function: int, doing: str) -> None:

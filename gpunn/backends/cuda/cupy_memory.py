@@ -1,14 +1,14 @@
 """Memory of an NVIDIA GPU and its one stream, through CuPy: the half of the driver below kernels.
 
-None of CuPy's own kernels are used where an array is contiguous: those need headers of the CUDA
-toolkit, which pip does not install.
+None of CuPy's own kernels are used where an array is contiguous: those have to be compiled.
 """
 
 from __future__ import annotations
 
+import threading
 from abc import ABC
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
@@ -45,6 +45,9 @@ class CupyMemory(Driver, ABC):
         self.index, self.name = index, f"cuda:{index}"
         self._device = cupy.cuda.Device(index)
         self._staged = 0
+        self._staging_lock = threading.Lock()
+        # Whether this thread has brought in another library's memory, for calls to read.
+        self._borrowed = threading.local()
         try:
             with self._device:
                 self._stream = cupy.cuda.Stream(non_blocking=True)
@@ -76,8 +79,20 @@ class CupyMemory(Driver, ABC):
     def _here(self, doing: str) -> Iterator[None]:
         """Make device and stream the current ones; errors of CUDA say what was being done."""
         try:
-            with self._device, self._stream:
-                yield
+            with self._device:
+                if not self._cuda.driver.ctxGetCurrent():
+                    # A thread that is new to CUDA: the runtime's calls give it its context, the
+                    # driver's fail without.
+                    self._runtime.memGetInfo()
+                user = self._cuda.get_current_stream(self.index)
+                try:
+                    with self._stream:
+                        yield
+                finally:
+                    # CuPy 14 goes back to the stream of the `with` around, whatever the user
+                    # chose by `use()` since.
+                    if self._cuda.get_current_stream(self.index) is not user:
+                        user.use()
         except Exception as error:
             self._raise(error, doing)
 
@@ -85,6 +100,9 @@ class CupyMemory(Driver, ABC):
         if isinstance(error, DeviceError) or status(error) is None:
             raise error
         raise device_error(self.name, doing, error) from error
+
+    def current(self) -> AbstractContextManager[Any]:
+        return self._device
 
     # Allocation
 
@@ -129,10 +147,21 @@ class CupyMemory(Driver, ABC):
         with self._here("waiting for CuPy's current stream"):
             self._order(user, self.index, self._stream, self.index)
 
-    def release(self, array: Any) -> Any:
+    def _let_user_wait(self) -> None:
         user = self._cuda.get_current_stream(self.index)
         with self._here("handing out an array"):
             self._order(self._stream, self.index, user, self.index)
+
+    def release(self, array: Any) -> Any:
+        """Return a device array for use on the current stream, after all that was called.
+
+        Where an array of another library is among what was called, the host waits for its last
+        reader: that library has streams of its own, and may overwrite the array at once.
+        """
+        self._let_user_wait()
+        if getattr(self._borrowed, "some", False):
+            self.synchronize()
+            self._borrowed.some = False
         return array
 
     def synchronize(self) -> None:
@@ -156,6 +185,7 @@ class CupyMemory(Driver, ABC):
         return array if origin == self.index else self._from_other_device(array, origin)
 
     def _as_cupy(self, value: Any) -> Any:
+        self._borrowed.some = True
         try:
             with self._device:
                 if hasattr(value, "__dlpack__"):
@@ -198,7 +228,8 @@ class CupyMemory(Driver, ABC):
             return array
         with self._here("copying an array"):
             result = self._cupy.ascontiguousarray(array)
-        return self.release(result)  # the user may change the original now
+        self._let_user_wait()  # the user may change the original now
+        return result
 
     def download(self, array: Any) -> np.ndarray[Any, Any]:
         result = np.empty(array.shape, array.dtype)
@@ -215,16 +246,16 @@ class CupyMemory(Driver, ABC):
     def write(self, array: Any, values: Any) -> None:
         if not array.nbytes:
             return
-        values = self.adopt(values)
+        given, values = values, self.adopt(values)
         if isinstance(values, self._cupy.ndarray):
             self._write_from_device(array, values)
+            if values is not given:  # another library's, which may change them now
+                self.synchronize()
         elif not array.flags.c_contiguous:
             self._write_from_device(array, self.upload(values))
         else:
-            try:
+            with self._here("writing values"):
                 self._write_from_host(array, values)
-            except Exception as error:
-                self._raise(error, "writing values")
 
     def _write_from_device(self, array: Any, values: Any) -> None:
         self._wait_for_user()
@@ -236,13 +267,14 @@ class CupyMemory(Driver, ABC):
                 self._runtime.memcpyAsync(target, origin, array.nbytes, kind, self._stream.ptr)
             else:
                 array[...] = values
-        self.release(array)  # the user may change the values now
+        self._let_user_wait()  # the user may change the values now
 
     def _write_from_host(self, array: Any, values: Any) -> None:
         if array.nbytes <= STAGED:
-            staged = self._stage(array.nbytes).view(array.dtype).reshape(array.shape)
-            staged[...] = values
-            self._enqueue_from_host(array, staged)
+            with self._staging_lock:
+                staged = self._stage(array.nbytes).view(array.dtype).reshape(array.shape)
+                staged[...] = values
+                self._enqueue_from_host(array, staged)
             return
         host = np.asarray(values)
         if host.size == 1:

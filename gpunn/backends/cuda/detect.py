@@ -66,7 +66,7 @@ class Gpu(NamedTuple):
     architecture: int
 
 
-class CudaDriver:
+class DriverLibrary:
     """The driver's library, as far as it is needed here.
 
     Raises
@@ -161,7 +161,7 @@ class Probes:
     """
 
     has_gpu: Callable[[], bool] = has_gpu
-    open_driver: Callable[[], Any] = CudaDriver
+    open_driver: Callable[[], Any] = DriverLibrary
     surroundings: Callable[[], str] = surroundings
     has_cupy: Callable[[], bool] = lambda: importlib.util.find_spec("cupy") is not None
     installed_cupys: Callable[[], Mapping[str, str]] = installed_cupys

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,6 +35,7 @@ RUNTIME = (
     "runtime.cpp",
 )
 
+_ERROR = re.compile(r"\S.*:\d+: (fatal )?error: ")
 _KERNEL = re.compile(
     r'extern\s*"C"\s*__global__\s+void\s+__launch_bounds__\s*\((.*?)\)\s*(\w+)\s*\(', re.DOTALL
 )
@@ -68,25 +69,51 @@ class Library:
 
 
 def find_compiler() -> tuple[str, ...]:
-    """Return the command of the host's C++ compiler: ``$CXX``, or the first that is found.
+    """Return the command of the host's C++ compiler: ``$CXX``, or the first that works.
 
     Raises
     ------
     DeviceError
-        There is none.
+        There is none, or ``$CXX`` is none.
     """
     if sys.platform == "win32":
         raise DeviceError(
-            "the simulator does not run on Windows; inside the Windows Subsystem for Linux it does"
+            "there is no simulator on Windows; inside the Windows Subsystem for Linux there is one"
         )
-    named = shlex.split(os.environ.get("CXX", ""))
-    for command in (named, ["c++"], ["g++"], ["clang++"]):
-        if command and shutil.which(command[0]):
-            return tuple(command)
+    named = os.environ.get("CXX", "").strip()
+    if named:
+        try:
+            command = tuple(shlex.split(named))
+            path = shutil.which(command[0])
+            if path is None:
+                raise DeviceError(f"{command[0]!r} is not found")
+            _check((path, *command[1:]))
+        except (ValueError, DeviceError) as error:
+            raise DeviceError(f"CXX={named!r} is no C++17 compiler: {error}") from error
+        return command
+    faults = []
+    for name in ("c++", "g++", "clang++"):
+        if path := shutil.which(name):
+            try:
+                _check((path,))
+            except DeviceError as error:
+                faults.append(f"; {name} does not work: {error}")
+            else:
+                return (name,)
     install = "xcode-select --install" if sys.platform == "darwin" else "sudo apt install g++"
     raise DeviceError(
-        f"the simulator needs a C++ compiler, and none is found; `{install}` adds one"
+        f"no C++ compiler is found: `{install}` adds one, and the variable CXX names one that is "
+        f"elsewhere{''.join(faults)}"
     )
+
+
+@cache
+def _check(command: tuple[str, ...]) -> None:
+    """Raise a DeviceError of one line unless `command` is a C++17 compiler."""
+    done = _start([*command, "-std=c++17", "-x", "c++", "-E", "-P", "-"], "__cplusplus\n")
+    if done.returncode or "201703L" not in done.stdout:
+        lines = done.stderr.strip().splitlines() or ["it does not answer as one"]
+        raise DeviceError(next((line for line in lines if "error" in line), lines[0]).strip())
 
 
 @cache
@@ -97,12 +124,32 @@ def compiler_version(command: tuple[str, ...]) -> str:
 
 
 def _run(command: list[str], text: str) -> str:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    done = _start(command, text)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line]
-        reason = "\n".join((lines or done.stderr.splitlines())[:5])
+        reason = "\n".join(_shown(done.stderr)) or f"exit status {done.returncode}"
         raise DeviceError(f"the C++ compiler {command[0]} failed:\n{reason}")
     return done.stdout
+
+
+def _start(command: list[str], text: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "LC_ALL": "C"},  # errors are looked for by that word
+            check=False,
+        )
+    except OSError as error:
+        raise DeviceError(f"{command[0]!r} cannot be started ({error.strerror})") from error
+
+
+def _shown(said: str) -> list[str]:
+    """Return what to show of a compiler's messages: errors in a file, else how they end."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    return [line for line in lines if _ERROR.match(line)][:5] or lines[-5:]
 
 
 @cache
@@ -116,73 +163,75 @@ def _processor_options() -> tuple[str, ...]:
 
 
 _MAIN = """\
-#include "simulator/cuda.hpp"
-#include "{file}"
+#include "{shim}/cuda.hpp"
+#include "{path}"
 #define GPUNN_KERNELS {kernels}
-#include "simulator/exports.hpp"
+#include "{shim}/exports.hpp"
 """
 
 
-@cache
 def load(source: Source, architecture: int) -> Library:
-    """Return the kernels of `source`, compiled now or by an earlier process."""
+    """Return the kernels of `source` as its files are now, compiled now or at an earlier time."""
+    return _load(source, architecture, kernel_loader.digest(source))
+
+
+@cache
+def _load(source: Source, architecture: int, digest: str) -> Library:
     command = find_compiler()
     shim = kernel_loader.kernels_folder() / "simulator"
-    options = (*OPTIONS, *_processor_options(), "-I", str(shim.parent))
-    runtime = _runtime(command, options, shim)
+    common = (*OPTIONS, *_processor_options(), "-I", str(shim.parent))
+    machine = (*command, compiler_version(command), sys.platform, platform.machine(), *common)
+    runtime = f"runtime-{_hash(*machine, *_texts(shim, RUNTIME))}.o"
     options = (
-        *(*options, CHECKS, "-DGPUNN_SIMULATOR", f"-DGPUNN_SIMULATED_ARCH={architecture * 10}"),
+        *(*common, CHECKS, "-DGPUNN_SIMULATOR", f"-DGPUNN_SIMULATED_ARCH={architecture * 10}"),
         *(f"-D{define}" for define in source.defines),
     )
-    key = kernel_loader.digest(
-        source,
-        *(*command, compiler_version(command), *options, _MAIN, runtime.name),
-        *((shim / name).read_text(encoding="utf-8") for name in SHIM),
-    )
-    path = kernel_loader.cache_folder("simulator") / f"{Path(source.file).stem}-{key}.so"
-    if not path.exists():
+
+    def compile_runtime(result: str) -> None:
+        _run([*command, *common, "-c", str(shim / "runtime.cpp"), "-o", result], "")
+
+    def compile_kernels(result: str) -> None:
+        path = shim.parent / source.file
         # First what the preprocessor leaves of the file: kernels made by macros, or left out.
-        scan = [*command, *options, "-x", "c++", "-E", "-P", "-"]
-        text = _run(scan, f'#include "{source.file}"\n')
+        text = _run([*command, *options, "-x", "c++", "-E", "-P", "-"], f'#include "{path}"\n')
         kernels = [f"GPUNN_KERNEL({name}, {threads})" for threads, name in _KERNEL.findall(text)]
         if not kernels:
             raise DeviceError(f"{source.file} holds no KERNEL(threads) name(...)")
-        main = _MAIN.format(file=source.file, kernels=" ".join(kernels))
-        with _new_file(path) as (folder, result):
-            compiled = f"{folder}/kernels.o"
-            _run([*command, *options, "-c", "-x", "c++", "-", "-o", compiled], main)
-            _run([*command, "-shared", compiled, str(runtime), "-o", result], "")
-    return _open(path)
+        main = _MAIN.format(shim=shim, path=path, kernels=" ".join(kernels))
+        linked = kernel_loader.cached_file("simulator", runtime, lambda: _made(compile_runtime))
+        compiled = f"{result}.o"
+        _run([*command, *options, "-c", "-x", "c++", "-", "-o", compiled], main)
+        _run([*command, "-shared", compiled, str(linked), "-o", result], "")
+
+    key = _hash(digest, *machine, *options, _MAIN, runtime, *_texts(shim, SHIM))
+    name = f"{Path(source.file).stem}-{key}.so"
+    return _open(kernel_loader.cached_file("simulator", name, lambda: _made(compile_kernels)))
 
 
-def _runtime(command: tuple[str, ...], options: tuple[str, ...], shim: Path) -> Path:
-    """Return the compiled runtime of the simulator, which is linked to every file."""
-    state = hashlib.sha256()
-    for text in (*command, compiler_version(command), *options):
-        state.update(f"{text}\0".encode())
-    for name in RUNTIME:
-        state.update((shim / name).read_bytes())
-    path = kernel_loader.cache_folder("simulator") / f"runtime-{state.hexdigest()[:32]}.o"
-    if not path.exists():
-        with _new_file(path) as (_, result):
-            _run([*command, *options, "-c", str(shim / "runtime.cpp"), "-o", result], "")
-    return path
+def _texts(folder: Path, names: tuple[str, ...]) -> list[str]:
+    return [(folder / name).read_text(encoding="utf-8") for name in names]
 
 
-@contextmanager
-def _new_file(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield a temporary folder, and where in it to write what becomes the file `path`.
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
-    It is there whole or not at all, also where two processes are at it.
-    """
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        result = Path(folder) / path.name
-        yield folder, str(result)
-        result.replace(path)
+
+def _made(compile_to: Callable[[str], None]) -> bytes:
+    """Return the file that `compile_to` writes, in a folder that goes again."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="gpunn-") as folder:
+            result = Path(folder) / "result"
+            compile_to(str(result))
+            return result.read_bytes()
+    except OSError as error:
+        raise DeviceError(f"kernels cannot be compiled: {error}") from error
 
 
 def _open(path: Path) -> Library:
-    handle = ctypes.CDLL(str(path))
+    try:
+        handle = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise DeviceError(f"compiled kernels cannot be loaded: {error}") from error
     name, signature, threads = ctypes.c_char_p(), ctypes.c_char_p(), ctypes.c_int()
     kernels: dict[str, Kernel] = {}
     while handle.gpunn_kernel(
@@ -190,5 +239,4 @@ def _open(path: Path) -> Library:
     ):
         parameters = tuple((signature.value or b"").decode().split())
         kernels[(name.value or b"").decode()] = Kernel(len(kernels), parameters, threads.value)
-    handle.gpunn_switches.restype = ctypes.c_uint64
     return Library(handle, kernels)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -18,6 +20,7 @@ from gpunn.errors import DeviceError
 logger = logging.getLogger("gpunn")
 
 _HASH_BYTES = hashlib.sha256().digest_size
+_SPARE: dict[str, Path] = {}  # files in the temporary folder
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 
@@ -33,17 +36,58 @@ def kernels_folder() -> Path:
     )
 
 
-@cache
 def texts(file: str) -> dict[str, str]:
-    """Return the text of `file` and of everything it includes, by name, `file` first."""
+    """Return the text of `file` and of everything it includes, by name, `file` first.
+
+    The files of the kernels folder are read once. One that is named by its full path may be
+    edited while the process runs: it is read at every call, and what it includes.
+
+    Raises
+    ------
+    DeviceError
+        One of them cannot be read.
+    """
+    return _read(file) if Path(file).is_absolute() else _read_once(file)
+
+
+def _read(file: str) -> dict[str, str]:
+    paths: dict[str, Path] = {}
     found: dict[str, str] = {}
-    waiting = [file]
+    waiting: list[tuple[str, Path | None]] = [(file, None)]
     while waiting:
-        name = waiting.pop(0)
-        if name not in found:
-            found[name] = (kernels_folder() / name).read_text(encoding="utf-8")
-            waiting += _INCLUDE.findall(found[name])
+        name, including = waiting.pop(0)
+        path = _locate(name, including)
+        if name not in paths:
+            try:
+                found[name] = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeError) as error:
+                raise DeviceError(f"the kernel file {path} cannot be read: {error}") from error
+            paths[name] = path
+            waiting += [(one, path) for one in _INCLUDE.findall(found[name])]
+        elif not path.samefile(paths[name]):
+            # NVRTC knows them by the name alone.
+            raise DeviceError(
+                f"{paths[name]} and {path} are both included as {name!r}; rename one of them"
+            )
     return found
+
+
+_read_once = cache(_read)
+
+
+def _locate(name: str, including: Path | None) -> Path:
+    """Return the path of a file as compilers find it: beside the including one comes first."""
+    folder = kernels_folder()
+    for place in (folder,) if including is None else (including.parent, folder):
+        if (place / name).is_file():
+            return place / name
+    if including is not None:
+        raise DeviceError(f"{including} includes {name!r}, which is not beside it nor in {folder}")
+    if Path(name).is_absolute():
+        raise DeviceError(f"there is no kernel file {name}")
+    raise DeviceError(
+        f"there is no kernel file {name!r} in {folder}; one elsewhere is named by its full path"
+    )
 
 
 def digest(source: Source, *options: str) -> str:
@@ -88,6 +132,63 @@ def cached(kind: str, name: str, make: Callable[[], bytes]) -> bytes:
     except OSError as error:
         _warn_of_cache(str(file.parent), error.strerror)
     return contents
+
+
+def cached_file(kind: str, name: str, make: Callable[[], bytes]) -> Path:
+    """Return a file of what `make` returns, from the user's folder if it is kept there unharmed.
+
+    Beside it lies its SHA-256, so that a damaged file is made anew. Where the folder cannot be
+    used the file lies in a temporary one, for this process; the log says so once.
+
+    Raises
+    ------
+    DeviceError
+        It can be written nowhere.
+    """
+    if name in _SPARE and _is_whole(_SPARE[name]):
+        return _SPARE[name]
+    contents = None
+    folder = None
+    try:
+        folder = cache_folder(kind).absolute()
+        if _is_whole(folder / name):
+            return folder / name
+        contents = make()
+        return _keep(folder / name, contents)
+    except OSError as error:
+        _warn_of_cache(str(folder or error.filename), error.strerror)
+    try:
+        file = _temporary_folder() / name
+        _SPARE[name] = _keep(file, make() if contents is None else contents)
+        return file
+    except OSError as error:
+        raise DeviceError(f"compiled kernels cannot be written anywhere: {error}") from error
+
+
+def _checksum_file(file: Path) -> Path:
+    return file.with_name(f"{file.name}.sha256")
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        checksum = hashlib.sha256(file.read_bytes()).hexdigest()
+        return _checksum_file(file).read_bytes() == checksum.encode()
+    except OSError:  # there is none, most of the time
+        return False
+
+
+def _keep(file: Path, contents: bytes) -> Path:
+    _replace(file, contents)
+    _replace(_checksum_file(file), hashlib.sha256(contents).hexdigest().encode())
+    return file
+
+
+@cache
+def _temporary_folder() -> Path:
+    """Return a folder that goes when the process ends."""
+    folder = tempfile.mkdtemp(prefix="gpunn-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _replace(file: Path, contents: bytes) -> None:

@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import Launch, Limits, Product, Source
+from gpunn.backends.cuda.geometry import THREADS, WARP, elementwise_grid
+from gpunn.randomness import philox
 
 Arrays = Mapping[str, Any]
 Attrs = Mapping[str, Any]
 Work = Launch | Product
-
-THREADS = 256
-WARP = 32
-# Blocks of a reduction: each leaves one partial result, and one block adds them up in order.
-MAX_PARTIALS = 256
 
 
 @dataclass(frozen=True)
@@ -42,17 +39,30 @@ class Context:
 # arrays by role, constants, rows of the batch -> launches, in order
 Binder = Callable[[Context, Arrays, Attrs, int], list[Work]]
 
-# The kernel table: op -> (file in kernels/, symbols it may launch), and op -> its launches.
-KERNELS: dict[str, tuple[str, tuple[str, ...]]] = {}
+# The tables: op -> (file in kernels/, symbol) of all that it may launch, and op -> its launches.
+KERNELS: dict[str, frozenset[tuple[str, str]]] = {}
 BINDERS: dict[str, Binder] = {}
 
 
-def operation(file: str, *symbols: str, op: str = "") -> Callable[[Binder], Binder]:
-    """Add a binder to the tables, under its own name or `op`; symbols default to that name."""
+def operation(
+    file: str, *symbols: str, also: Mapping[str, tuple[str, ...]] | None = None, op: str = ""
+) -> Callable[[Binder], Binder]:
+    """Add a binder to the tables.
+
+    Parameters
+    ----------
+    file, *symbols : str
+        Kernels that the op may launch; by default the one of its own name.
+    also : mapping, optional
+        Kernels of other files, by file.
+    op : str, optional
+        The op; by default the binder's name.
+    """
 
     def add(binder: Binder) -> Binder:
         name = op or binder.__name__
-        KERNELS[name] = (file, symbols or (name,))
+        files = {file: symbols or (name,), **(also or {})}
+        KERNELS[name] = frozenset((file, symbol) for file in files for symbol in files[file])
         BINDERS[name] = binder
         return binder
 
@@ -67,9 +77,21 @@ def kernel_source(file: str, dtype: Any, *defines: str) -> Source:
     return Source(file, (f"GPUNN_REAL={C_TYPES[np.dtype(dtype).name]}", *defines))
 
 
-def ceil_div(a: int, b: int) -> int:
-    """Return a / b, rounded up."""
-    return -(-a // b)
+def elementwise(
+    context: Context, file: str, symbol: str, arguments: tuple[Any, ...], values: Any
+) -> list[Work]:
+    """Return the launch of a grid-stride loop over `values`, four for each thread."""
+    if not values.size:
+        return []
+    # What is small is spread over more of the device by smaller blocks.
+    small = values.size < 4 * THREADS * context.limits.multiprocessors
+    threads = 2 * WARP if small else THREADS
+    grid = (elementwise_grid(values.size, context.limits, 4, threads), 1, 1)
+    source = kernel_source(file, values.dtype)
+    return [Launch(source, symbol, grid, (threads, 1, 1), arguments)]
+
+
+# Arguments of kernels
 
 
 def int32(value: int) -> np.int32:
@@ -82,7 +104,26 @@ def int64(value: int) -> np.int64:
     return np.int64(value)
 
 
-def elementwise_grid(size: int, limits: Limits, per_thread: int = 1) -> int:
-    """Return the number of blocks of `THREADS` for a grid-stride loop over `size` values."""
-    wanted = ceil_div(size, THREADS * per_thread)
-    return min(wanted, 8 * limits.multiprocessors)
+# Numbers of the enum Activation in kernels/activations.cuh.
+ACTIVATIONS = {
+    name: number
+    for number, name in enumerate(
+        (
+            *("linear", "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus"),
+            *("gelu", "silu", "step", "sign"),
+        )
+    )
+}
+
+
+def activation_arguments(attrs: Attrs, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """Return the number of an activation, and its parameter."""
+    return int32(ACTIVATIONS[attrs["activation"]]), dtype.type(attrs["parameter"])
+
+
+def dropout_arguments(a: Arrays, attrs: Attrs) -> tuple[Any, Any, Any, np.uint32]:
+    """Return seed, step, rate (null pointers, where there is no dropout) and stream number."""
+    if "rate" not in a:
+        return None, None, None, np.uint32(0)
+    stream = philox.stream_id(philox.Purpose.DROPOUT, attrs["stream"])
+    return a["seed"], a["step"], a["rate"], np.uint32(stream)

@@ -13,20 +13,17 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import Launch, Product, Source
+from gpunn.backends.cuda.geometry import ceil_div
 from gpunn.backends.cuda.launches import (
     Arrays,
     Attrs,
     Context,
     Work,
-    ceil_div,
+    activation_arguments,
+    dropout_arguments,
     int32,
     kernel_source,
     operation,
-)
-from gpunn.backends.cuda.ops_activations import (
-    ACTIVATIONS,
-    dropout_arguments,
-    finish_bias_launch,
 )
 from gpunn.backends.cuda.product_shapes import (
     FINISH_THREADS,
@@ -36,8 +33,17 @@ from gpunn.backends.cuda.product_shapes import (
     finish_shape,
     product_shape,
 )
+from gpunn.backends.cuda.reductions import (
+    BIAS_GRADIENT,
+    BIAS_KERNELS,
+    bias_roles,
+    finish_bias,
+    has_bias,
+)
 from gpunn.errors import DeviceError
 
+DENSE = "dense.cu"
+DENSE_FINISH = "dense_finish.cu"
 _TENSOR_CORES = 80  # the architecture from which on there is mma for TF32 and bfloat16
 _ALIGNMENT = 256
 
@@ -79,7 +85,7 @@ def _sizes(context: Context, form: str, left: Any, right: Any, attrs: Attrs) -> 
 def product_source(form: str, precision: str, shape: ProductShape, dtype: Any) -> Source:
     """Return the source of one form of product, for one tile."""
     kind = (f"GPUNN_PRODUCT={KINDS[precision]}", f"GPUNN_FORM={form}")
-    return kernel_source("dense.cu", dtype, *kind, *shape.tile.defines())
+    return kernel_source(DENSE, dtype, *kind, *shape.tile.defines())
 
 
 def _product_launch(
@@ -109,7 +115,7 @@ def _finish_launch(
     shared: int = 0,
 ) -> Launch:
     return Launch(
-        kernel_source("dense_finish.cu", sizes.dtype),
+        kernel_source(DENSE_FINISH, sizes.dtype),
         "finish_" + symbol,
         (shape.across, shape.down, 1),
         (FINISH_THREADS, 1, 1),
@@ -138,7 +144,11 @@ def _by_library(context: Context, sizes: _Sizes) -> bool:
     return context.products == "library" and KINDS[sizes.precision] == "IEEE"
 
 
-@operation("dense.cu")
+def _product_shape(context: Context, sizes: _Sizes) -> ProductShape:
+    return product_shape(sizes.form, sizes.precision, sizes.m, sizes.n, sizes.k, context.limits)
+
+
+@operation(DENSE, also={DENSE_FINISH: ("finish_dense",)})
 def dense(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     values, kernel, result = a["values"], a["kernel"], a["result"]
     if not result.size:
@@ -146,7 +156,7 @@ def dense(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     sizes = _sizes(context, "FORWARD", values, kernel, attrs)
     arguments = (
         *(a.get("bias"), a.get("pre"), result, *dropout_arguments(a, attrs)),
-        *(int32(ACTIVATIONS[attrs["activation"]]), result.dtype.type(attrs["parameter"])),
+        *activation_arguments(attrs, result.dtype),
     )
     finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=False)
     if _by_library(context, sizes):
@@ -155,7 +165,7 @@ def dense(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
         if more:
             work.append(_finish_launch("dense", sizes, finish, result, 1, arguments))
         return work
-    shape = product_shape(sizes.form, sizes.precision, sizes.m, sizes.n, sizes.k, context.limits)
+    shape = _product_shape(context, sizes)
     operands = (values, kernel)
     if shape.splits == 1:
         return [_product_launch("dense", sizes, shape, None, (*operands, *arguments))]
@@ -166,19 +176,24 @@ def dense(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     ]
 
 
-@operation("dense.cu")
+@operation(
+    DENSE, also={DENSE_FINISH: ("finish_dense_input_gradient",), BIAS_GRADIENT: BIAS_KERNELS}
+)
 def dense_input_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     gradient, kernel, result = a["gradient"], a["kernel"], a["input_gradient"]
     if not result.size:
         return []
     sizes = _sizes(context, "INPUT_GRADIENT", gradient, kernel, attrs)
-    sums = "bias_gradient" in a or "bias" in a
+    sums = has_bias(a)
     finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=sums)
-    library = _by_library(context, sizes)
-    shape = product_shape(sizes.form, sizes.precision, sizes.m, sizes.n, sizes.k, context.limits)
-    splits = 1 if library else shape.splits
-    two = library or splits > 1
-    block_rows = (finish.down if two else shape.tiles_m) if sums else 1
+    shape = None if _by_library(context, sizes) else _product_shape(context, sizes)
+    splits = shape.splits if shape else 1
+    if not sums:
+        block_rows = 1
+    elif shape is None or splits > 1:
+        block_rows = finish.down
+    else:
+        block_rows = shape.tiles_m
     partials, bias_sums = _scratch(
         context,
         sizes.dtype,
@@ -186,29 +201,26 @@ def dense_input_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -
         (block_rows, sizes.n) if block_rows > 1 else (0,),
     )
     # Where one block row sees the whole batch, it finishes the sums as well.
-    bias, rate = None, None
-    if sums and block_rows == 1:
-        bias_sums = a.get("bias_gradient")
-        if bias_sums is None:
-            bias, rate = a["bias"], a["learning_rate"]
+    roles = bias_roles(a) if block_rows == 1 else (bias_sums, None, None)
     arguments = (
-        *(a.get("output", a.get("pre")), int32("output" in a), result, bias_sums, bias, rate),
+        *(a.get("output", a.get("pre")), int32("output" in a), result, *roles),
         *dropout_arguments(a, attrs),
-        *(int32(ACTIVATIONS[attrs["activation"]]), result.dtype.type(attrs["parameter"])),
+        *activation_arguments(attrs, result.dtype),
     )
     name = "dense_input_gradient"
     work: list[Work] = []
-    if library:
-        work.append(Product(gradient, kernel, result, transpose_right=True))
-        partials = result
-    else:
+    if shape:
         operands = (gradient, kernel)
         work.append(_product_launch(name, sizes, shape, partials, (*operands, *arguments)))
-    if two and (not library or sums or attrs["activation"] != "linear" or "rate" in a):
+    else:
+        work.append(Product(gradient, kernel, result, transpose_right=True))
+        partials = result
+    more = sums or attrs["activation"] != "linear" or "rate" in a
+    if splits > 1 or (shape is None and more):
         shared = FINISH_THREADS * 16 if sums else 0
         work.append(_finish_launch(name, sizes, finish, partials, splits, arguments, shared=shared))
     if block_rows > 1:
-        work += finish_bias_launch(context, bias_sums, block_rows, a)
+        work.append(finish_bias(bias_sums, a))
     return work
 
 
@@ -229,7 +241,7 @@ def _kernel_gradient(
             Product(values, gradient, product, transpose_left=True),
             _finish_launch(name, sizes, finish, product, 1, arguments),
         ]
-    shape = product_shape(sizes.form, sizes.precision, sizes.m, sizes.n, sizes.k, context.limits)
+    shape = _product_shape(context, sizes)
     operands = (values, gradient)
     if shape.splits == 1:
         return [_product_launch(name, sizes, shape, None, (*operands, *arguments))]
@@ -240,11 +252,11 @@ def _kernel_gradient(
     ]
 
 
-@operation("dense.cu")
+@operation(DENSE, also={DENSE_FINISH: ("finish_dense_kernel_gradient",)})
 def dense_kernel_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return _kernel_gradient(context, a, attrs, a["kernel_gradient"], None)
 
 
-@operation("dense.cu", "dense_kernel_gradient")
+@operation(DENSE, "dense_kernel_gradient", also={DENSE_FINISH: ("finish_dense_kernel_gradient",)})
 def dense_kernel_update(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return _kernel_gradient(context, a, attrs, a["kernel"], a["learning_rate"])

@@ -7,55 +7,58 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import Launch
+from gpunn.backends.cuda.geometry import WARP, ceil_div, tiles
 from gpunn.backends.cuda.launches import (
-    WARP,
     Arrays,
     Attrs,
     Context,
     Work,
-    ceil_div,
+    dropout_arguments,
+    elementwise,
     int32,
     int64,
     kernel_source,
     operation,
 )
-from gpunn.backends.cuda.ops_activations import dropout_arguments, elementwise
-from gpunn.backends.cuda.ops_data import tiles
 
+DROPOUT = "dropout.cu"
+ADD = "add.cu"
+COPY_COLUMNS = "copy_columns.cu"
+SOFTMAX = "softmax.cu"
 # Threads of a block that softmax's rows share, and the most for one row.
 _THREADS, _ROW_THREADS = 128, 256
 
 
 def _drop(context: Context, values: Any, result: Any, a: Arrays, attrs: Attrs) -> list[Work]:
     arguments = (values, result, int64(values.size), *dropout_arguments(a, attrs))
-    return elementwise(context, "dropout.cu", "dropout", arguments, values)
+    return elementwise(context, DROPOUT, "dropout", arguments, values)
 
 
-@operation("dropout.cu")
+@operation(DROPOUT)
 def dropout(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return _drop(context, a["values"], a["result"], a, attrs)
 
 
-@operation("dropout.cu", "dropout")
+@operation(DROPOUT, "dropout")
 def dropout_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return _drop(context, a["gradient"], a["input_gradient"], a, attrs)
 
 
-@operation("add.cu")
+@operation(ADD)
 def add(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     left, right, result = a["left"], a["right"], a["result"]
     arguments = (left, right, result, int64(result.size))
-    return elementwise(context, "add.cu", "add", arguments, result)
+    return elementwise(context, ADD, "add", arguments, result)
 
 
-@operation("add.cu", "add")
+@operation(ADD, "add")
 def accumulate(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     total = a["total"]
     arguments = (total, a["values"], total, int64(total.size))
-    return elementwise(context, "add.cu", "add", arguments, total)
+    return elementwise(context, ADD, "add", arguments, total)
 
 
-@operation("copy_columns.cu", "copy_columns", "copy_columns_by_4")
+@operation(COPY_COLUMNS, "copy_columns", "copy_columns_by_4")
 def copy_columns(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     source, result = a["source"], a["result"]
     if not source.shape[0] or not attrs["columns"]:
@@ -71,10 +74,10 @@ def copy_columns(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[W
         batch = 1
     by_4 = not any(size % 4 for size in sizes)
     units = [int64(size // 4 if by_4 else size) for size in sizes]
-    width, grid, block = tiles(batch, int(units[0]), context)
+    width, grid, block = tiles(batch, int(units[0]), context.limits)
     arguments = (source, result, int64(batch), *units, int32(width))
     name = "copy_columns" + "_by_4" * by_4
-    return [Launch(kernel_source("copy_columns.cu", source.dtype), name, grid, block, arguments)]
+    return [Launch(kernel_source(COPY_COLUMNS, source.dtype), name, grid, block, arguments)]
 
 
 def _rows(
@@ -84,7 +87,7 @@ def _rows(
     batch, columns = int(np.prod(shape[:-1], dtype=np.int64)), shape[-1]
     if not batch or not columns:
         return []
-    source = kernel_source("softmax.cu", arrays[0].dtype)
+    source = kernel_source(SOFTMAX, arrays[0].dtype)
     # A power of two; where rows are long each thread takes four values and more.
     threads = 1 << ((columns if columns <= WARP else ceil_div(columns, 4)) - 1).bit_length()
     threads = min(threads if columns <= WARP else max(threads, WARP), _ROW_THREADS)
@@ -97,13 +100,13 @@ def _rows(
     return [Launch(source, symbol, (grid, 1, 1), (block, 1, 1), arguments, shared)]
 
 
-@operation("softmax.cu", "softmax", "softmax_wide")
+@operation(SOFTMAX, "softmax", "softmax_wide")
 def softmax(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     values = a["values"]
     return _rows(context, "softmax", (values, a["result"]), values.shape)
 
 
-@operation("softmax.cu", "softmax_gradient", "softmax_gradient_wide")
+@operation(SOFTMAX, "softmax_gradient", "softmax_gradient_wide")
 def softmax_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     gradient = a["gradient"]
     arrays = (gradient, a["output"], a["input_gradient"])

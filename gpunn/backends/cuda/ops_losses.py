@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from gpunn.backends.cuda.driver import Launch
+from gpunn.backends.cuda.geometry import WARP, ceil_div
 from gpunn.backends.cuda.launches import (
-    MAX_PARTIALS,
-    THREADS,
-    WARP,
     Arrays,
     Attrs,
     Binder,
     Context,
     Work,
-    ceil_div,
     int32,
     int64,
     kernel_source,
     operation,
+)
+from gpunn.backends.cuda.reductions import (
+    MAX_PARTIALS,
+    SUMS,
+    partials,
+    reduction_blocks,
+    with_finish,
 )
 
 CROSS_ENTROPY = "softmax_cross_entropy.cu"
@@ -29,10 +31,6 @@ METRICS = "metrics.cu"
 # As the enumerations in these files.
 LOSS_KINDS = {"sigmoid_cross_entropy": 0, "squared_error": 1, "absolute_error": 2, "huber": 3}
 METRIC_KINDS = {"binary_accuracy": 0, "absolute_error_sum": 1, "squared_error_sum": 2}
-# Up to so many values one block is faster than many blocks and a second launch.
-ONE_BLOCK_VALUES = 8192
-# Shared memory for the sums of a block: two doubles for each of its warps.
-SUMS = 2 * WARP * 8
 # Shared memory that a block may use without asking for more.
 KEPT_ROW = 48 * 1024 - SUMS
 
@@ -40,36 +38,6 @@ KEPT_ROW = 48 * 1024 - SUMS
 def lanes_of_row(columns: int) -> int:
     """Return the lanes of a warp that take one row: a power of two, 4 values each if possible."""
     return min(WARP, 1 << (ceil_div(columns, 4) - 1).bit_length())
-
-
-def reduction_blocks(threads: int, values: int, largest: int) -> tuple[int, int]:
-    """Return blocks, and threads of a block, of a reduction.
-
-    Parameters
-    ----------
-    threads : int
-        As many as there is something to do for at once.
-    values : int
-        What decides whether one block takes it all.
-    largest : int
-        Threads that a block may have.
-    """
-    if values <= ONE_BLOCK_VALUES:
-        return 1, min(largest, ceil_div(threads, WARP) * WARP)
-    return min(MAX_PARTIALS, ceil_div(threads, THREADS)), THREADS
-
-
-def partials(context: Context, blocks: int, sums: int) -> Any:
-    """Return room for `sums` doubles of each block; None if there is only one."""
-    return None if blocks == 1 else context.workspace(8 * sums * blocks).view(np.float64)
-
-
-def with_finish(first: Launch, parts: Any, finish: str, arguments: tuple[Any, ...]) -> list[Work]:
-    """Return `first`, and the launch of `finish` that adds the parts of its blocks, if several."""
-    if parts is None:
-        return [first]
-    arguments = (parts, *arguments, int32(first.grid[0]))
-    return [first, Launch(first.source, finish, (1, 1, 1), (THREADS, 1, 1), arguments, SUMS)]
 
 
 def _class_targets(a: Arrays, attrs: Attrs) -> tuple[Any, Any]:

@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import Launch
+from gpunn.backends.cuda.geometry import THREADS, ceil_div, elementwise_grid
 from gpunn.backends.cuda.launches import (
-    THREADS,
     Arrays,
     Attrs,
     Context,
     Work,
-    ceil_div,
-    elementwise_grid,
     int32,
     int64,
     kernel_source,
     operation,
 )
-from gpunn.backends.cuda.ops_losses import SUMS, partials, reduction_blocks, with_finish
+from gpunn.backends.cuda.reductions import SUMS, partials, reduction_blocks, with_finish
 
+REGULARIZER = "regularizer.cu"
+CLIP = "clip.cu"  # those of optimizers are named after the ops
 PACK_BYTES = 16  # that a thread reads at a time
 
 
@@ -50,44 +50,44 @@ def _each(
 # Regularizers and clipping
 
 
-@operation("regularizer.cu", "regularizer", "regularizer_finish")
+@operation(REGULARIZER, "regularizer", "regularizer_finish")
 def regularizer(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     kernel = a["kernel"]
     if not kernel.size:
         return []
     blocks, threads = reduction_blocks(ceil_div(kernel.size, _pack(kernel)), kernel.size, 512)
     parts = partials(context, blocks, 1)
-    source = kernel_source("regularizer.cu", kernel.dtype)
+    source = kernel_source(REGULARIZER, kernel.dtype)
     constants = (np.float64(rows * attrs["l1"]), np.float64(rows * attrs["l2"]))
     arguments = (kernel, a["sum"], parts, int64(kernel.size), *constants)
     first = Launch(source, "regularizer", (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
     return with_finish(first, parts, "regularizer_finish", (a["sum"],))
 
 
-@operation("regularizer.cu")
+@operation(REGULARIZER)
 def regularizer_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     kernel, gradient = a["kernel"], a["kernel_gradient"]
     real = kernel.dtype.type
     constants = (real(attrs["l1"]), real(2 * attrs["l2"]))
     arguments = (kernel, gradient, int64(kernel.size), *constants)
-    return _each(context, "regularizer.cu", "regularizer_gradient", kernel, arguments)
+    return _each(context, REGULARIZER, "regularizer_gradient", kernel, arguments)
 
 
-@operation("clip.cu")
+@operation(CLIP)
 def clip_by_value(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     g = a["gradients"]
     arguments = (g, int64(g.size), g.dtype.type(attrs["limit"]))
-    return _each(context, "clip.cu", "clip_by_value", g, arguments)
+    return _each(context, CLIP, "clip_by_value", g, arguments)
 
 
-@operation("clip.cu", "clip_by_norm", "sum_of_squares", "scale_by_norm")
+@operation(CLIP, "clip_by_norm", "sum_of_squares", "scale_by_norm")
 def clip_by_norm(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     g = a["gradients"]  # `axes` are all that it has
     if not g.size:
         return []
     blocks, threads = reduction_blocks(ceil_div(g.size, _pack(g)), g.size, 512)
     parts = partials(context, blocks, 1)
-    source = kernel_source("clip.cu", g.dtype)
+    source = kernel_source(CLIP, g.dtype)
     size, limit = int64(g.size), np.float64(attrs["limit"])
     if parts is None:
         block = (threads, 1, 1)

@@ -12,11 +12,11 @@ in clock cycles, and takes the cheapest.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from gpunn.backends.cuda.driver import Limits
-from gpunn.backends.cuda.launches import WARP, ceil_div
+from gpunn.backends.cuda.geometry import WARP, ceil_div
 
 # The forms of a product: which operands have the reduction along their rows in memory.
 ALONG = {
@@ -116,6 +116,16 @@ TILES: dict[str, tuple[Tile, ...]] = {
     ),
 }
 TILES["bfloat16"] = TILES["tf32"]
+
+_ASYNCHRONOUS_COPIES = 80  # the architecture from which on there is cp.async
+
+
+def device_tiles(precision: str, limits: Limits) -> tuple[Tile, ...]:
+    """Return the tiles for a device: where copies keep a thread waiting, with two stages."""
+    if limits.architecture >= _ASYNCHRONOUS_COPIES:
+        return TILES[precision]
+    return tuple(replace(tile, stages=2) for tile in TILES[precision])
+
 
 # A rough H100, per multiprocessor and clock cycle.
 _RATES = {"float32": 128, "float64": 64, "tf32": 600, "bfloat16": 1200}  # multiply-adds
@@ -221,7 +231,7 @@ def product_shape(
     """
     shapes = [
         shape
-        for tile in TILES[precision]
+        for tile in device_tiles(precision, limits)
         if tile.shared_bytes(form, precision) <= limits.shared_memory
         for shape in tile_shapes(form, precision, m, n, k, tile, limits)
     ]

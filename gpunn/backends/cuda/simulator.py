@@ -103,7 +103,7 @@ class SimulatorDriver(Driver):
     Raises
     ------
     DeviceError
-        There is no C++ compiler.
+        There is no C++ compiler, or ``$CXX`` is none.
     """
 
     name = "simulator"
@@ -141,7 +141,10 @@ class SimulatorDriver(Driver):
     def allocate(self, nbytes: int, *, zeroed: bool = True) -> Any:
         free = self.free_bytes()
         if nbytes > free:
-            raise DeviceError(f"the simulator cannot allocate {nbytes} bytes: {free} are free")
+            raise DeviceError(
+                f"the simulator cannot allocate {nbytes:,} bytes: {free:,} are free; use a smaller "
+                "batch_size, model or data set"
+            )
         raw = np.zeros(nbytes + 2 * GUARD + ALIGNMENT, dtype=np.uint8)
         first = raw.ctypes.data
         start = -(-(first + GUARD) // ALIGNMENT) * ALIGNMENT

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from op_runs import needs_compiler
 
 from benchmarks import gpu_kernels, gpu_report
+
+pytestmark = needs_compiler
 
 
 @pytest.fixture
@@ -34,6 +37,7 @@ def test_report_of_kernels_and_training(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (step,) = written["kernels"]["steps"]
     assert [call["op"] for call in step["calls"]].count("dense") == 3
     assert all(call["microseconds"] > 0 for call in step["calls"])
+    assert {row["op"] for row in written["kernels"]["products"]} >= {"dense"}
     (throughput,) = written["training"]["throughput"]
     assert throughput["samples_per_second"] > 0
     assert written["machine"]["versions"]["numpy"] in text
