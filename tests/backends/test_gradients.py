@@ -685,7 +685,7 @@ def test_outputs_and_losses_equal_layer_by_layer(name: str, backend: str) -> Non
         np.testing.assert_allclose(run.bound.read(buffer), expected, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("backend", DEVICES)
+@pytest.mark.parametrize("backend", DEVICES[:2])  # the simulator: test_backends_agree_...
 @pytest.mark.parametrize("name", NETS)
 def test_gradients_equal_finite_differences(name: str, backend: str) -> None:
     run = Run(name, NETS[name](), on(backend), Adam())
