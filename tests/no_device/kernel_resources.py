@@ -97,9 +97,11 @@ class Bindings:
         self._call("nvrtcCompileProgram", program, len(options), [o.encode() for o in options])
 
     def _bytes(self, what: str, program: Any) -> bytes:
-        contents = b" " * self._call(f"nvrtcGet{what}Size", program)
+        # NVRTC writes into the bytes. One byte more, as Python has but one b" ".
+        size = self._call(f"nvrtcGet{what}Size", program)
+        contents = b" " * (size + 1)
         self._call(f"nvrtcGet{what}", program, contents)
-        return contents
+        return contents[:size]
 
     def getCUBIN(self, program: Any) -> bytes:
         return self._bytes("CUBIN", program)
