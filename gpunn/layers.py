@@ -344,3 +344,22 @@ def add(inputs: Sequence[SymbolicTensor]) -> SymbolicTensor:
 def concatenate(inputs: Sequence[SymbolicTensor]) -> SymbolicTensor:
     """Return ``Concatenate()(inputs)``."""
     return Concatenate()(inputs)
+
+
+_ELSEWHERE = (
+    ("convolutions", ("Conv", "SeparableConv", "DepthwiseConv", "UpSampling", "ZeroPadding")),
+    ("pooling", ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")),
+    ("recurrent layers", ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "TimeDistributed")),
+    ("attention", ("Attention", "MultiHeadAttention", "AdditiveAttention")),
+    ("embeddings and text", ("Embedding", "TextVectorization", "StringLookup", "Hashing")),
+)
+
+
+def __getattr__(name: str) -> Any:
+    for kind, beginnings in _ELSEWHERE:
+        if name.startswith(beginnings):
+            raise AttributeError(
+                f"gpunn has no layer {name}: it trains multilayer perceptrons and does no {kind}."
+            )
+    known = ", ".join(sorted(c.__name__ for c in Layer.__subclasses__()))
+    raise AttributeError(f"gpunn.layers has no {name!r}; its layers are {known}.")

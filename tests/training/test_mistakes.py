@@ -1089,3 +1089,18 @@ def test_a_net_too_large_for_any_memory() -> None:
     layers = [gpunn.Input((784,)), gpunn.layers.Dense(10**11, name="huge")]
     with pytest.raises(gpunn.errors.ShapeError, match=r"'huge'.*kernel of shape .* would have"):
         gpunn.Sequential(layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Conv2D", "no layer Conv2D: it trains multilayer perceptrons and does no convolutions"),
+        ("LSTM", "does no recurrent layers"),
+        ("Embedding", "does no embeddings"),
+        ("Dens", "has no 'Dens'; its layers are .*Dense"),
+    ],
+)
+def test_a_layer_that_gpunn_does_not_have_is_refused_by_name(name: str, words: str) -> None:
+    with pytest.raises(AttributeError, match=words):
+        getattr(layers, name)
+    assert not hasattr(layers, name)
