@@ -22,8 +22,10 @@ _MODULES = (
     "metrics",
     "models",
     "optimizers",
+    "plots",
     "regularizers",
     "schedules",
+    "utils",
 )
 _NAMES = {
     "Input": "gpunn.layers",

@@ -67,6 +67,10 @@ class CheckpointError(GpunnError, OSError):
     """A checkpoint cannot be written, or cannot be trusted."""
 
 
+class MissingPackageError(GpunnError, ImportError):
+    """A package that something optional needs is not installed."""
+
+
 class TrainingError(GpunnError, ArithmeticError):
     """Training cannot go on: the loss is not finite, say."""
 

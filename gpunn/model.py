@@ -25,9 +25,10 @@ from gpunn.errors import (
 )
 from gpunn.graph import Graph, SymbolicTensor, build_graph
 from gpunn.layers import Layer, Normalization
-from gpunn.optimizers import Optimizer
+from gpunn.optimizers import CompiledOptimizer
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import STORAGE, Plan
+from gpunn.randomness.seeds import draw_seed
 from gpunn.summary import summary_table
 from gpunn.training.callbacks import Callback
 from gpunn.training.history import History
@@ -301,7 +302,7 @@ class Model:
         chosen_optimizer = optimizers_module.get(optimizer)
         chosen_seed = self._seed if seed is None else check_seed(seed)
         if chosen_seed is None:
-            chosen_seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+            chosen_seed = draw_seed()
         outputs: tuple[OutputSpec, ...] = ()
         if self.built:
             outputs = output_specs(self.graph, loss, metrics, loss_weights)
@@ -325,10 +326,14 @@ class Model:
             raise NotBuiltError("The model is not compiled; call model.compile(...) first.")
         return self._compiled
 
+    _optimizer: tuple[Compiled, CompiledOptimizer] | None = None
+
     @property
-    def optimizer(self) -> Optimizer:
-        """The optimizer given to `compile`."""
-        return self.compiled.optimizer
+    def optimizer(self) -> CompiledOptimizer:
+        """The optimizer given to `compile`; its ``learning_rate`` can be set."""
+        if self._optimizer is None or self._optimizer[0] is not self.compiled:
+            self._optimizer = (self.compiled, CompiledOptimizer(self.compiled.optimizer))
+        return self._optimizer[1]
 
     @property
     def device(self) -> str:
@@ -449,6 +454,7 @@ class Model:
         shuffle: bool = True,
         class_weight: Mapping[int, float] | None = None,
         sample_weight: Any = None,
+        initial_epoch: int = 0,
         *,
         steps: int | None = None,
         resume: str | Path | None = None,
@@ -466,6 +472,7 @@ class Model:
         batch_size : int, optional
             Default 32, or all rows where there are fewer.
         epochs : int, default 1
+            Number of the epoch to stop at, counted from 0 whatever `initial_epoch` is.
         verbose : {0, 1, 2, "auto"}
             0 silent, 1 a progress bar, 2 a line per epoch; auto is 1 on a terminal, else 2.
         callbacks : iterable of Callback, optional
@@ -477,6 +484,9 @@ class Model:
             False keeps the order of the rows.
         class_weight : dict of int to float, optional
         sample_weight : array, shape (rows,), optional
+        initial_epoch : int, default 0
+            Number of the first epoch, for a model that was trained before; not with `steps`, and
+            not with `resume`, which knows it.
         steps : int, optional
             Stop after this many steps, in place of `epochs`.
         resume : path, optional
@@ -515,6 +525,8 @@ class Model:
             raise ArgumentError(f"steps must be a whole number of at least 1, not {steps!r}.")
         if verbose not in (0, 1, 2, "auto", True, False):
             raise ArgumentError(f"verbose must be 0, 1, 2 or 'auto', not {verbose!r}.")
+        if resume is not None and initial_epoch:
+            raise ArgumentError("Give initial_epoch or resume, not both.")
         if isinstance(callbacks, Callback):
             callbacks = [callbacks]
         trainer = Trainer(
@@ -526,7 +538,9 @@ class Model:
             validation_data=validation_data,
             shuffle=shuffle,
             callbacks=[*(callbacks or ()), *_reporters(verbose)],
+            initial_epoch=initial_epoch,
         )
+        trainer.verbose = _verbosity(verbose)
         if resume is not None:
             self._resume(trainer, resume)
         try:
@@ -652,11 +666,16 @@ def _statistics(layer: Normalization) -> tuple[Any, Any]:
     return layer.mean, layer.variance
 
 
-def _reporters(verbose: int | str) -> list[Callback]:
+def _verbosity(verbose: int | str) -> int:
     import sys
 
     if verbose == "auto":
-        verbose = 1 if sys.stdout.isatty() else 2
+        return 1 if sys.stdout.isatty() else 2
+    return int(verbose)
+
+
+def _reporters(verbose: int | str) -> list[Callback]:
+    verbose = _verbosity(verbose)
     if not verbose:
         return []
     from gpunn.training.progress import EpochLines, ProgressBar

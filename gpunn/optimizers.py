@@ -6,13 +6,13 @@ With gradient ``g``, weight ``w``, learning rate ``lr`` and step ``t`` = 1, 2, .
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gpunn import schedules as schedules
-from gpunn.errors import ArgumentError
+from gpunn.errors import ArgumentError, ArgumentTypeError
 from gpunn.registry import Registry, check_number, set_field
-from gpunn.schedules import LearningRateSchedule
+from gpunn.schedules import Constant, LearningRateSchedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +227,128 @@ class AdamW(_AdamBase):
         super().__post_init__()
 
 
+class LearningRate(float):
+    """The learning rate of the next step: a float that equals the schedule it comes from."""
+
+    _owner: CompiledOptimizer
+
+    def __new__(cls, value: float, owner: CompiledOptimizer) -> LearningRate:
+        rate = super().__new__(cls, value)
+        rate._owner = owner
+        return rate
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, LearningRateSchedule):
+            return self._owner.current.schedule == other
+        return float(self) == other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = float.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return float, (float(self),)
+
+    def assign(self, value: float) -> None:
+        """Set the learning rate, from the next step on."""
+        self._owner.learning_rate = value
+
+
+class CompiledOptimizer:
+    """The optimizer of a compiled model, ``model.optimizer``: a spec whose rate can be set.
+
+    It has the spec's attributes, is equal to it and passes for an instance of its class. The
+    spec itself, which plans and files go by, never changes.
+
+    Parameters
+    ----------
+    spec : Optimizer
+        As given to `Model.compile`.
+
+    Attributes
+    ----------
+    spec : Optimizer
+    override : float or None
+        A learning rate that was set since.
+    iterations : int
+        Steps taken, as far as the training loop has said.
+    """
+
+    spec: Optimizer
+    override: float | None
+    iterations: int
+
+    def __init__(self, spec: Optimizer, override: float | None = None, iterations: int = 0) -> None:
+        vars(self).update(spec=spec, override=override, iterations=iterations)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self.spec)
+
+    @property
+    def __dataclass_fields__(self) -> Any:
+        return self.spec.__dataclass_fields__
+
+    @property
+    def current(self) -> Optimizer:
+        """A spec with the learning rate that was set."""
+        if self.override is None:
+            return self.spec
+        return replace(self.spec, learning_rate=self.override)  # type: ignore[call-arg]
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate of the next step; it can be set unless it follows a schedule."""
+        return LearningRate(self.rate(self.iterations), self)
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self.check_settable()
+        vars(self)["override"] = check_number("optimizer", "learning_rate", value, minimum=0)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step (0 for the first)."""
+        return self.spec.schedule(step) if self.override is None else self.override
+
+    def check_settable(self) -> None:
+        """Raise `ArgumentTypeError` if the learning rate follows a schedule."""
+        if not isinstance(self.spec.schedule, Constant):
+            raise ArgumentTypeError(
+                f"The learning rate follows the schedule {self.spec.schedule!r} and cannot be "
+                f"set; compile the model with a number as learning_rate to set it in training."
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # copy and pickle ask before there is a spec
+            raise AttributeError(name)
+        return getattr(self.current, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "learning_rate":
+            raise ArgumentError(
+                f"optimizer: only learning_rate can be set after compile, not {name!r}; compile "
+                f"the model again with another {type(self.spec).__name__}."
+            )
+        super().__setattr__(name, value)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is CompiledOptimizer:
+            other = other.current
+        return self.current == other
+
+    def __hash__(self) -> int:
+        return hash(type(self.spec))
+
+    def __repr__(self) -> str:
+        return repr(self.current)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CompiledOptimizer, (self.spec, self.override, self.iterations)
+
+
 def get(identifier: object) -> Optimizer:
     """Return the optimizer that `identifier` (a name, a spec, a class, a config) stands for."""
+    if type(identifier) is CompiledOptimizer:
+        return identifier.current
     return optimizers.get(identifier)

@@ -185,6 +185,8 @@ def draw_learning_curve(history: History, title: str, path: Path) -> bool:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from gpunn.plots.learning import draw_curves
+
     metrics = [name for name in history.history if not name.startswith("val_")][:2]
     figure = Figure(figsize=(4.5 * len(metrics), 3.4), dpi=100)
     FigureCanvasAgg(figure)
@@ -195,20 +197,9 @@ def draw_learning_curve(history: History, title: str, path: Path) -> bool:
     printable = title.encode(errors="replace").decode()
     figure.suptitle(printable, fontsize=11, parse_math=False)
     epochs = [epoch + 1 for epoch in history.epoch]
-    marker = "o" if len(epochs) <= 10 else ""
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
-        for name, label in ((metric, "training"), (f"val_{metric}", "validation")):
-            if name in history.history:
-                axes.plot(epochs, history.history[name], marker=marker, ms=3, label=label)
-        axes.set_xlabel("epoch")
-        axes.set_title(metric, loc="left", fontsize=10)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        if len(epochs) == 1:
-            axes.set_xlim(0, 2)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        draw_curves(axes, epochs, history.history, metric)
     with warnings.catch_warnings(), whole_file(path, "wb") as file:
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the title's, in no font
         figure.savefig(file, format="png")

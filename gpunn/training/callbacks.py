@@ -30,7 +30,7 @@ class Callback:
     model : Model
         Set before training.
     params : dict
-        ``epochs``, ``steps`` (per epoch), ``batch_size`` and ``rows``.
+        ``epochs``, ``steps`` (per epoch), ``batch_size``, ``rows`` and ``verbose``.
     runs_last : bool
         Whether it comes after all other callbacks, because it saves their state.
     interval : float or None
@@ -98,7 +98,7 @@ class LambdaCallback(Callback):
     Parameters
     ----------
     **hooks : callable
-        By the names of the hooks: ``on_epoch_end=lambda epoch, logs: ...``.
+        By the names of the hooks: ``on_epoch_end=lambda epoch, logs: ...``; None for none.
     """
 
     def __init__(self, **hooks: Any) -> None:
@@ -106,7 +106,8 @@ class LambdaCallback(Callback):
             if not (name.startswith("on_") and hasattr(Callback, name)):
                 known = ", ".join(n for n in vars(Callback) if n.startswith("on_"))
                 raise ArgumentError(f"LambdaCallback: there is no hook {name!r}; known: {known}.")
-            setattr(self, name, hook)
+            if hook is not None:
+                setattr(self, name, hook)
 
 
 class Checkpoints(Callback):
@@ -163,9 +164,8 @@ class Checkpoints(Callback):
                     f"Checkpoints: monitor {monitor!r} is not among {', '.join(logs)}."
                 )
             return False
-        value, label = logs[monitor], monitor.removeprefix("val_")
-        metrics = self.trainer.bound.plan.metrics
-        sign = -1.0 if any(m.higher_is_better for m in metrics if m.label == label) else 1.0
+        value = logs[monitor]
+        sign = -1.0 if higher_is_better(self.trainer, monitor) else 1.0
         if math.isnan(value) or not (self.best is None or sign * value < sign * self.best):
             return False
         self.best = value
@@ -200,3 +200,10 @@ def defines(callback: Callback, hook: str) -> bool:
     """Return whether `callback` has its own version of `hook`."""
     own = getattr(callback, hook, None)
     return own is not None and getattr(own, "__func__", own) is not getattr(Callback, hook)
+
+
+def higher_is_better(trainer: Trainer, monitor: str) -> bool:
+    """Return whether larger values of a figure are better: the metric says, losses are not."""
+    label = monitor.removeprefix("val_")
+    metrics = trainer.bound.plan.metrics
+    return any(metric.higher_is_better for metric in metrics if metric.label == label)

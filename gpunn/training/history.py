@@ -16,7 +16,9 @@ class History(Callback):
     history : dict of str to list of float
         ``loss``, the metrics, and the same with ``val_`` for validation data.
     epoch : list of int
+        Numbers of the epochs, from 0 or `initial_epoch` on.
     params : dict
+        What the fit was asked for: ``epochs``, ``steps`` (per epoch), ``verbose`` and others.
     seconds : list of float
         Training time of each epoch, without validation.
     """
@@ -26,6 +28,7 @@ class History(Callback):
         self.epoch: list[int] = []
         self.seconds: list[float] = []
         self.params = {}
+        self._recorded: set[str] = set()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.epoch and self.epoch[-1] == epoch:
@@ -36,8 +39,18 @@ class History(Callback):
                 values.pop()
         self.epoch.append(epoch)
         self.seconds.append(self.trainer.epoch_seconds)
-        for name, value in (logs or {}).items():
-            self.history.setdefault(name, []).append(value)
+        self._recorded = set()
+        self.amend(logs or {})
+
+    def amend(self, logs: Logs) -> None:
+        """Take in what callbacks have added to the logs of the last epoch, or changed."""
+        for name, value in logs.items():
+            values = self.history.setdefault(name, [])
+            if name in self._recorded:
+                values[-1] = value
+            else:
+                values.append(value)
+        self._recorded |= logs.keys()
 
     def state_dict(self) -> dict[str, Any]:
         history = {name: list(values) for name, values in self.history.items()}

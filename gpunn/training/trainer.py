@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn.errors import ArgumentError, DeviceError, TrainingError
+from gpunn.errors import ArgumentError, CheckpointError, DeviceError, TrainingError
 from gpunn.plan.build import RATES
 from gpunn.plan.spec import CONTROL, METRICS
 from gpunn.registry import check_count
@@ -42,18 +42,22 @@ class Trainer:
     shuffle : bool, default True
         False keeps the order of the rows.
     callbacks : sequence of Callback
+    initial_epoch : int, default 0
+        Number of the first epoch; `fit` counts its `epochs` from 0 all the same.
 
     Attributes
     ----------
     step_count : int
         Steps taken since the model was compiled.
     epoch_index : int
-        Epochs finished in this training run.
+        Epochs finished in this training run, and those before `initial_epoch`.
     offset : int
         Rows of the current epoch that are done.
     history : History
     stop_training : bool
         Set it in a callback to stop after the current epoch (or step, from a per-batch hook).
+    verbose : int
+        What `Model.fit` was asked to show, for the callbacks' `params`; 0 with a Trainer in hand.
 
     Examples
     --------
@@ -73,7 +77,9 @@ class Trainer:
         validation_data: Any = None,
         shuffle: bool = True,
         callbacks: Sequence[Callback] = (),
+        initial_epoch: int = 0,
     ) -> None:
+        self.initial_epoch = check_count("fit", "initial_epoch", initial_epoch, minimum=0)
         compiled = model.compiled
         self.model = model
         self.session = model.session
@@ -88,6 +94,7 @@ class Trainer:
             )
         self.shuffle = bool(shuffle)
         self.steps_per_epoch = -(-self.rows // self.batch_size)
+        self.optimizer = model.optimizer
         self.schedule = compiled.optimizer.schedule
         self.bound = self.session.training_plan(
             self.data, self.batch_size, compiled.outputs, compiled.optimizer
@@ -102,8 +109,10 @@ class Trainer:
         rates = f"{CONTROL}/rates"
         self._rates = self.bound.array(rates) if rates in self.bound.plan.buffers else None
         self.step_count = int(self.bound.read(f"{CONTROL}/step")[0])
-        self.first_epoch = int(self.bound.read(f"{CONTROL}/epoch")[0])
-        self.epoch_index = 0
+        # Such that epochs of one number are shuffled alike, whichever fit they belong to.
+        epochs_before = int(self.bound.read(f"{CONTROL}/epoch")[0])
+        self.first_epoch = max(epochs_before - self.initial_epoch, 0)
+        self.epoch_index = self.initial_epoch
         self.offset = 0
         self.samples = 0
         self.in_epoch = False
@@ -111,6 +120,7 @@ class Trainer:
         self.epoch_seconds = 0.0
         self._last_logs: Logs = {}
         self.stop_training = False
+        self.verbose = 0
         self.interrupt = Interrupt()
         self.history = History()
         self.callbacks: list[Callback] = [self.history, *callbacks]
@@ -136,8 +146,16 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the next step."""
-        return self.schedule(self.step_count)
+        """The learning rate of the next step, and of all later ones once it is set.
+
+        It is the same as ``model.optimizer.learning_rate``, and is part of the state of training.
+        Set it before training or in a callback; a schedule's rate cannot be set.
+        """
+        return self.optimizer.rate(self.step_count)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self.optimizer.learning_rate = value
 
     @property
     def nonfinite_step(self) -> int | None:
@@ -194,18 +212,23 @@ class Trainer:
                     "middle of an epoch; let them take turns by whole epochs."
                 )
             self.session.turn = self.turn
-            self.step_count = int(self.bound.read(f"{CONTROL}/step")[0])
+            self._count_steps(int(self.bound.read(f"{CONTROL}/step")[0]))
         self.bound.attach(self._arrays)
 
     def _run(self, epochs: int | None, steps: int | None) -> Logs:
         self._take_turn()
-        first_step = self.step_count - self._steps_done()
-        last_step = None if steps is None else first_step + steps
+        if steps is not None and self.initial_epoch:
+            raise ArgumentError(
+                "initial_epoch goes with epochs, not with steps; leave one of them out."
+            )
         self._set_params(epochs, steps)
         self.stop_training = False
         reported = self._exceptions_reported()
         with self.session.backend.threads(), deferred_signals() as self.interrupt, reported:
             self._call("on_train_begin", None)
+            # Only now: BackupAndRestore may have taken up an earlier run.
+            first_step = self.step_count - self._steps_done()
+            last_step = None if steps is None else first_step + steps
             while not self.interrupt and not self._done(epochs, last_step):
                 self._begin_epoch()
                 left = None if last_step is None else last_step - self.step_count
@@ -248,6 +271,7 @@ class Trainer:
             "batch_size": self.batch_size,
             "rows": self.rows,
             "total_steps": steps,
+            "verbose": self.verbose,
         }
         for callback in self.callbacks:
             callback.set_params(params)
@@ -289,7 +313,12 @@ class Trainer:
         epoch, self.in_epoch = self.epoch_index, False
         if self.offset >= self.rows:
             self._finish_epoch()
-        self._call("on_epoch_end", epoch, logs)
+        for callback in self.callbacks:
+            if callback.runs_last:
+                # Before it saves the history: others may have added to the logs, as in Keras.
+                self.history.amend(logs)
+            callback.on_epoch_end(epoch, logs)
+        self.history.amend(logs)
 
     def _finish_epoch(self) -> None:
         self.epoch_index, self.offset, self.in_epoch = self.epoch_index + 1, 0, False
@@ -333,6 +362,7 @@ class Trainer:
                     callback.on_train_batch_end(batch, logs=logs)
             for callback, multiple in every:
                 if self.step_count % multiple == 0:
+                    self._wait()
                     callback.on_steps(self.step_count)
             for callback, seconds in timed:
                 if now - looked[id(callback)] >= seconds:
@@ -355,6 +385,7 @@ class Trainer:
         while count:
             steps = self._set_rates(count)
             self._take_steps(steps)
+            self._count_steps(self.step_count)
             count -= steps
 
     def _set_rates(self, count: int) -> int:
@@ -363,13 +394,17 @@ class Trainer:
         From then on it takes the next rate by itself: nothing is copied between steps.
         """
         write, first = self.session.backend.write, self.step_count
-        write(self._rate, self.schedule(first))
+        write(self._rate, self.optimizer.rate(first))
         if self._rates is None or count == 1:
             return count
         count = min(count, RATES)
         write(self._rates[:count], [self.schedule(step) for step in range(first, first + count)])
         self.bound.write(f"{CONTROL}/first_step", first)
         return count
+
+    def _count_steps(self, step: int) -> None:
+        self.step_count = step
+        vars(self.optimizer)["iterations"] = step
 
     def _take_steps(self, count: int) -> None:
         full = min(count, (self.rows - self.offset) // self.batch_size)
@@ -398,11 +433,23 @@ class Trainer:
             ``weights`` and ``optimizer`` (arrays by path), ``metrics`` (accumulators of the
             current epoch) and ``training`` (counters, history and callback states; JSON).
         """
-        return state.take(self)
+        saved = state.take(self)
+        saved["training"]["learning_rate"] = self.optimizer.override
+        return saved
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Take back what `state_dict` returned; training then goes on exactly there."""
+        training = saved["training"]
+        rate = training.get("learning_rate") if isinstance(training, Mapping) else None
+        if rate is not None:
+            if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate >= 0:
+                raise CheckpointError(
+                    f"The state of training is damaged: its learning_rate is {rate!r}."
+                )
+            self.optimizer.check_settable()
         state.restore(self, saved)
+        vars(self.optimizer)["override"] = None if rate is None else float(rate)
+        self._count_steps(self.step_count)
 
     def checkpoint(self) -> Checkpoint:
         """Return the state as a checkpoint, with the model's configuration.
@@ -412,7 +459,10 @@ class Trainer:
         TrainingError
             The loss or a weight is not finite: a broken model must not replace a good one.
         """
-        return state.checkpoint(self)
+        checkpoint = state.checkpoint(self)
+        if checkpoint.training is not None:
+            checkpoint.training["learning_rate"] = self.optimizer.override
+        return checkpoint
 
     def _call(self, hook: str, *arguments: Any) -> None:
         for callback in self.callbacks:

@@ -45,9 +45,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets": MODEL,
     "models": MODEL,
     "estimators": PUBLIC,
-    **dict.fromkeys(COMMAND_LINE, PUBLIC | COMMAND_LINE | {"estimators"}),
+    "plots": PUBLIC,
+    "utils": PUBLIC | {"plots"},
+    **dict.fromkeys(COMMAND_LINE, PUBLIC | COMMAND_LINE | {"estimators", "plots"}),
     "__main__": {"cli"},
-    "__init__": PUBLIC | SPECS | {"errors"},
+    "__init__": PUBLIC | SPECS | {"errors", "plots", "utils"},
 }
 DEVICE_LIBRARIES = {"numba", "llvmlite", "cupy", "cupyx", "cupy_backends"}
 HEAVY = {"numba", "llvmlite", "cupy", "h5py", "sklearn", "rich", "typer", "pooch", "matplotlib"}

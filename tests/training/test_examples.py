@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,5 +20,17 @@ def test_example(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    # What the examples write goes into a folder that they are given; those that write nothing take
+    # no notice.
+    monkeypatch.setattr(sys, "argv", [str(path), "written"])
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out
+    if path.stem == "pictures":
+        assert {file.stem for file in Path("written").glob("*.png")} == {
+            "activations",
+            "confusion_matrix",
+            "learning_curve",
+            "mistakes",
+            "weights",
+        }

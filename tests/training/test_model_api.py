@@ -1129,3 +1129,22 @@ def test_looking_at_weights_before_compile_changes_nothing() -> None:
     trained = plain.get_weights()
     plain.compile("sgd", "mse", device="reference", seed=7)
     assert all(map(np.array_equal, trained, plain.get_weights()))
+
+
+def test_set_random_seed_repeats_a_program() -> None:
+    def program() -> list[bytes]:
+        model = gpunn.Sequential([gpunn.Input((3,)), gpunn.layers.Dense(4), gpunn.layers.Dense(1)])
+        model.compile("sgd", "mse", device="reference")
+        x = np.random.random((20, 3))  # noqa: NPY002
+        model.fit(x, x[:, 0], 7, epochs=2, verbose=0)
+        return [w.tobytes() for w in model.get_weights()]
+
+    gpunn.utils.set_random_seed(42)
+    first = program(), program()
+    gpunn.utils.set_random_seed(42)
+    assert (program(), program()) == first
+    assert first[0] != first[1]
+    gpunn.utils.set_random_seed(43)
+    assert program() != first[0]
+    with pytest.raises(gpunn.errors.ArgumentError, match="seed must be at least 0"):
+        gpunn.utils.set_random_seed(-1)

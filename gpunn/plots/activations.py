@@ -1,0 +1,142 @@
+"""Activation functions and their derivatives, side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gpunn import activations
+from gpunn.errors import ArgumentError, ArgumentTypeError
+from gpunn.plots.common import COLOURS, QUIET, Array, panels
+
+# Lines lie upon each other, relu's and step's for negative inputs say.
+STYLES = ("-", "--", "-.", ":")
+# What grows without bound is cut here, so that the others keep a shape.
+HIGHEST = 2.0
+
+
+class ActivationDisplay:
+    """Activation functions on the left, their derivatives on the right.
+
+    Parameters
+    ----------
+    functions : list of ActivationFunction
+        From `gpunn.activations`; functions of one number, so softmax is not among them.
+    limits : tuple of float, default (-5, 5)
+        Smallest and largest input.
+
+    Attributes
+    ----------
+    names : list of str
+    z : ndarray, shape (points,)
+        The inputs.
+    values, derivatives : ndarray, shape (functions, points)
+    figure_ : matplotlib Figure
+    ax_ : ndarray of matplotlib Axes, shape (2,)
+
+    Notes
+    -----
+    A cross marks the derivative of a function that jumps (step, sign): it is 0 everywhere, and
+    not defined at 0, so that gradient descent has nothing to work with.
+    """
+
+    def __init__(
+        self,
+        functions: Sequence[activations.ActivationFunction],
+        limits: tuple[float, float] = (-5.0, 5.0),
+    ) -> None:
+        self.functions = list(functions)
+        if not self.functions:
+            raise ArgumentError("names is empty; give one activation at least, such as 'relu'.")
+        for function in self.functions:
+            if function.name == "softmax":
+                raise ArgumentError(
+                    "names: 'softmax' is a function of all outputs of a layer, and has no curve; "
+                    "leave it out."
+                )
+        self.limits = _checked(limits)
+        self.names = [_label(function) for function in self.functions]
+        self.z: Array = np.linspace(*self.limits, 2001)
+        self.values: Array = np.stack([function(self.z) for function in self.functions])
+        self.derivatives: Array = np.stack([f.derivative(self.z) for f in self.functions])
+        self.figure_: Any = None
+        self.ax_: Any = None
+
+    @classmethod
+    def from_names(
+        cls, names: Any, *, limits: tuple[float, float] = (-5.0, 5.0), ax: Any = None
+    ) -> ActivationDisplay:
+        """Draw activation functions by name.
+
+        Parameters
+        ----------
+        names : str or ActivationFunction, or list of them
+            ``["step", "sigmoid", "tanh", "relu"]``, say.
+        limits : tuple of float, default (-5, 5)
+            Smallest and largest input.
+        ax : matplotlib Axes, or array of two, optional
+            Where to draw; one Axes gives its place to both. Default: a new figure.
+
+        Returns
+        -------
+        ActivationDisplay
+
+        Raises
+        ------
+        UnknownNameError, ArgumentError, ArgumentTypeError
+            If a name is not known or has no curve, or the limits are none.
+        """
+        several = isinstance(names, list | tuple)
+        functions = [activations.get(name) for name in (names if several else [names])]
+        return cls(functions, limits).plot(ax)
+
+    def plot(self, ax: Any = None) -> ActivationDisplay:
+        """Draw functions and derivatives; `ax` as in `from_names`."""
+        self.figure_, self.ax_ = panels(2, ax, columns=2, size=(4.4, 3.4))
+        titles = ("activation function", "derivative")
+        for axes, title, rows in zip(
+            self.ax_, titles, (self.values, self.derivatives), strict=True
+        ):
+            axes.axhline(0, color=QUIET, lw=0.8, zorder=1)
+            axes.axvline(0, color=QUIET, lw=0.8, zorder=1)
+            for i, row in enumerate(rows):
+                colour, style = COLOURS[i % len(COLOURS)], STYLES[i % len(STYLES)]
+                axes.plot(self.z, row, style, color=colour, lw=1.8, label=self.names[i])
+            low, high = max(rows.min(), -HIGHEST), min(rows.max(), HIGHEST)
+            margin = 0.08 * (high - low) or 0.1
+            axes.set_ylim(low - margin, high + margin)
+            axes.set_xlim(*self.limits)
+            axes.set_xlabel("z")
+            axes.set_title(title, loc="left", fontsize=10)
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
+        for i, function in enumerate(self.functions):
+            if not function.trainable_through and self.limits[0] < 0 < self.limits[1]:
+                self.ax_[1].plot(0, 0, "x", color=COLOURS[i % len(COLOURS)], ms=9, mew=1.8)
+        if len(self.names) <= 4:
+            self.ax_[0].legend(frameon=False, loc="upper left", fontsize=9)
+        else:
+            beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+            self.ax_[1].legend(frameon=False, fontsize=9, **beside)
+        return self
+
+
+def _label(function: activations.ActivationFunction) -> str:
+    """Return the name, with the parameter where it is not the default."""
+    default = activations.get(function.name).parameter
+    if function.parameter == default:
+        return function.name
+    return f"{function.name}({function.parameter:g})"
+
+
+def _checked(limits: Any) -> tuple[float, float]:
+    try:
+        low, high = (float(limit) for limit in limits)
+    except (TypeError, ValueError) as error:
+        raise ArgumentTypeError(f"limits must be two numbers, not {limits!r}.") from error
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ArgumentError(f"limits must be finite, the smaller first, not {limits!r}.")
+    return low, high

@@ -1,0 +1,22 @@
+"""Where seeds come from that nobody gave: from the system, or, after `set_seed`, from one seed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpunn.randomness.philox import check_integer
+
+_generator: np.random.Generator | None = None
+
+
+def set_seed(seed: int) -> None:
+    """Make `draw_seed` return the same sequence each time from here on."""
+    global _generator
+    _generator = np.random.default_rng(check_integer("seed", seed, 0, 2**64))
+
+
+def draw_seed() -> int:
+    """Return a seed of 64 bits."""
+    if _generator is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+    return int(_generator.integers(2**64, dtype=np.uint64))
