@@ -529,6 +529,8 @@ class Model:
             raise ArgumentError("Give initial_epoch or resume, not both.")
         if isinstance(callbacks, Callback):
             callbacks = [callbacks]
+        if callbacks is not None and not isinstance(callbacks, Iterable):
+            raise ArgumentTypeError(f"callbacks must be a list of callbacks, not {callbacks!r}.")
         trainer = Trainer(
             self,
             x,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from gpunn import schedules as schedules
 from gpunn.errors import ArgumentError, ArgumentTypeError
 from gpunn.registry import Registry, check_number, set_field
@@ -249,6 +251,10 @@ class LearningRate(float):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return float, (float(self),)
+
+    def numpy(self) -> np.float32:
+        """Return it as Keras's variables do."""
+        return np.float32(self)
 
     def assign(self, value: float) -> None:
         """Set the learning rate, from the next step on."""

@@ -55,6 +55,9 @@ def model_config(model: Model) -> dict[str, Any]:
                 for spec in compiled.outputs
             ],
         }
+        # Apart from the optimizer: a run is resumed by the one that it was compiled with.
+        if model.optimizer.override is not None:
+            config["compile"]["learning_rate"] = model.optimizer.override
     return config
 
 
@@ -246,6 +249,8 @@ def _compile_from_config(
             device,
             precision,
         )
+        if saved.get("learning_rate") is not None:
+            model.optimizer.learning_rate = saved["learning_rate"]
     except (GpunnError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file}: cannot be compiled as saved: {error}") from error
 

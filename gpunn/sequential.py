@@ -128,4 +128,7 @@ class Sequential(Model):
         self._rebuild()
         if self._compiled is not None:
             outputs = output_specs(self.graph, *self._deferred)
+            optimizer = self.optimizer
             self._compiled = replace(self._compiled, outputs=outputs)
+            # The same one, with a learning rate that was set since.
+            self._optimizer = (self._compiled, optimizer)

@@ -26,5 +26,6 @@ def set_random_seed(seed: int) -> None:
         The seed is out of range.
     """
     set_seed(seed)
+    seed = int(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002

@@ -68,9 +68,23 @@ class Callback:
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Run before each step; defining it makes every step wait for Python."""
+        self.on_batch_begin(batch, logs=logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Run after each step, with the loss so far; defining it makes every step wait."""
+        self.on_batch_end(batch, logs=logs)
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Keras's older name of `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Keras's older name of `on_train_batch_end`."""
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Run before the validation of an epoch."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Run after it, with its figures (without ``val_``)."""
 
     def on_interval(self, logs: Logs) -> None:
         """Run about every `interval` seconds, with loss and metrics of the epoch so far."""
@@ -164,7 +178,7 @@ class Checkpoints(Callback):
                     f"Checkpoints: monitor {monitor!r} is not among {', '.join(logs)}."
                 )
             return False
-        value = logs[monitor]
+        value = float(logs[monitor])
         sign = -1.0 if higher_is_better(self.trainer, monitor) else 1.0
         if math.isnan(value) or not (self.best is None or sign * value < sign * self.best):
             return False
@@ -172,6 +186,8 @@ class Checkpoints(Callback):
         return True
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self._ended_broken():
+            return
         best = self._improved(logs or {})
         if self.save_every and (epoch + 1) % self.save_every == 0:
             self._save(best)
@@ -181,7 +197,13 @@ class Checkpoints(Callback):
     def on_steps(self, step: int) -> None:
         self._save()
 
+    def _ended_broken(self) -> bool:
+        """Return whether a callback, such as TerminateOnNaN, stops a run that is broken."""
+        return self.trainer.stop_training and self.trainer.nonfinite_step is not None
+
     def on_train_end(self, logs: Logs | None = None) -> None:
+        if self._ended_broken():
+            return
         if self.last_saved != self.trainer.step_count:
             self._save()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from gpunn.training.callbacks import Callback, Logs
 
 
@@ -45,6 +47,8 @@ class History(Callback):
     def amend(self, logs: Logs) -> None:
         """Take in what callbacks have added to the logs of the last epoch, or changed."""
         for name, value in logs.items():
+            if isinstance(value, np.generic):
+                value = value.item()  # the state of training is JSON
             values = self.history.setdefault(name, [])
             if name in self._recorded:
                 values[-1] = value

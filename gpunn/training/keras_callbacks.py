@@ -149,6 +149,7 @@ class CSVLogger(Callback):
 
     def _prepare(self) -> bool:
         """Bring the file to where this run left it; return whether it needs a header."""
+        self.filename.parent.mkdir(parents=True, exist_ok=True)
         size = self.filename.stat().st_size if self.filename.exists() else 0
         if self._size is None:
             keep = size if self.append else 0

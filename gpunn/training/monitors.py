@@ -48,7 +48,7 @@ class MonitorCallback(Callback):
                 f"{type(self).__name__}: monitor {self.monitor!r} is not among "
                 f"{', '.join(logs)}{hint}."
             )
-        return logs[self.monitor]
+        return float(logs[self.monitor])
 
     def _improves(self, value: float, reference: float | None) -> bool:
         if math.isnan(value):

@@ -205,6 +205,11 @@ class Trainer:
         """Attach this trainer's data: another one of the same model may have trained since."""
         if not self._arrays:
             raise TrainingError("This Trainer has let go of its data; make a new one.")
+        if self.model._session is not self.session:
+            raise TrainingError(
+                "The model has been compiled again since this Trainer was made, or in a callback; "
+                "make a new Trainer, or call fit again."
+            )
         if self.session.turn is not self.turn:
             if self.in_epoch or self.offset:
                 raise TrainingError(
@@ -225,7 +230,7 @@ class Trainer:
         self.stop_training = False
         reported = self._exceptions_reported()
         with self.session.backend.threads(), deferred_signals() as self.interrupt, reported:
-            self._call("on_train_begin", None)
+            self._call("on_train_begin", {})
             # Only now: BackupAndRestore may have taken up an earlier run.
             first_step = self.step_count - self._steps_done()
             last_step = None if steps is None else first_step + steps
@@ -240,7 +245,9 @@ class Trainer:
             if self.interrupt:
                 self._call("on_interrupt")
             else:
-                self._call("on_train_end", self._last_logs)
+                # Those that save the state first: EarlyStopping puts other weights in its place.
+                for callback in sorted(self.callbacks, key=lambda c: not c.runs_last):
+                    callback.on_train_end(self._last_logs)
         self.interrupt.raise_again()
         return self._last_logs
 
@@ -291,15 +298,17 @@ class Trainer:
             self.samples = 0
             self.epoch_seconds = 0.0
             self.bound.reset_metrics()
-            self._call("on_epoch_begin", self.epoch_index, None)
+            self._call("on_epoch_begin", self.epoch_index, {})
 
     def _end_epoch(self) -> None:
         logs = self.logs()
         if self.validation is not None:
+            self._call("on_test_begin", {})
             if self._validation_arrays is None:
                 self._validation_arrays = self.session.on_device(self.validation)
             outputs = self.model.compiled.outputs
             figures = self.session.evaluate(self.validation, outputs, self._validation_arrays)
+            self._call("on_test_end", dict(figures))
             logs |= {f"val_{name}": value for name, value in figures.items()}
         self._last_logs = logs
         if self.nonfinite_step is not None and not self._warned:
@@ -328,8 +337,16 @@ class Trainer:
 
     def _run_epoch(self, steps_left: int | None) -> None:
         """Take steps to the end of the epoch, in chunks between which callbacks get a look."""
-        batch_hooks = [c for c in self.callbacks if defines(c, "on_train_batch_begin")]
-        batch_hooks_end = [c for c in self.callbacks if defines(c, "on_train_batch_end")]
+        batch_hooks = [
+            c
+            for c in self.callbacks
+            if any(defines(c, f"on_{kind}batch_begin") for kind in ("train_", ""))
+        ]
+        batch_hooks_end = [
+            c
+            for c in self.callbacks
+            if any(defines(c, f"on_{kind}batch_end") for kind in ("train_", ""))
+        ]
         every = [(c, c.every_steps) for c in self.callbacks if c.every_steps]
         timed = [(c, c.interval) for c in self.callbacks if c.interval is not None]
         per_batch = bool(batch_hooks or batch_hooks_end)
@@ -346,7 +363,7 @@ class Trainer:
                 steps_left -= count
             batch = self.offset // self.batch_size
             for callback in batch_hooks:
-                callback.on_train_batch_begin(batch, logs=None)
+                callback.on_train_batch_begin(batch, logs={})
             began = time.perf_counter()
             self._advance(count)
             now = time.perf_counter()

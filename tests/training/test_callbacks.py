@@ -469,3 +469,89 @@ def test_no_callback_makes_a_step_wait(tmp_path: Path, monkeypatch: pytest.Monke
     assert counts(every) == counts([]) == expected
     hook = LambdaCallback(on_train_batch_end=lambda batch, logs: None)
     assert counts([hook])["_advance"] == steps
+
+
+def test_a_rate_that_was_set_is_saved_with_the_model(tmp_path: Path) -> None:
+    model = make_model()
+    model.optimizer.learning_rate = 1e-3
+    path = model.save(tmp_path / "a.h5")
+    loaded = gpunn.load_model(path, device="cpu")
+    assert float(loaded.optimizer.learning_rate) == pytest.approx(1e-3)
+    assert loaded.optimizer == model.optimizer
+
+
+def test_a_rate_that_was_set_outlives_the_building_of_a_model() -> None:
+    model = gpunn.Sequential([gpunn.layers.Dense(3), gpunn.layers.Dense(1)])
+    model.compile("sgd", "mse", device="cpu", seed=1)
+    optimizer = model.optimizer
+    optimizer.learning_rate = 1e-5
+    model.fit(X, Y, verbose=0)
+    assert float(model.optimizer.learning_rate) == pytest.approx(1e-5)
+    assert model.optimizer is optimizer
+
+
+def test_keras_older_and_test_hooks_are_called() -> None:
+    called: list[str] = []
+
+    class Older(Callback):
+        def on_batch_begin(self, batch: int, logs: Any = None) -> None:
+            called.append(f"begin {batch} {logs}")
+
+        def on_batch_end(self, batch: int, logs: Any = None) -> None:
+            called.append(f"end {batch} {sorted(logs)}")
+
+        def on_test_end(self, logs: Any = None) -> None:
+            called.append(f"test {sorted(logs)}")
+
+    make_model().fit(X, Y, epochs=1, callbacks=[Older()], **FIT)
+    assert called[:2] == ["begin 0 {}", "end 0 ['accuracy', 'loss']"]
+    assert len(called) == 2 * 7 + 1
+    assert called[-1] == "test ['accuracy', 'loss']"
+
+
+def test_a_checkpoint_of_the_end_holds_the_last_weights_not_the_best(tmp_path: Path) -> None:
+    def callbacks() -> list[Callback]:
+        stopping = EarlyStopping(mode="max", patience=50, restore_best_weights=True)
+        return [stopping, Checkpoints(tmp_path, save_every=2)]
+
+    whole = make_model().fit(X, Y, epochs=6, **FIT).history["loss"]
+    make_model().fit(X, Y, epochs=3, callbacks=callbacks(), **FIT)
+    resumed = make_model().fit(X, Y, epochs=6, callbacks=callbacks(), resume=tmp_path, **FIT)
+    assert resumed.history["loss"] == whole
+
+
+def test_a_broken_run_that_is_stopped_still_ends_in_order(tmp_path: Path) -> None:
+    model = make_model()
+    model.set_weights([w * np.float32(np.nan) for w in model.get_weights()])
+    callbacks = [TerminateOnNaN(), Checkpoints(tmp_path)]
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        history = model.fit(X, Y, epochs=3, callbacks=callbacks, **FIT)
+    assert len(history.epoch) == 1
+    assert not list(tmp_path.glob("*.h5"))
+
+
+def test_figures_of_a_callback_may_be_numpy_scalars(tmp_path: Path) -> None:
+    half = LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(f1=np.float32(0.5)))
+    watching = EarlyStopping("f1", mode="max", patience=9)
+    callbacks = [half, watching, Checkpoints(tmp_path, monitor="f1")]
+    history = make_model().fit(X, Y, epochs=2, callbacks=callbacks, **FIT)
+    assert history.history["f1"] == [0.5, 0.5]
+
+
+def test_compiling_in_the_middle_of_a_run_is_refused() -> None:
+    model = make_model()
+    trainer = gpunn.Trainer(model, X, Y, batch_size=10)
+    trainer.epoch()
+    model.compile("sgd", "sparse_categorical_crossentropy", device="cpu")
+    with pytest.raises(TrainingError, match="compiled again"):
+        trainer.epoch()
+
+
+def test_callbacks_that_are_none_are_refused() -> None:
+    with pytest.raises(ArgumentTypeError, match="callbacks must be a list of callbacks, not 3"):
+        make_model().fit(X, Y, callbacks=3, **FIT)  # type: ignore[arg-type]
+
+
+def test_a_log_file_may_lie_in_a_new_folder(tmp_path: Path) -> None:
+    make_model().fit(X, Y, callbacks=[CSVLogger(tmp_path / "new" / "log.csv")], **FIT)
+    assert (tmp_path / "new" / "log.csv").read_text().startswith("epoch,")
