@@ -1002,7 +1002,22 @@ def _advance(dtype: str) -> Iterator[Case]:
         yield Case("advance", f"rate-{label}", dtype, draw_rate, rows=5)
 
 
+def _empty(dtype: str) -> Iterator[Case]:
+    """Batches without rows: nothing to do, and nothing that fails."""
+    shape, plain = (0, 5), {"activation": "tanh", "parameter": 0.0}
+    yield _simple("affine", dtype, {"values": shape}, {"result": shape}, "empty", _SCALED)
+    yield _simple("activation", dtype, {"values": shape}, {"result": shape}, "empty", plain)
+    yield _simple("add", dtype, {"left": shape, "right": shape}, {"result": shape}, "empty")
+    yield _simple("accumulate", dtype, {"values": shape, "total": shape}, {}, "empty")
+    attrs = {"stream": 2}
+    yield _simple("dropout", dtype, {"values": shape}, {"result": shape}, "empty", attrs, rate=0.5)
+    yield dense_case(dtype, (0, 5, 3), ("relu", 0.0))
+
+
+_SCALED = {"scale": 0.3, "shift": -0.7}
+
 _FAMILIES = (
+    _empty,
     _keyed_permutation,
     _gather,
     _gather_rows,
