@@ -42,11 +42,15 @@ class UnknownNameError(ArgumentError):
         The name as given.
     known : iterable of str
         The names that would have been right.
+    meant : str, optional
+        The one to suggest; by default the one that looks alike, if any does.
     """
 
-    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+    def __init__(
+        self, kind: str, name: object, known: Iterable[str], meant: str | None = None
+    ) -> None:
         names = sorted(known)
-        close = difflib.get_close_matches(str(name).lower(), names, n=1)
+        close = [meant] if meant else difflib.get_close_matches(str(name).lower(), names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         super().__init__(f"Unknown {kind} {name!r}{hint} Known: {', '.join(names)}.")
 

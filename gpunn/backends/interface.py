@@ -94,7 +94,40 @@ def _through_cupy(value: Any) -> Any:
     return cupy.asarray(value).get()
 
 
-class Backend(ABC):
+class ArrayDoor:
+    """How arrays come in from users and go out to them: without a device, all are NumPy's.
+
+    Attributes
+    ----------
+    arrays : {"numpy", "cupy"}
+        Whose arrays the memory is made of.
+    """
+
+    arrays: str = "numpy"
+
+    def adopt(self, value: Any) -> Any:
+        """Take in what a user gave as an array: the door for arrays that are not NumPy's.
+
+        Returns a NumPy array or a device array where `value` is an array of another library,
+        without a copy where possible, and anything else as it is.
+
+        Raises
+        ------
+        ArgumentTypeError
+            The other library does not hand it over.
+        """
+        return host_array(value)
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context within which NumPy's functions can be used on device arrays."""
+        return nullcontext()
+
+    def release(self, array: Any) -> Any:
+        """Return a device array as the user's own: what they do with it waits for its values."""
+        return array
+
+
+class Backend(ArrayDoor, ABC):
     """A device and its table of ops.
 
     Attributes
@@ -103,12 +136,9 @@ class Backend(ABC):
         As in ``device=name``.
     precisions : tuple of str
         Of the matrix products, as in ``precision=``.
-    arrays : {"numpy", "cupy"}
-        Whose arrays its memory is made of.
     """
 
     name: str
-    arrays: str = "numpy"
     precisions: tuple[str, ...] = ("float32",)
     max_models: int | None = None
 
@@ -131,27 +161,6 @@ class Backend(ABC):
     @abstractmethod
     def view(self, region: Any, offset: int, shape: tuple[int, ...], dtype: str) -> Any:
         """Return part of a region as an array of shape ``(models, *shape)``."""
-
-    def adopt(self, value: Any) -> Any:
-        """Take in what a user gave as an array: the door for arrays that are not NumPy's.
-
-        Returns a NumPy array or a device array where `value` is an array of another library,
-        without a copy where possible, and anything else as it is.
-
-        Raises
-        ------
-        ArgumentTypeError
-            The other library does not hand it over.
-        """
-        return host_array(value)
-
-    def current(self) -> AbstractContextManager[Any]:
-        """Return a context within which NumPy's functions can be used on device arrays."""
-        return nullcontext()
-
-    def release(self, array: Any) -> Any:
-        """Return a device array as the user's own: what they do with it waits for its values."""
-        return array
 
     @abstractmethod
     def upload(self, array: Any) -> Any:

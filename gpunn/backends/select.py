@@ -80,7 +80,8 @@ def select_backend(device: str = "auto", *, threads: int | None = None) -> Selec
     name, colon, index = device.partition(":")
     numbered = name == "cuda" and index.isascii() and index.isdigit()
     if name not in DEVICES or (colon and not numbered):
-        raise UnknownNameError("device", device, (*DEVICES, "cuda:1"))
+        meant = "cuda" if name.lower() in ("gpu", "nvidia") else None  # 'cpu' looks more alike
+        raise UnknownNameError("device", device, (*DEVICES, "cuda:1"), meant)
     if name == "auto":
         selection = _select_auto(threads)
         logger.info("device %s: %s", selection.backend.describe(), selection.reason)

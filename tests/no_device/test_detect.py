@@ -453,3 +453,8 @@ def test_the_simulator_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None
         select_backend("simulator")
     *_, simulator = device_statuses()
     assert not simulator.usable
+
+
+def test_gpu_means_cuda() -> None:
+    with pytest.raises(UnknownNameError, match="'gpu'; did you mean 'cuda'"):
+        select_backend("gpu")

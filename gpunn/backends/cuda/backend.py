@@ -55,6 +55,7 @@ class CudaBackend(Backend):
         self.products = products
         self._workspace: Any = driver.allocate(0)
         self._together = threading.RLock()
+        self._operations = {op: partial(self._bind, op) for op in BINDERS}
 
     # Memory
 
@@ -105,7 +106,7 @@ class CudaBackend(Backend):
 
     @property
     def operations(self) -> Mapping[str, Binder]:
-        return {op: partial(self._bind, op) for op in BINDERS}
+        return self._operations
 
     def check(self, steps: Iterable[Step], precision: str, models: int) -> None:
         super().check(steps, precision, models)

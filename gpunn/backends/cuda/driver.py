@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gpunn.backends.interface import host_array
+from gpunn.backends.interface import ArrayDoor
 
 Call = Callable[[], None]
 Dimensions = tuple[int, int, int]
@@ -97,7 +96,7 @@ class Product:
     transpose_right: bool = False
 
 
-class Driver(ABC):
+class Driver(ArrayDoor, ABC):
     """A device that runs kernels in the order in which they are called.
 
     Arrays are ``ndarray``-like (``shape``, ``dtype``, ``nbytes``, slices, ``reshape``, ``view``):
@@ -108,15 +107,12 @@ class Driver(ABC):
     name : str
         As in ``device=name``.
     limits : Limits
-    arrays : {"numpy", "cupy"}
-        Whose arrays its memory is made of.
     launches : int
         Kernels and library products run so far.
     """
 
     name: str
     limits: Limits
-    arrays: str = "numpy"
     launches: int = 0
 
     @abstractmethod
@@ -136,21 +132,6 @@ class Driver(ABC):
     @abstractmethod
     def free_bytes(self) -> int:
         """Return how much memory can still be allocated."""
-
-    def adopt(self, value: Any) -> Any:
-        """Return an array of another library as a NumPy array or, if it lies there, a device array.
-
-        Anything else is returned as it is; see `Backend.adopt`.
-        """
-        return host_array(value)
-
-    def current(self) -> AbstractContextManager[Any]:
-        """Return a context within which NumPy's functions can be used on device arrays."""
-        return nullcontext()
-
-    def release(self, array: Any) -> Any:
-        """Return a device array for use on the current stream, after all that was called."""
-        return array
 
     @abstractmethod
     def upload(self, array: Any) -> Any:
