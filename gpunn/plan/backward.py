@@ -35,14 +35,14 @@ class Backward:
         self.contributions.update({i: len(emitters) for i, emitters in losses.items()})
         self.gradient_of: dict[int, str] = {}
         self.product_gradient: dict[int, str] = {}
-        self.kernels_seen: set[str] = set()
-        self.biases_seen: set[str] = set()
+        # Variables whose gradient has got a first contribution.
+        self.seen: set[str] = set()
 
     def _needs_gradient(self) -> list[bool]:
+        trained = {variable.layer for variable in self.b.graph.variables if variable.trainable}
         needs: list[bool] = []
         for unit in self.units:
-            trains = unit.kind == "dense"
-            needs.append(trains or any(needs[source] for source in unit.inputs))
+            needs.append(unit.scope in trained or any(needs[source] for source in unit.inputs))
         return needs
 
     def _reached(self) -> list[int]:
@@ -87,6 +87,19 @@ class Backward:
     def _accumulate(self, values: str, total: str) -> None:
         self.b.emit("accumulate", {"values": values}, {"total": total})
 
+    def parameter_gradient(self, path: str) -> str:
+        """Return where the next contribution to a variable's gradient goes, overwriting it."""
+        if path not in self.seen:
+            return self.b.gradient(path)
+        shape = self.b.buffers[self.b.parameter(path)].shape
+        return self.b.buffer(f"{SCRATCH}/part/{path}", SCRATCH, shape)
+
+    def parameter_gradient_written(self, path: str) -> None:
+        """Note that a contribution is where `parameter_gradient` said; later ones are added."""
+        if path in self.seen:
+            self._accumulate(self.parameter_gradient(path), self.b.gradient(path))
+        self.seen.add(path)
+
     # Dense
 
     def _activation_roles(self, unit: Unit, value: int) -> dict[str, str]:
@@ -105,17 +118,11 @@ class Backward:
         if self.b.in_place:
             rate = self.b.control("learning_rate", self.b.dtype)
             return {"learning_rate": rate}, {"bias": self.b.parameter(path)}
-        if path in self.biases_seen:
-            part = f"{SCRATCH}/part/{path}"
-            shape = self.b.buffers[self.b.parameter(path)].shape
-            return {}, {"bias_gradient": self.b.buffer(part, SCRATCH, shape)}
-        return {}, {"bias_gradient": self.b.gradient(path)}
+        return {}, {"bias_gradient": self.parameter_gradient(path)}
 
-    def _bias_done(self, unit: Unit, outputs: dict[str, str]) -> None:
-        path = f"{unit.scope}/bias"
-        if unit.use_bias and path in self.biases_seen:
-            self._accumulate(outputs["bias_gradient"], self.b.gradient(path))
-        self.biases_seen.add(path)
+    def _bias_done(self, unit: Unit) -> None:
+        if unit.use_bias and not self.b.in_place:
+            self.parameter_gradient_written(f"{unit.scope}/bias")
 
     def _backward_dense(self, i: int, unit: Unit) -> None:
         if i not in self.product_gradient:
@@ -130,18 +137,10 @@ class Backward:
             rate = {"learning_rate": self.b.control("learning_rate", self.b.dtype)}
             outputs = {"kernel": self.b.parameter(kernel)}
             self.b.emit("dense_kernel_update", values | rate, outputs, precision=self.b.precision)
-        elif kernel not in self.kernels_seen:
-            self._kernel_gradient(values, self.b.gradient(kernel))
         else:
-            shape = self.b.buffers[self.b.parameter(kernel)].shape
-            part = self.b.buffer(f"{SCRATCH}/part/{kernel}", SCRATCH, shape)
-            self._kernel_gradient(values, part)
-            self._accumulate(part, self.b.gradient(kernel))
-        self.kernels_seen.add(kernel)
-
-    def _kernel_gradient(self, values: dict[str, str], result: str) -> None:
-        outputs = {"kernel_gradient": result}
-        self.b.emit("dense_kernel_gradient", values, outputs, precision=self.b.precision)
+            outputs = {"kernel_gradient": self.parameter_gradient(kernel)}
+            self.b.emit("dense_kernel_gradient", values, outputs, precision=self.b.precision)
+            self.parameter_gradient_written(kernel)
 
     def _product_gradient(self, i: int, unit: Unit) -> None:
         """From ``d`` to ``dz``, with the bias gradient."""
@@ -159,7 +158,7 @@ class Backward:
                 {"input_gradient": dz} | outputs,
                 **self.b.activation_attrs(unit),
             )
-        self._bias_done(unit, outputs)
+        self._bias_done(unit)
 
     def _input_gradient(self, unit: Unit, source: int, dz: str) -> None:
         inputs = {"gradient": dz, "kernel": self.b.parameter(f"{unit.scope}/kernel")}
@@ -175,7 +174,7 @@ class Backward:
                 precision=self.b.precision,
                 **self.b.activation_attrs(producer),
             )
-            self._bias_done(producer, outputs)
+            self._bias_done(producer)
             return
 
         def emit(result: str) -> None:

@@ -234,6 +234,7 @@ class _Builder:
         calls = Counter(unit.scope for unit in self.units if unit.kind == "dense")
         return (
             optimizer.op == "sgd"
+            and all(v.layer in calls for v in self.graph.variables if v.trainable)
             and not optimizer.clips
             and not optimizer.weight_decay
             and max(calls.values(), default=0) <= 1
