@@ -1,0 +1,11 @@
+"""Estimators for scikit-learn's pipelines, searches and metrics.
+
+They follow its rules: ``__init__`` only stores, ``fit`` checks and trains, what was learned has a
+name that ends in an underscore.
+"""
+
+from __future__ import annotations
+
+from gpunn.estimators.perceptron import Perceptron
+
+__all__ = ["Perceptron"]
