@@ -16,8 +16,10 @@ _MODULES = (
     "callbacks",
     "datasets",
     "errors",
+    "estimators",
     "initializers",
     "layers",
+    "logic",
     "losses",
     "metrics",
     "models",
@@ -30,6 +32,7 @@ _MODULES = (
 _NAMES = {
     "Input": "gpunn.layers",
     "Model": "gpunn.model",
+    "Perceptron": "gpunn.estimators.perceptron",
     "Sequential": "gpunn.sequential",
     "Trainer": "gpunn.training.trainer",
     "load_model": "gpunn.saving",
@@ -38,6 +41,7 @@ _NAMES = {
 __all__ = ["__version__", *_MODULES, *_NAMES]
 
 if TYPE_CHECKING:
+    from gpunn.estimators.perceptron import Perceptron as Perceptron
     from gpunn.layers import Input as Input
     from gpunn.model import Model as Model
     from gpunn.saving import load_model as load_model

@@ -211,7 +211,7 @@ def run_pass(
                 if fit_intercept:
                     state[INTERCEPT] += update * intercept_decay
 
-        if penalty == L1 or penalty == ELASTICNET:
+        if penalty in (L1, ELASTICNET):
             state[PENALTY] += l1_ratio * eta * alpha
             _truncate(weights, values, features, given, state)
     return loss_sum, objective_sum

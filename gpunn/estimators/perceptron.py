@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import numbers
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, UnknownNameError
+from gpunn.errors import ArgumentError, DataError
+from gpunn.estimators.perceptron_checks import (
+    Settings,
+    check_dense,
+    check_sample_weight,
+    check_settings,
+    check_start,
+)
 from gpunn.estimators.perceptron_training import (
     LARGEST_SEED,
-    PENALTIES,
-    Settings,
     Unit,
     train_unit,
     validation_mask,
 )
-from gpunn.registry import check_count, check_number
 
 Array = np.ndarray[Any, Any]
 
@@ -111,6 +116,12 @@ class Perceptron(ClassifierMixin, BaseEstimator):
     array([ True])
     """
 
+    classes_: Array
+    coef_: Any
+    intercept_: Array
+    n_iter_: int
+    t_: int
+
     def __init__(
         self,
         *,
@@ -181,14 +192,14 @@ class Perceptron(ClassifierMixin, BaseEstimator):
         ValueError, TypeError
             If a parameter or the data cannot be used, or if weights overflow.
         """
-        settings = self._settings()
+        settings = check_settings(self)
         X, y = self._validated(X, y, reset=True)
         check_classification_targets(y)
         if self.warm_start and hasattr(self, "coef_"):
             coef_init = self.coef_ if coef_init is None else coef_init
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
         classes = np.unique(y)
-        coef, intercept = _start(coef_init, intercept_init, classes.size, X)
+        coef, intercept = check_start(coef_init, intercept_init, classes.size, X)
         self.t_ = 1
         self._train(X, y, classes, coef, intercept, sample_weight, settings)
         if self.tol is not None and self.n_iter_ == settings.max_iter:
@@ -217,7 +228,7 @@ class Perceptron(ClassifierMixin, BaseEstimator):
         Perceptron
             Itself.
         """
-        settings = self._settings(max_iter=1)
+        settings = replace(check_settings(self), max_iter=1)
         first = not hasattr(self, "classes_")
         if first and settings.early_stopping:
             raise ArgumentError("Perceptron: early_stopping must be False with partial_fit.")
@@ -242,11 +253,11 @@ class Perceptron(ClassifierMixin, BaseEstimator):
         else:
             classes = self.classes_
         if first:
-            coef, intercept = _start(None, None, classes.size, X)
+            coef, intercept = check_start(None, None, classes.size, X)
             self.t_ = 1
         else:
             X = X.astype(self.coef_.dtype, copy=False)
-            coef, intercept = self.coef_, self.intercept_
+            coef, intercept = check_dense(self.coef_), self.intercept_
         self._train(X, y, classes, coef, intercept, sample_weight, settings)
         return self
 
@@ -263,42 +274,18 @@ class Perceptron(ClassifierMixin, BaseEstimator):
         indices = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
         return self.classes_.take(indices)
 
-    def _settings(self, max_iter: int | None = None) -> Settings:
-        """Return the parameters, checked."""
-        for name in ("fit_intercept", "shuffle", "early_stopping", "warm_start"):
-            if not isinstance(value := getattr(self, name), bool | np.bool_):
-                raise ArgumentTypeError(f"Perceptron: {name} must be a bool, not {value!r}.")
-        if self.penalty is not None and self.penalty not in ("l1", "l2", "elasticnet"):
-            raise UnknownNameError("penalty", self.penalty, [p for p in PENALTIES if p])
-        weights = self.class_weight
-        if not (weights is None or isinstance(weights, dict) or weights == "balanced"):
-            raise ArgumentError(
-                f"Perceptron: class_weight must be a dict, 'balanced' or None, not {weights!r}."
-            )
-        if self.n_jobs is not None and not isinstance(self.n_jobs, numbers.Integral):
-            raise ArgumentTypeError(
-                f"Perceptron: n_jobs must be a whole number or None, not {self.n_jobs!r}."
-            )
-        check_random_state(self.random_state)
-        owner = "Perceptron"
-        return Settings(
-            penalty=self.penalty,
-            alpha=check_number(owner, "alpha", self.alpha, minimum=0),
-            l1_ratio=check_number(owner, "l1_ratio", self.l1_ratio, minimum=0, maximum=1),
-            fit_intercept=bool(self.fit_intercept),
-            max_iter=max_iter or check_count(owner, "max_iter", self.max_iter),
-            tol=None if self.tol is None else check_number(owner, "tol", self.tol, minimum=0),
-            shuffle=bool(self.shuffle),
-            verbose=check_count(owner, "verbose", int(self.verbose), minimum=0),
-            eta0=check_number(owner, "eta0", self.eta0, above=0),
-            n_jobs=self.n_jobs,
-            random_state=self.random_state,
-            early_stopping=bool(self.early_stopping),
-            validation_fraction=check_number(
-                owner, "validation_fraction", self.validation_fraction, above=0, below=1
-            ),
-            n_iter_no_change=check_count(owner, "n_iter_no_change", self.n_iter_no_change),
-        )
+    def sparsify(self) -> Perceptron:
+        """Keep `coef_` as a sparse array: smaller where an l1 penalty made most weights 0."""
+        check_is_fitted(self)
+        self.coef_ = sparse.csr_array(self.coef_)
+        return self
+
+    def densify(self) -> Perceptron:
+        """Keep `coef_` as a NumPy array again, as training needs it."""
+        check_is_fitted(self)
+        if sparse.issparse(self.coef_):
+            self.coef_ = self.coef_.toarray()
+        return self
 
     def _validated(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Array]:
         X, y = validate_data(
@@ -330,7 +317,7 @@ class Perceptron(ClassifierMixin, BaseEstimator):
                 f"{classes.size} class."
             )
         weights = compute_class_weight(self.class_weight, classes=classes, y=y)
-        samples = _sample_weights(sample_weight, X, settings.early_stopping)
+        samples = check_sample_weight(sample_weight, X, settings.early_stopping)
 
         def unit(i: int, row: int, negative: float, held_out: Any, random_state: Any) -> Unit:
             targets = np.where(y == classes[i], 1, -1).astype(X.dtype)
@@ -368,47 +355,3 @@ class Perceptron(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _start(coef: Any, intercept: Any, n_classes: int, X: Any) -> tuple[Array, Array]:
-    """Return the first weights (units, n_features) and intercepts (units,), 0 where not given."""
-    units, n_features = n_classes if n_classes > 2 else 1, X.shape[1]
-    if coef is None:
-        coef = np.zeros((units, n_features), X.dtype)
-    coef = np.asarray(coef, dtype=X.dtype)
-    if units == 1 and coef.size == n_features:
-        coef = coef.reshape(1, -1)
-    if coef.shape != (units, n_features):
-        raise ShapeError(
-            f"Perceptron: weights to start with (coef_init, or coef_ with warm_start) have shape "
-            f"{coef.shape}; {n_classes} classes and {n_features} features need "
-            f"{(units, n_features)}."
-        )
-    intercept = np.asarray(np.zeros(units) if intercept is None else intercept, dtype=X.dtype)
-    if units == 1 and intercept.shape == ():
-        intercept = intercept.reshape(1)
-    if intercept.shape != (units,):
-        raise ShapeError(
-            f"Perceptron: intercepts to start with (intercept_init, or intercept_ with warm_start) "
-            f"have shape {intercept.shape}; {n_classes} classes need {(units,)}."
-        )
-    return coef, intercept
-
-
-def _sample_weights(sample_weight: Any, X: Any, zeros: bool) -> Array:
-    """Return the weights of the samples in X's type, (n_samples,); all 0 only where `zeros`."""
-    rows = X.shape[0]
-    if sample_weight is None:
-        return np.ones(rows, dtype=X.dtype)
-    if isinstance(sample_weight, numbers.Number):
-        sample_weight = np.full(rows, sample_weight)
-    weights = check_array(
-        sample_weight, ensure_2d=False, dtype=X.dtype, order="C", input_name="sample_weight"
-    )
-    if weights.ndim != 1:
-        raise ShapeError(f"Sample weights must be 1D array or scalar, got {weights.ndim}D array.")
-    if weights.shape != (rows,):
-        raise ShapeError(f"sample_weight.shape == {weights.shape}, expected {(rows,)}!")
-    if not zeros and not weights.any():
-        raise DataError("Sample weights must contain at least one non-zero number.")
-    return weights

@@ -16,6 +16,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 
 from gpunn.backends import numba_perceptron as kernels
 from gpunn.errors import DataError
+from gpunn.estimators.perceptron_checks import Settings
 
 Array = np.ndarray[Any, Any]
 
@@ -28,26 +29,6 @@ PENALTIES = {
 LARGEST_SEED = 2**31 - 1
 # Sparse features are mostly 0, so the intercept would learn faster than they do.
 SPARSE_INTERCEPT_DECAY = 0.01
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Parameters of the estimator, checked; those of its constructor that training needs."""
-
-    penalty: str | None
-    alpha: float
-    l1_ratio: float
-    fit_intercept: bool
-    max_iter: int
-    tol: float | None
-    shuffle: bool
-    verbose: int
-    eta0: float
-    n_jobs: int | None
-    random_state: Any
-    early_stopping: bool
-    validation_fraction: float
-    n_iter_no_change: int
 
 
 @dataclass(frozen=True)

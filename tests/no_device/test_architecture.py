@@ -44,7 +44,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "callbacks": MODEL,
     "datasets": MODEL,
     "models": MODEL,
-    "estimators": PUBLIC,
+    # The perceptron learns sample by sample: no plan of batches, but a compiled loop of its own.
+    "estimators": PUBLIC | {"backends.numba_perceptron"},
+    "logic": {"errors"},
     "plots": PUBLIC,
     "utils": PUBLIC | {"plots"},
     **dict.fromkeys(COMMAND_LINE, PUBLIC | COMMAND_LINE | {"estimators", "plots"}),
