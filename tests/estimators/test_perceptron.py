@@ -358,6 +358,15 @@ def test_partial_fit_is_told_the_classes() -> None:
         model.partial_fit(ROWS, LABELS + 3)
 
 
+def test_training_goes_on_in_the_type_it_began_with() -> None:
+    model = gpunn.Perceptron().partial_fit(ROWS.astype(np.float32), LABELS, np.unique(LABELS))
+    again = gpunn.Perceptron().partial_fit(ROWS.astype(np.float32), LABELS, np.unique(LABELS))
+    model.partial_fit(ROWS.astype(np.float32), LABELS)
+    again.partial_fit(ROWS, LABELS)
+    assert again.coef_.dtype == np.float32
+    np.testing.assert_array_equal(again.coef_, model.coef_)
+
+
 def test_ending_by_max_iter_is_a_warning() -> None:
     with pytest.warns(ConvergenceWarning, match="max_iter=2 passes"):
         gpunn.Perceptron(max_iter=2).fit(ROWS, LABELS)

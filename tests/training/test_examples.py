@@ -34,3 +34,5 @@ def test_example(
             "mistakes",
             "weights",
         }
+    if path.stem == "perceptron":
+        assert Path("written/perceptron.png").read_bytes().startswith(b"\x89PNG")
