@@ -7,12 +7,10 @@ the exponential growth and the stop of fastai's ``lr_find``.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,8 +44,8 @@ class LearningRateSearch:
     losses : ndarray, shape (steps,)
         The loss of each step's batch, before the step; the last may not be finite.
     smoothed : ndarray, shape (steps,)
-        The losses averaged over neighbouring steps on both sides, with weights that fall
-        exponentially with the distance; NaN where the loss is not finite.
+        Average of the losses up to each step, with weights that fall exponentially with the
+        distance and sum up to 1; NaN where the loss is not finite.
     suggestion : float or None
         A tenth of the rate at which the smoothed loss is lowest; None if it never fell.
     divergence : float or None
@@ -96,11 +94,11 @@ def find_learning_rate(
         Default 32, or all rows where there are fewer.
     shuffle : bool, default True
     smoothing : float, default 0.8
-        From one step to the next the weights in the averages fall by this factor; 0 for no
-        smoothing.
+        From one step to the one before it the weights in an average fall by this factor; 0 for
+        no smoothing.
     stop_factor : float, default 4
-        The loss has diverged where its average over the steps so far is this many times the
-        lowest such average, or where it is not finite.
+        The loss has diverged where it is not finite, or where the smoothed loss is this many
+        times the lowest so far.
 
     Returns
     -------
@@ -151,8 +149,10 @@ def find_learning_rate(
         if epochs is not None:
             steps = max(epochs * trainer.steps_per_epoch, 2)
         rates = np.geomspace(minimum, maximum, STEPS if steps is None else steps)
-        losses, diverged = _search(trainer, rates, smoothing, stop_factor)
-    return _result(rates[: len(losses)], losses, smoothing, diverged)
+        watch = _Watch(smoothing, stop_factor)
+        diverged = _search(trainer, rates, watch)
+    losses, smoothed = np.array(watch.losses), np.array(watch.smoothed)
+    return _result(rates[: len(losses)], losses, smoothed, diverged)
 
 
 @contextmanager
@@ -178,16 +178,12 @@ def _bytes(bound: BoundPlan, region: str) -> Any:
     return bound.backend.view(bound.regions[region], 0, (nbytes,), "uint8")
 
 
-def _search(
-    trainer: Trainer, rates: Array, smoothing: float, stop_factor: float
-) -> tuple[Array, bool]:
-    """Return the losses of the steps, and whether the last one diverged."""
+def _search(trainer: Trainer, rates: Array, watch: _Watch) -> bool:
+    """Take steps and hand their losses to `watch`; return whether the last one diverged."""
     bound, backend = trainer.bound, trainer.session.backend
     metrics = _bytes(bound, METRICS)[0]
     width = bound.layout[METRICS].nbytes
     notes = backend.view(backend.allocate(CHUNK * width, 1), 0, (CHUNK, width), "uint8")[0]
-    losses: list[float] = []
-    watch = _Watch(smoothing, stop_factor)
     before = np.zeros(len(bound.plan.metrics))
     taken: list[tuple[bool, int]] = []  # whether an epoch began, rows
     # Numbers overflow on the way to a divergence.
@@ -208,13 +204,13 @@ def _search(
                 continue
             for row, (new, rows) in zip(backend.to_host(notes), taken, strict=False):
                 sums = _sums(bound, row)
-                losses.append(_loss(bound, sums - (0 if new else before)) / rows)
+                loss = _loss(bound, sums - (0 if new else before)) / rows
                 before = sums
-                if watch.diverged(losses[-1]):
-                    return np.array(losses), True
+                if watch.diverged(loss):
+                    return True
             taken.clear()
     interrupt.raise_again()
-    return np.array(losses), False
+    return False
 
 
 def _sums(bound: BoundPlan, row: Array) -> Array:
@@ -235,45 +231,31 @@ def _loss(bound: BoundPlan, sums: Array) -> float:
 
 
 class _Watch:
-    """Looks out for a loss that diverges."""
+    """Keeps losses, smooths them and looks out for one that diverges."""
 
     def __init__(self, smoothing: float, factor: float) -> None:
         self.smoothing, self.factor = smoothing, factor
         self.total = self.weight = 0.0
         self.best = math.inf
+        self.losses: list[float] = []
+        self.smoothed: list[float] = []
 
     def diverged(self, loss: float) -> bool:
         """Take in the next loss; return whether it has diverged."""
         self.total = self.smoothing * self.total + loss
         self.weight = self.smoothing * self.weight + 1
         average = self.total / self.weight
+        self.losses.append(loss)
+        self.smoothed.append(average if math.isfinite(average) else math.nan)
         if not math.isfinite(average):
             return True
         self.best = min(self.best, average)
         return average > self.best + (self.factor - 1) * abs(self.best)
 
 
-def _average(values: Array, smoothing: float) -> Array:
-    """Return the averages over both sides, with weights ``smoothing**distance``."""
-
-    def decaying(values: Array) -> Array:
-        sums = accumulate(values, lambda total, value: smoothing * total + value)
-        return np.fromiter(sums, np.float64, len(values))
-
-    def both(values: Array) -> Array:
-        return decaying(values) + decaying(values[::-1])[::-1] - values
-
-    return both(values) / both(np.ones(len(values)))
-
-
-def _result(rates: Array, losses: Array, smoothing: float, diverged: bool) -> LearningRateSearch:
-    finite = np.isfinite(losses)
-    count = int(finite.sum())  # only the last one may not be
-    smoothed = np.full(len(losses), np.nan)
-    if count:
-        smoothed[:count] = _average(losses[:count], smoothing)
+def _result(rates: Array, losses: Array, smoothed: Array, diverged: bool) -> LearningRateSearch:
     suggestion = None
-    if count > 1 and (lowest := operator.index(np.argmin(smoothed[:count]))) > 0:
+    if np.isfinite(smoothed[:1]).all() and (lowest := int(np.nanargmin(smoothed))) > 0:
         suggestion = float(rates[lowest]) / 10
     divergence = float(rates[-1]) if diverged else None
     return LearningRateSearch(rates, losses, smoothed, suggestion, divergence)
