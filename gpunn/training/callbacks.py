@@ -7,6 +7,7 @@ which are defined, and without per-batch hooks it runs many steps between looks.
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -200,7 +201,8 @@ class Checkpoints(Callback):
     ) -> None:
         from gpunn.training.checkpoint import CheckpointDirectory
 
-        self.directory = CheckpointDirectory(directory, keep_last=keep_last)
+        folder = check_path("Checkpoints", "directory", directory)
+        self.directory = CheckpointDirectory(folder, keep_last=keep_last)
         self.save_every = check_count("Checkpoints", "save_every", save_every, minimum=0)
         if save_every_steps is not None:
             check_count("Checkpoints", "save_every_steps", save_every_steps)
@@ -295,6 +297,15 @@ def refuse(callback: Callback, error: TrainingError) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=2)
     if ends_broken_runs(callback.trainer):
         callback.trainer.stop_training = True
+
+
+def check_path(owner: str, name: str, value: Any) -> Path:
+    """Return a path that is not empty."""
+    if not isinstance(value, str | os.PathLike):
+        raise ArgumentTypeError(f"{owner}: {name} must be a path, not {value!r}.")
+    if not str(value):
+        raise ArgumentError(f"{owner}: {name} is empty; give a path.")
+    return Path(value)
 
 
 # What an entry of a callback's state may be: a count; a figure, or None before the first.

@@ -61,6 +61,7 @@ class History(Callback):
         logs = logs or {}
         # In Keras's order: by name, validation last.
         self.amend({name: logs[name] for name in sorted(logs, key=_keras_order)})
+        self.model.history = self  # other callbacks may look it up there, as in Keras
 
     def amend(self, logs: Logs) -> None:
         """Take in what callbacks have added to the logs of the last epoch, or changed."""

@@ -19,16 +19,20 @@ STOP_FLAGS = {"test": "stop_evaluating", "predict": "stop_predicting"}
 
 
 def check_callbacks(callbacks: Any) -> list[Callback]:
-    """Return callbacks, one, several or None, as a list."""
+    """Return callbacks, one, several, lists of them or None, as a list."""
     if callbacks is None:
         return []
     if isinstance(callbacks, Callback):
         return [callbacks]
     if not isinstance(callbacks, Iterable):
         raise ArgumentTypeError(f"callbacks must be a list of callbacks, not {callbacks!r}.")
-    checked = list(callbacks)
-    for callback in checked:
-        if not isinstance(callback, Callback):
+    checked: list[Callback] = []
+    for callback in callbacks:
+        if isinstance(callback, list | tuple):
+            checked += check_callbacks(callback)
+        elif isinstance(callback, Callback):
+            checked.append(callback)
+        else:
             raise ArgumentError(
                 f"callbacks must be gpunn.callbacks.Callback objects, not {callback!r}."
             )

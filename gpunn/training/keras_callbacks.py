@@ -13,7 +13,7 @@ from typing import Any
 
 from gpunn.errors import ArgumentError, CheckpointError, TrainingError
 from gpunn.registry import check_number
-from gpunn.training.callbacks import Callback, Logs, entries, refuse
+from gpunn.training.callbacks import Callback, Logs, check_path, entries, refuse
 from gpunn.training.checkpoint import CheckpointDirectory
 from gpunn.training.model_checkpoint import check_frequency
 
@@ -131,7 +131,8 @@ class CSVLogger(Callback):
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False) -> None:
         if not (isinstance(separator, str) and len(separator) == 1):
             raise ArgumentError(f"CSVLogger: separator must be one character, not {separator!r}.")
-        self.filename, self.sep, self.append = Path(filename), separator, bool(append)
+        self.filename = check_path("CSVLogger", "filename", filename)
+        self.sep, self.append = separator, bool(append)
         self.keys: list[str] | None = None
         self._size: int | None = None
 
@@ -207,9 +208,7 @@ class BackupAndRestore(Callback):
         double_checkpoint: bool = False,
         delete_checkpoint: bool = True,
     ) -> None:
-        if not str(backup_dir):
-            raise ArgumentError("BackupAndRestore: backup_dir is empty; give a folder.")
-        self.backup_dir = Path(backup_dir)
+        self.backup_dir = check_path("BackupAndRestore", "backup_dir", backup_dir)
         if save_freq is not False:
             save_freq = check_frequency("BackupAndRestore", save_freq)
         self.save_freq = save_freq

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpunn.errors import ArgumentError, TrainingError
 from gpunn.registry import check_count, check_number
-from gpunn.training.callbacks import FIGURE, Logs, entries, refuse
+from gpunn.training.callbacks import FIGURE, Logs, check_path, entries, refuse
 from gpunn.training.monitors import MonitorCallback
 
 
@@ -52,7 +52,9 @@ class ModelCheckpoint(MonitorCallback):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode)
-        owner, self.filepath = "ModelCheckpoint", str(filepath)
+        owner = "ModelCheckpoint"
+        check_path(owner, "filepath", filepath)
+        self.filepath = str(filepath)
         endings = (".weights.h5",) if save_weights_only else (".keras", ".h5")
         if not self.filepath.endswith(endings):
             raise ArgumentError(

@@ -269,6 +269,10 @@ def test_a_monitor_that_does_not_exist_is_an_error(make: Any, tmp_path: Path) ->
         (lambda: ModelCheckpoint("a.h5", save_weights_only=True), "must end in .weights.h5"),
         (lambda: ModelCheckpoint("a.h5", save_freq="batch"), "'epoch' or a number of steps"),
         (lambda: BackupAndRestore(""), "backup_dir is empty"),
+        (lambda: BackupAndRestore(3), "backup_dir must be a path, not 3"),  # type: ignore
+        (lambda: CSVLogger(None), "filename must be a path, not None"),  # type: ignore
+        (lambda: ModelCheckpoint(3), "filepath must be a path, not 3"),  # type: ignore
+        (lambda: Checkpoints(""), "directory is empty"),
         (lambda: BackupAndRestore("b", save_freq=0), "save_freq must be at least 1"),
     ],
 )
@@ -546,6 +550,19 @@ def test_compiling_in_the_middle_of_a_run_is_refused() -> None:
     model.compile("sgd", "sparse_categorical_crossentropy", device="cpu")
     with pytest.raises(TrainingError, match="compiled again"):
         trainer.epoch()
+
+
+def test_callbacks_may_be_nested_as_in_keras_and_see_the_history() -> None:
+    seen: list[int] = []
+
+    class Last(Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            assert self.model.history.history["loss"][-1] == logs["loss"]
+            seen.append(len(self.model.history.history["loss"]))
+
+    nested: Any = [[Last(), EarlyStopping()], TerminateOnNaN()]
+    make_model().fit(X, Y, epochs=2, callbacks=nested, **FIT)
+    assert seen == [1, 2]
 
 
 def test_callbacks_that_are_none_are_refused() -> None:
