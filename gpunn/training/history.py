@@ -25,7 +25,7 @@ class History(Callback):
     epoch : list of int
         Numbers of the epochs, from 0 or `initial_epoch` on.
     params : dict
-        What the fit was asked for: ``verbose``, ``epochs`` and ``steps`` (per epoch).
+        What the fit was asked for: ``verbose``, ``epochs``, ``steps`` (per epoch) and others.
     seconds : list of float
         Training time of each epoch, without validation.
     """
@@ -36,10 +36,6 @@ class History(Callback):
         self.seconds: list[float] = []
         self.params = {}
         self._epochs: dict[str, list[int]] = {}
-
-    def set_params(self, params: dict[str, Any]) -> None:
-        """Keep what Keras keeps."""
-        super().set_params({name: params[name] for name in ("verbose", "epochs", "steps")})
 
     def epochs_of(self, name: str) -> list[int]:
         """Return the numbers of the epochs that the values of a figure are of."""
@@ -95,8 +91,8 @@ class History(Callback):
 
 
 def loss_first(names: Iterable[str]) -> list[str]:
-    """Return names of figures in the order people look at them."""
-    return sorted(names, key=lambda name: name != "loss")
+    """Return names of figures in the order people look at them, validation last."""
+    return sorted(names, key=lambda n: (n.startswith("val_"), n.removeprefix("val_") != "loss"))
 
 
 def _keras_order(name: str) -> tuple[bool, str]:

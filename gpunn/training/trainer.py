@@ -320,12 +320,12 @@ class Trainer:
         if epochs is None and steps is not None:
             epochs = -(-steps // self.steps_per_epoch)
         params = {
+            "verbose": self.verbose,
             "epochs": epochs,
             "steps": self.steps_per_epoch,
             "batch_size": self.batch_size,
             "rows": self.rows,
             "total_steps": steps,
-            "verbose": self.verbose,
         }
         for callback in self.callbacks:
             callback.set_params(params)

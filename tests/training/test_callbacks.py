@@ -776,7 +776,7 @@ def test_history_is_keras_history() -> None:
     # Recorded with Keras 3.15.
     names = ["accuracy", "loss", "val_accuracy", "val_loss", "learning_rate"]
     assert list(history.history) == names
-    assert history.params == {"verbose": 0, "epochs": 2, "steps": 7}
+    assert history.params.items() >= {"verbose": 0, "epochs": 2, "steps": 7}.items()
     assert history.epoch == [0, 1]
     # As pandas.DataFrame wants it: a float for each epoch.
     values = [value for column in history.history.values() for value in column]
