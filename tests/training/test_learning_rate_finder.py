@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from typing import Any
 
 import matplotlib
@@ -58,9 +60,11 @@ class ExponentialLearningRate(gpunn.callbacks.Callback):
         self.model.optimizer.learning_rate = rate * self.factor
 
 
-@pytest.mark.parametrize("device", ["cpu", "reference"])
-@pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_it_sees_what_the_callback_of_the_book_sees(name: str, device: str) -> None:
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [("cpu", "sgd"), ("cpu", "adam"), ("reference", "sgd"), ("simulator", "adam")],
+)
+def test_it_sees_what_the_callback_of_the_book_sees(device: str, name: str) -> None:
     model, by_hand = make_model(name, device), make_model(name, device)
     search = find_learning_rate(
         model, X, Y, minimum=1e-4, maximum=1.0, epochs=6, batch_size=10, stop_factor=1e9
@@ -255,3 +259,21 @@ def test_pictures_of_what_is_no_result() -> None:
     display = LearningRateFinderDisplay.from_result(flat)
     assert display.suggestion_ is None and display.divergence_ is None
     matplotlib.pyplot.close(display.figure_)
+
+
+def test_a_search_that_is_interrupted_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, trainer_class = make_model("adam"), gpunn.Trainer
+    before = model.get_weights()
+    take, taken = trainer_class._take_steps, []
+
+    def interrupted(self: Any, count: int) -> None:
+        take(self, count)
+        taken.append(count)
+        if len(taken) == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(trainer_class, "_take_steps", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        find_learning_rate(model, X, Y, steps=60)
+    assert len(taken) == 20 and model.optimizer.iterations == 0
+    assert all(map(np.array_equal, model.get_weights(), before))
