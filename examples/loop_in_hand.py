@@ -17,16 +17,17 @@ model = gpunn.Sequential(
     ]
 )
 model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"], seed=1)
-trainer = gpunn.Trainer(model, x_train, y_train, batch_size=32)
+stopping = gpunn.callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
 
-for _ in range(10):
-    logs = trainer.step()
-print(f"after 10 steps: loss {logs['loss']:.3f}")
-
-state = trainer.state_dict()
-for _ in range(5):
-    logs = trainer.epoch()
-    print(f"epoch {trainer.epoch_index}: loss {logs['loss']:.3f} accuracy {logs['accuracy']:.3f}")
+# Callbacks see training begin with the first step and end with the block.
+with gpunn.Trainer(model, x_train, y_train, batch_size=32, callbacks=[stopping]) as trainer:
+    for _ in range(10):
+        logs = trainer.step()
+    print(f"after 10 steps: loss {logs['loss']:.3f}")
+    state = trainer.state_dict()
+    while trainer.epoch_index < 5 and not trainer.stop_training:
+        logs = trainer.epoch()
+        print(f"epoch {trainer.epoch_index}: {logs['loss']:.3f}, {logs['accuracy']:.3f}")
 loss, accuracy = model.evaluate(x_test, y_test)
 print(f"test accuracy {accuracy:.3f}")
 

@@ -35,6 +35,7 @@ _NAMES = {
     "Perceptron": "gpunn.estimators.perceptron",
     "Sequential": "gpunn.sequential",
     "Trainer": "gpunn.training.trainer",
+    "find_learning_rate": "gpunn.training.learning_rate_finder",
     "load_model": "gpunn.saving",
 }
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from gpunn.model import Model as Model
     from gpunn.saving import load_model as load_model
     from gpunn.sequential import Sequential as Sequential
+    from gpunn.training.learning_rate_finder import find_learning_rate as find_learning_rate
     from gpunn.training.trainer import Trainer as Trainer
 
 

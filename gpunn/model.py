@@ -32,6 +32,7 @@ from gpunn.randomness.seeds import draw_seed
 from gpunn.summary import summary_table
 from gpunn.training.callbacks import Callback
 from gpunn.training.history import History
+from gpunn.training.hooks import Hooks, check_callbacks
 from gpunn.training.session import Session
 from gpunn.training.trainer import Trainer
 
@@ -527,10 +528,6 @@ class Model:
             raise ArgumentError(f"verbose must be 0, 1, 2 or 'auto', not {verbose!r}.")
         if resume is not None and initial_epoch:
             raise ArgumentError("Give initial_epoch or resume, not both.")
-        if isinstance(callbacks, Callback):
-            callbacks = [callbacks]
-        if callbacks is not None and not isinstance(callbacks, Iterable):
-            raise ArgumentTypeError(f"callbacks must be a list of callbacks, not {callbacks!r}.")
         trainer = Trainer(
             self,
             x,
@@ -539,7 +536,7 @@ class Model:
             sample_weight=sample_weight,
             validation_data=validation_data,
             shuffle=shuffle,
-            callbacks=[*(callbacks or ()), *_reporters(verbose)],
+            callbacks=[*check_callbacks(callbacks), *_reporters(verbose)],
             initial_epoch=initial_epoch,
         )
         trainer.verbose = _verbosity(verbose)
@@ -564,11 +561,13 @@ class Model:
         verbose: int | str = "auto",
         sample_weight: Any = None,
         *,
+        callbacks: Any = None,
         return_dict: bool = False,
     ) -> Any:
         """Return the loss, or ``[loss, *metrics]``, over data; as a dict with `return_dict`.
 
-        `batch_size` is taken for compatibility; the result does not depend on it.
+        `batch_size` is that of the batches that `callbacks` see, default 32; the result does not
+        depend on it.
         """
         x = self._adopt_x(x)
         self._build_for(x)
@@ -576,8 +575,12 @@ class Model:
         _check_targets(y, "y")
         data = self.prepare(x, y, sample_weight)
         session = self.session
+        hooks = Hooks(self, callbacks, "test", data.rows, batch_size)
+        hooks.introduce(verbose)
         with session.backend.threads():
-            figures = session.evaluate(data, outputs)
+            hooks.begin()
+            figures = session.evaluate(data, outputs, hooks=hooks.batches)
+            hooks.end(dict(figures))
         # As in Keras: the total, the outputs' losses, then the metrics.
         losses = ["loss", *(f"{name}_loss" for name in self.graph.output_names())]
         first = {name: figures[name] for name in losses if name in figures}
@@ -593,6 +596,7 @@ class Model:
         batch_size: int | None = None,
         verbose: int | str = "auto",
         *,
+        callbacks: Any = None,
         output: str = "numpy",
     ) -> Any:
         """Return the outputs for `x`.
@@ -601,7 +605,9 @@ class Model:
         ----------
         x : as for `fit`
         batch_size, verbose : int, optional
-            Taken for compatibility; the result does not depend on them.
+            For `callbacks`, which see batches of this size; the result does not depend on them.
+        callbacks : list of Callback, optional
+            Their `on_predict_...` hooks are called.
         output : {"numpy", "cupy"}
             With "cupy" the outputs stay on the GPU.
 
@@ -615,8 +621,12 @@ class Model:
             self._check_output(output)
         data = self.prepare(x)
         session = self.session
+        hooks = Hooks(self, callbacks, "predict", data.rows, batch_size)
+        hooks.introduce(verbose)
         with session.backend.threads():
-            values = session.predict(data, on_host=output == "numpy")
+            hooks.begin()
+            values = session.predict(data, on_host=output == "numpy", hooks=hooks.batches)
+            hooks.end()
         shapes = (self.graph.nodes[node].shape for node in self.graph.outputs)
         arrays = [v.reshape(len(v), *shape) for v, shape in zip(values, shapes, strict=True)]
         return arrays[0] if len(arrays) == 1 else arrays

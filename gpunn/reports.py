@@ -166,8 +166,11 @@ def write_history(history: History, path: Path) -> None:
     """Write a row per epoch: its number, its seconds of training, loss and metrics."""
     with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["epoch", "seconds", *history.history])
-        columns = (history.epoch, history.seconds, *history.history.values())
+        from gpunn.training.history import loss_first
+
+        names = loss_first(history.history)
+        writer.writerow(["epoch", "seconds", *names])
+        columns = (history.epoch, history.seconds, *(history.history[name] for name in names))
         for epoch, *values in zip(*columns, strict=True):
             writer.writerow([epoch + 1, *values])
 
@@ -186,8 +189,9 @@ def draw_learning_curve(history: History, title: str, path: Path) -> bool:
     from matplotlib.figure import Figure
 
     from gpunn.plots.learning import draw_curves
+    from gpunn.training.history import loss_first
 
-    metrics = [name for name in history.history if not name.startswith("val_")][:2]
+    metrics = [n for n in loss_first(history.history) if not n.startswith("val_")][:2]
     figure = Figure(figsize=(4.5 * len(metrics), 3.4), dpi=100)
     FigureCanvasAgg(figure)
     # Set by hand: to let matplotlib find them takes 0.1 s.

@@ -16,12 +16,14 @@ from gpunn.plots.activations import ActivationDisplay
 from gpunn.plots.confusion import ConfusionMatrixDisplay
 from gpunn.plots.images import MisclassifiedDisplay
 from gpunn.plots.learning import LearningCurveDisplay
+from gpunn.plots.learning_rate import LearningRateFinderDisplay
 from gpunn.plots.weights import WeightsDisplay
 
 __all__ = [
     "ActivationDisplay",
     "ConfusionMatrixDisplay",
     "LearningCurveDisplay",
+    "LearningRateFinderDisplay",
     "MisclassifiedDisplay",
     "WeightsDisplay",
 ]

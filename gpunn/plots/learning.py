@@ -9,6 +9,7 @@ import numpy as np
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, UnknownNameError
 from gpunn.plots.common import TRAINING, VALIDATION, panels
+from gpunn.training.history import History, loss_first
 
 
 class LearningCurveDisplay:
@@ -19,7 +20,8 @@ class LearningCurveDisplay:
     epochs : sequence of int
         Numbers of the epochs, from 1.
     curves : dict of str to sequence of float
-        ``loss``, the metrics, and the same with ``val_`` for validation; a value for each epoch.
+        ``loss``, the metrics, and the same with ``val_`` for validation; a value for each epoch,
+        None in epochs that have none: the line leads past these.
 
     Attributes
     ----------
@@ -29,7 +31,7 @@ class LearningCurveDisplay:
         By the names of the curves.
     """
 
-    def __init__(self, epochs: Sequence[int], curves: Mapping[str, Sequence[float]]) -> None:
+    def __init__(self, epochs: Sequence[int], curves: Mapping[str, Sequence[float | None]]) -> None:
         self.epochs = list(epochs)
         self.curves = {name: list(values) for name, values in curves.items()}
         for name, values in self.curves.items():
@@ -73,7 +75,7 @@ class LearningCurveDisplay:
         record, epochs = history, None
         while not isinstance(record, Mapping) and hasattr(record, "history"):
             epochs = getattr(record, "epoch", None)
-            record = record.history
+            history, record = record, record.history
         if record is None:
             raise DataError("history: the model has not been trained yet; call fit first.")
         if not isinstance(record, Mapping):
@@ -83,13 +85,15 @@ class LearningCurveDisplay:
             )
         if epochs is None:
             epochs = range(len(next(iter(record.values()), ())))
+        if isinstance(history, History):
+            record = {name: _spread(history, name) for name in record}
         return cls([epoch + 1 for epoch in epochs], record).plot(ax, metrics=metrics)
 
     def plot(
         self, ax: Any = None, *, metrics: str | Sequence[str] | None = None
     ) -> LearningCurveDisplay:
         """Draw the curves; parameters as in `from_history`."""
-        known = list(dict.fromkeys(name.removeprefix("val_") for name in self.curves))
+        known = loss_first(dict.fromkeys(name.removeprefix("val_") for name in self.curves))
         chosen = known if metrics is None else [metrics] if isinstance(metrics, str) else metrics
         for name in chosen:
             if name not in known:
@@ -105,20 +109,30 @@ class LearningCurveDisplay:
         return self
 
 
+def _spread(history: History, name: str) -> list[float | None]:
+    """Return a value for each epoch, None in epochs without one."""
+    values = history.history[name]
+    if len(values) == len(history.epoch):
+        return list(values)
+    return [dict(zip(history.epochs_of(name), values, strict=True)).get(e) for e in history.epoch]
+
+
 def draw_curves(
-    axes: Any, epochs: Sequence[int], curves: Mapping[str, Sequence[float]], metric: str
+    axes: Any, epochs: Sequence[int], curves: Mapping[str, Sequence[float | None]], metric: str
 ) -> dict[str, Any]:
     """Draw one metric of training and validation; return the lines by name."""
     lines = {}
-    marker = "o" if len(epochs) <= 10 else ""
     for name, label, colour in (
         (metric, "training", TRAINING),
         (f"val_{metric}", "validation", VALIDATION),
     ):
         if name in curves:
-            values = np.asarray(curves[name], dtype=float)
+            points = [(e, v) for e, v in zip(epochs, curves[name], strict=True) if v is not None]
+            # A line between few points, or past epochs without one, does not show where they are.
+            marker = "o" if len(epochs) <= 10 or len(points) < len(epochs) else ""
+            where, values = np.asarray(points, dtype=float).reshape(-1, 2).T
             (lines[name],) = axes.plot(
-                epochs, values, marker=marker, ms=3, color=colour, label=label
+                where, values, marker=marker, ms=3, color=colour, label=label
             )
     axes.set_xlabel("epoch")
     axes.set_title(metric, loc="left", fontsize=10)

@@ -6,13 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gpunn.errors import ArgumentError, NotBuiltError, UnknownNameError
+from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, UnknownNameError
 from gpunn.graph import Graph, Node
 from gpunn.layers import InputLayer
 from gpunn.plots.common import COLOURS, QUIET, pyplot
+from gpunn.registry import check_number
 
 FORMATS = ("pdf", "png", "svg")
 DIRECTIONS = ("LR", "TB")
+# Keras's arguments for Graphviz, with the values that mean nothing here.
+FIXED = {"splines": "ortho", "layer_range": None}
+KEYWORDS = ("show_shapes", "show_layer_names", "rankdir", "dpi", "show_layer_activations")
 LINE, GAP = 0.17, 0.34  # inches: height of a line of text, room between boxes
 CHARACTER = 0.075
 FACES = {"InputLayer": "#f2f2f2", "Dense": "#d6e6f4"}
@@ -22,11 +26,18 @@ def plot_model(
     model: Any,
     to_file: str | os.PathLike[str] | None = "model.png",
     show_shapes: bool = True,
+    show_dtype: bool = False,
+    show_layer_names: bool = True,
     rankdir: str = "TB",
-    *,
+    expand_nested: bool = False,
     dpi: float = 100,
+    show_layer_activations: bool = True,
+    show_trainable: bool = False,
+    **others: Any,
 ) -> Any:
     """Draw the layers of a model as boxes, and write the picture to a file.
+
+    The arguments are Keras's, but more is shown by default.
 
     Parameters
     ----------
@@ -35,10 +46,18 @@ def plot_model(
         A .png, .svg or .pdf file; None writes none.
     show_shapes : bool, default True
         Write the shape of each layer's output; None stands for the number of rows.
+    show_layer_names : bool, default True
+        Write the names of the layers above their classes.
     rankdir : {"TB", "LR"}
         From top to bottom or from left to right.
+    expand_nested : bool, default False
+        Models are not nested, so this makes no difference.
     dpi : float, default 100
         Dots per inch of a .png file.
+    show_layer_activations : bool, default True
+        Write the names of activations other than "linear".
+    show_dtype, show_trainable, splines, layer_range
+        Keras's; they cannot be changed from their defaults.
 
     Returns
     -------
@@ -48,14 +67,30 @@ def plot_model(
     ------
     NotBuiltError
         If the input shape is not known yet.
-    ArgumentError, UnknownNameError
-        If the file's ending or `rankdir` is none of these.
+    ArgumentError, ArgumentTypeError, UnknownNameError
+        If `model` is none, the file's ending or `rankdir` none of these, or another argument
+        one that is not supported.
 
     Notes
     -----
     Layers stand in ranks, as far from the inputs as their longest path (Sugiyama, Tagawa and
     Toda, 1981); arrows over several ranks keep a place of their own in each, clear of the boxes.
     """
+    if not hasattr(type(model), "graph"):
+        raise ArgumentTypeError(f"model must be a gpunn model, not {model!r}.")
+    for name, value in {"show_dtype": show_dtype, "show_trainable": show_trainable}.items():
+        if value:
+            raise ArgumentError(f"plot_model: {name} is not supported; leave it out.")
+    for name, value in others.items():
+        if name not in FIXED:
+            raise UnknownNameError("argument of plot_model", name, KEYWORDS)
+        if value != FIXED[name]:
+            raise ArgumentError(
+                f"plot_model: {name} is not supported; leave it out, or at {FIXED[name]!r}."
+            )
+    check_number("plot_model", "dpi", dpi, above=0)
+    if not (to_file is None or isinstance(to_file, str | os.PathLike)):
+        raise ArgumentTypeError(f"to_file must be a path or None, not {to_file!r}.")
     if rankdir not in DIRECTIONS:
         raise UnknownNameError("rankdir", rankdir, DIRECTIONS)
     if to_file is not None and Path(to_file).suffix.lstrip(".").lower() not in FORMATS:
@@ -69,7 +104,8 @@ def plot_model(
 
     graph = model.graph
     weighted = {variable.layer for variable in graph.variables}
-    texts = [_text(node, show_shapes) for node in graph.nodes]
+    shown = (show_shapes, show_layer_names, show_layer_activations)
+    texts = [_text(node, *shown) for node in graph.nodes]
     wide = CHARACTER * max(len(line) for text in texts for line in text.split("\n")) + 0.25
     high = LINE * (texts[0].count("\n") + 1) + 0.16
     ranks = _ranks(graph)
@@ -124,14 +160,14 @@ def _edge(place: tuple[float, float], along: float, down: bool, side: int) -> tu
     return (x, y - side * along / 2) if down else (x + side * along / 2, y)
 
 
-def _text(node: Node, show_shapes: bool) -> str:
+def _text(node: Node, show_shapes: bool, show_name: bool, show_activation: bool) -> str:
     kind = type(node.layer).__name__
     activation = getattr(getattr(node.layer, "activation", None), "name", "linear")
-    lines = [node.name, kind if activation == "linear" else f"{kind}, {activation}"]
+    kind = "Input" if isinstance(node.layer, InputLayer) else kind
+    with_activation = show_activation and activation != "linear"
+    lines = [node.name] * show_name + [f"{kind}, {activation}" if with_activation else kind]
     if show_shapes:
         lines.append(f"({', '.join(['None', *map(str, node.shape)])})")
-    if isinstance(node.layer, InputLayer):
-        lines[1] = "Input"
     return "\n".join(lines)
 
 

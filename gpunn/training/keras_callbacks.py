@@ -8,11 +8,12 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from gpunn.errors import ArgumentError, CheckpointError, TrainingError
 from gpunn.registry import check_number
-from gpunn.training.callbacks import Callback, Logs
+from gpunn.training.callbacks import Callback, Logs, check_path, entries, refuse
 from gpunn.training.checkpoint import CheckpointDirectory
 from gpunn.training.model_checkpoint import check_frequency
 
@@ -81,12 +82,17 @@ class TerminateOnNaN(Callback):
     ----------
     raise_error : bool, default False
         Raise `TrainingError`; callbacks' `on_train_end` is not run then.
+
+    Notes
+    -----
+    Training also stops where a callback that saves the model finds weights that are not finite.
     """
 
     interval = 1.0
 
     def __init__(self, raise_error: bool = False) -> None:
         self.raise_error = bool(raise_error)
+        self.ends_broken_runs = not self.raise_error
 
     def _check(self) -> None:
         step = self.trainer.nonfinite_step
@@ -125,7 +131,8 @@ class CSVLogger(Callback):
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False) -> None:
         if not (isinstance(separator, str) and len(separator) == 1):
             raise ArgumentError(f"CSVLogger: separator must be one character, not {separator!r}.")
-        self.filename, self.sep, self.append = Path(filename), separator, bool(append)
+        self.filename = check_path("CSVLogger", "filename", filename)
+        self.sep, self.append = separator, bool(append)
         self.keys: list[str] | None = None
         self._size: int | None = None
 
@@ -164,7 +171,8 @@ class CSVLogger(Callback):
         return {"keys": self.keys, "size": self._size}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.keys, self._size = state["keys"], state["size"]
+        keys, self._size = entries(self, state, keys=(list, NoneType), size=(int, NoneType))
+        self.keys = None if keys is None else [str(key) for key in keys]
 
 
 class BackupAndRestore(Callback):
@@ -187,7 +195,8 @@ class BackupAndRestore(Callback):
 
     Notes
     -----
-    A model whose loss is not finite is not backed up.
+    A model whose loss or weights are not finite is not backed up, and where training ends so the
+    last good backup is not deleted.
     """
 
     runs_last = True
@@ -199,9 +208,7 @@ class BackupAndRestore(Callback):
         double_checkpoint: bool = False,
         delete_checkpoint: bool = True,
     ) -> None:
-        if not str(backup_dir):
-            raise ArgumentError("BackupAndRestore: backup_dir is empty; give a folder.")
-        self.backup_dir = Path(backup_dir)
+        self.backup_dir = check_path("BackupAndRestore", "backup_dir", backup_dir)
         if save_freq is not False:
             save_freq = check_frequency("BackupAndRestore", save_freq)
         self.save_freq = save_freq
@@ -210,10 +217,11 @@ class BackupAndRestore(Callback):
         self.delete_checkpoint = bool(delete_checkpoint)
         self._directory = CheckpointDirectory(self.backup_dir, 2 if double_checkpoint else 1)
         self._looked = False
+        self._broken: int | None = None
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
-        self._looked = False
+        self._looked, self._broken = False, None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         path = self._directory.latest()
@@ -230,9 +238,16 @@ class BackupAndRestore(Callback):
 
     def _save(self) -> None:
         trainer = self.trainer
-        if trainer.nonfinite_step is None:
-            self._looked = True
-            self._directory.save(trainer.checkpoint(), trainer.step_count)
+        if trainer.nonfinite_step is not None:
+            return
+        self._looked = True
+        try:
+            checkpoint = trainer.checkpoint()
+        except TrainingError as error:
+            self._broken = trainer.step_count
+            refuse(self, error)
+            return
+        self._directory.save(checkpoint, trainer.step_count)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.save_freq == "epoch":
@@ -245,7 +260,9 @@ class BackupAndRestore(Callback):
         self._save()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        if not self.delete_checkpoint:
+        trainer = self.trainer
+        broken = trainer.nonfinite_step is not None or self._broken == trainer.step_count
+        if broken or not self.delete_checkpoint:
             return
         while (path := self._directory.latest()) is not None:
             path.unlink()

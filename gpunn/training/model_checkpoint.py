@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpunn.errors import ArgumentError
+from gpunn.errors import ArgumentError, TrainingError
 from gpunn.registry import check_count, check_number
-from gpunn.training.callbacks import Logs
+from gpunn.training.callbacks import FIGURE, Logs, check_path, entries, refuse
 from gpunn.training.monitors import MonitorCallback
 
 
@@ -36,7 +36,8 @@ class ModelCheckpoint(MonitorCallback):
 
     Notes
     -----
-    Files are written whole or not at all. A model whose loss is not finite is not saved.
+    Files are written whole or not at all. A model whose loss is not finite is not saved; nor is
+    one whose weights are not, with a warning.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class ModelCheckpoint(MonitorCallback):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode)
-        owner, self.filepath = "ModelCheckpoint", str(filepath)
+        owner = "ModelCheckpoint"
+        check_path(owner, "filepath", filepath)
+        self.filepath = str(filepath)
         endings = (".weights.h5",) if save_weights_only else (".keras", ".h5")
         if not self.filepath.endswith(endings):
             raise ArgumentError(
@@ -85,13 +88,18 @@ class ModelCheckpoint(MonitorCallback):
             if not self._improves(current, self.best):
                 self._say(f"{news}{self.monitor} did not improve from {best}")
                 return
-            self.best = current
             news += f"{self.monitor} improved from {best} to {current:.5f}, "
+        try:
+            if self.save_weights_only:
+                self.model.save_weights(path, overwrite=True)
+            else:
+                self.model.save(path, overwrite=True)
+        except TrainingError as error:
+            refuse(self, error)
+            return
+        if self.save_best_only:
+            self.best = current
         self._say(f"{news}saving model to {path}")
-        if self.save_weights_only:
-            self.model.save_weights(path, overwrite=True)
-        else:
-            self.model.save(path, overwrite=True)
 
     def _path(self, values: Mapping[str, float]) -> str:
         try:
@@ -106,7 +114,7 @@ class ModelCheckpoint(MonitorCallback):
         return {"best": self.best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.best = state["best"]
+        (self.best,) = entries(self, state, best=FIGURE)
 
 
 def check_frequency(owner: str, value: object) -> str | int:

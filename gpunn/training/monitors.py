@@ -6,13 +6,14 @@ import base64
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from gpunn.errors import ArgumentError, CheckpointError, UnknownNameError
 from gpunn.registry import check_count, check_number
-from gpunn.training.callbacks import Callback, Logs, higher_is_better
+from gpunn.training.callbacks import COUNT, FIGURE, Callback, Logs, entries, higher_is_better
 
 MODES = ("auto", "min", "max")
 # Of weights in the state of training, which is JSON.
@@ -88,7 +89,8 @@ class EarlyStopping(MonitorCallback):
 
     Notes
     -----
-    A resumed run goes on with the count and, up to 24 MiB of them, with the best weights.
+    A resumed run goes on with the count and, up to 24 MiB of them, with the best weights. One
+    that was stopped trains no further, unless it is resumed with more patience.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class EarlyStopping(MonitorCallback):
 
     def _reset(self) -> None:
         self.wait = self.stopped_epoch = self.best_epoch = 0
+        self._has_stopped = False
         self.best: float | None = None
         self.best_weights: list[np.ndarray] | None = None
 
@@ -137,12 +140,17 @@ class EarlyStopping(MonitorCallback):
             self.stopped_epoch = epoch
             self.model.stop_training = True
 
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if self._has_stopped:
+            self.model.stop_training = True
+
     def _keep(self, epoch: int) -> None:
         self.best_epoch = epoch
         if self.restore_best_weights:
             self.best_weights = self.model.get_weights()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
+        self._has_stopped = False
         if self.stopped_epoch > 0:
             self._say(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
@@ -156,13 +164,21 @@ class EarlyStopping(MonitorCallback):
             "wait": self.wait,
             "best": self.best,
             "best_epoch": self.best_epoch,
+            "stopped_epoch": self.stopped_epoch,
             "best_weights": _packed(self.best_weights),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.wait, self.best = state["wait"], state["best"]
-        self.best_epoch, self.stopped_epoch = state["best_epoch"], 0
-        saved = state["best_weights"]
+        # States from before there was one have no stopped_epoch.
+        state = {"stopped_epoch": 0, **state} if isinstance(state, Mapping) else state
+        kinds: dict[str, Any] = {"wait": COUNT, "best": FIGURE, "best_epoch": COUNT}
+        kinds |= {"stopped_epoch": COUNT, "best_weights": (list, NoneType)}
+        self.wait, self.best, self.best_epoch, stopped, saved = entries(self, state, **kinds)
+        # With more patience than the run had that was stopped, it goes on.
+        self._has_stopped = stopped > 0 and self.wait >= self.patience
+        self.stopped_epoch = stopped if self._has_stopped else 0
+        if self._has_stopped:
+            self.model.stop_training = True  # for a run that has begun already
         self.best_weights = _unpacked(saved) if self.restore_best_weights and saved else None
         if self.restore_best_weights and saved is None and self.best is not None:
             warnings.warn(
@@ -251,8 +267,9 @@ class ReduceLROnPlateau(MonitorCallback):
         return {"wait": self.wait, "best": self.best, "cooldown_counter": self.cooldown_counter}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.wait, self.best = state["wait"], state["best"]
-        self.cooldown_counter = state["cooldown_counter"]
+        self.wait, self.best, self.cooldown_counter = entries(
+            self, state, wait=COUNT, best=FIGURE, cooldown_counter=COUNT
+        )
 
 
 def _packed(weights: Sequence[np.ndarray] | None) -> list[Any] | None:

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from gpunn.optimizers import Optimizer
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import CONTROL, PARAMETERS, STATE, slot_region
+from gpunn.training.hooks import Hooks
 
 # Rows per call of evaluate and predict: enough for the products to be efficient.
 EVALUATION_BATCH = 1024
@@ -43,7 +45,8 @@ class Session:
         self._plans: dict[Any, BoundPlan] = {}
         self._staging: dict[Any, dict[str, Any]] = {}
         # Threads may call evaluate and predict: their plans' buffers serve one at a time.
-        self._lock = threading.Lock()
+        # A callback's hook may call them too, from within.
+        self._lock = threading.RLock()
         self._variables = {v.path: v for v in graph.variables}
         self._home = BoundPlan(
             build_plan(graph, batch_size=1, precision=precision, programs=()), backend
@@ -123,64 +126,92 @@ class Session:
         data: Data,
         outputs: Sequence[OutputSpec],
         arrays: Mapping[str, Any] | None = None,
+        hooks: Hooks | None = None,
     ) -> dict[str, float]:
         """Return loss and metrics over `data`.
 
         `arrays` are those of `on_device`, if known; the plan then keeps them until `detach`.
+        `hooks` are called around each batch.
         """
         with self._lock:
             if arrays is not None:
-                return self._evaluate(data, outputs, arrays)[0]
-            figures, bound = self._evaluate(data, outputs, self.on_device(data))
+                return self._evaluate(data, outputs, arrays, hooks)[0]
+            figures, bound = self._evaluate(data, outputs, self.on_device(data), hooks)
             bound.detach()
             return figures
 
     def _evaluate(
-        self, data: Data, outputs: Sequence[OutputSpec], arrays: Mapping[str, Any]
+        self,
+        data: Data,
+        outputs: Sequence[OutputSpec],
+        arrays: Mapping[str, Any],
+        hooks: Hooks | None,
     ) -> tuple[dict[str, float], BoundPlan]:
         specs = _with_weights(outputs, data)
-        batch_size = _inference_batch(data.rows)
-        key = ("evaluate", batch_size, data.input_dtypes, specs)
+        batch_size = hooks.batch_size if hooks else _inference_batch(data.rows)
+        # A plan of their own: what hooks call must not disturb the counts of this one.
+        key = ("evaluate", batch_size, data.input_dtypes, specs, hooks is not None)
         bound = self._bound(key, lambda: self._inference_plan(batch_size, data, specs, "evaluate"))
         bound.attach(arrays)
         bound.reset_metrics()
         bound.write(f"{CONTROL}/offset", 0)
-        for start in range(0, data.rows, batch_size):
-            bound.run("evaluate", min(batch_size, data.rows - start))
-        return bound.figures(data.rows), bound
+        done = 0
+        for batch, start in enumerate(range(0, data.rows, batch_size)):
+            if hooks:
+                hooks.batch_begin(batch)
+            done = min(start + batch_size, data.rows)
+            bound.run("evaluate", done - start)
+            if hooks and hooks.batch_end(batch, partial(bound.figures, done)):
+                break
+        return bound.figures(done), bound
 
-    def predict(self, data: Data, *, on_host: bool = True) -> list[Any]:
+    def predict(self, data: Data, *, on_host: bool = True, hooks: Hooks | None = None) -> list[Any]:
         """Return the outputs for `data`, each of shape (rows, outputs).
 
-        They are NumPy arrays; unless `on_host`, device arrays that are the caller's own.
+        They are NumPy arrays; unless `on_host`, device arrays that are the caller's own. `hooks`
+        are called around each batch.
         """
         with self._lock:
-            return self._predict(data, on_host)
+            return self._predict(data, on_host, hooks)
 
-    def _predict(self, data: Data, on_host: bool) -> list[Any]:
-        batch_size = _inference_batch(data.rows)
-        key = ("predict", batch_size, data.input_dtypes)
+    def _predict(self, data: Data, on_host: bool, hooks: Hooks | None) -> list[Any]:
+        batch_size = hooks.batch_size if hooks else _inference_batch(data.rows)
+        key = ("predict", batch_size, data.input_dtypes, hooks is not None)
         bound = self._bound(key, lambda: self._inference_plan(batch_size, data, (), "predict"))
-        small = batch_size <= SMALL_BATCH
+        small = batch_size <= SMALL_BATCH and not hooks
         bound.attach(self._staged(key, data, batch_size) if small else self.on_device(data))
         bound.write(f"{CONTROL}/offset", 0)
         names, backend = bound.plan.outputs, self.backend
         results = [] if on_host else [self._result(bound, name, data.rows) for name in names]
         parts: list[list[Array]] = [[] for _ in names]
-        for start in range(0, data.rows, batch_size):
+        done = 0
+        for batch, start in enumerate(range(0, data.rows, batch_size)):
             rows = min(batch_size, data.rows - start)
+            if hooks:
+                hooks.batch_begin(batch)
             bound.run("predict", rows)
+            done += rows
             if on_host:
                 for part, name in zip(parts, names, strict=True):
                     part.append(backend.to_host(bound.array(name, rows)))
             else:
                 for result, name in zip(results, names, strict=True):
                     backend.write(result[start : start + rows], bound.array(name, rows))
+            if hooks:
+                last = [p[-1] for p in parts] if on_host else [r[start:done] for r in results]
+                if hooks.batch_end(batch, partial(self._outputs, last)):
+                    break
         if not small:
             bound.detach()
         if not on_host:
-            return [backend.release(result) for result in results]
+            return [backend.release(result)[:done] for result in results]
         return [np.concatenate(part) if len(part) > 1 else part[0] for part in parts]
+
+    def _outputs(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Return the outputs of a batch as hooks see them."""
+        shapes = (self.graph.nodes[node].shape for node in self.graph.outputs)
+        arrays = [v.reshape(len(v), *shape) for v, shape in zip(values, shapes, strict=True)]
+        return {"outputs": arrays[0] if len(arrays) == 1 else arrays}
 
     def _result(self, bound: BoundPlan, name: str, rows: int) -> Any:
         """Return device memory for the output `name` of `rows` rows."""

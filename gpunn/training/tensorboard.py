@@ -27,7 +27,6 @@ BUCKETS = 30
 # Keras's arguments that do nothing here, with their defaults.
 UNSUPPORTED: dict[str, Any] = {
     "write_images": False,
-    "write_steps_per_second": False,
     "profile_batch": 0,
     "embeddings_freq": 0,
     "embeddings_metadata": None,
@@ -49,7 +48,9 @@ class TensorBoard(Callback):
     update_freq : "epoch", "batch" or int, default "epoch"
         Steps between ``batch_loss`` and so on, the figures of the epoch so far; "batch" is 1,
         and "epoch" leaves them out.
-    write_images, write_steps_per_second, profile_batch, embeddings_freq, embeddings_metadata
+    write_steps_per_second : bool, default False
+        Whether to write ``epoch_steps_per_second``, validation not counted.
+    write_images, profile_batch, embeddings_freq, embeddings_metadata
         Keras's; they cannot be changed from their defaults.
 
     Notes
@@ -81,8 +82,8 @@ class TensorBoard(Callback):
         embeddings_metadata: Any = None,
     ) -> None:
         given = (
-            *(write_images, write_steps_per_second),
-            *(profile_batch, embeddings_freq, embeddings_metadata),
+            *(write_images, profile_batch),
+            *(embeddings_freq, embeddings_metadata),
         )
         for (name, default), value in zip(UNSUPPORTED.items(), given, strict=True):
             if value != default:
@@ -102,15 +103,12 @@ class TensorBoard(Callback):
             "TensorBoard", "histogram_freq", histogram_freq, minimum=0
         )
         self.write_graph = bool(write_graph)
+        self.write_steps_per_second = bool(write_steps_per_second)
         self.update_freq = 1 if update_freq == "batch" else update_freq
         if self.update_freq != "epoch":
             self.every_steps = check_count("TensorBoard", "update_freq", self.update_freq)
         self._files = {run: EventFile(self.log_dir / run) for run in ("train", "validation")}
         self._graph: Graph | None = None
-        self._running = False
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._running = True
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         # Not after the epoch: that a folder cannot be written to is said at once. Not before
@@ -128,11 +126,8 @@ class TensorBoard(Callback):
             self._files["validation"].open()
 
     def _end_write(self) -> None:
-        """Let readers see what was written; steps taken one by one have no end to close at."""
-        if not self._running:
-            self._close()
-        for file in self._files.values():
-            file.flush()
+        """Let readers see what was written; a loop in the user's hands may never be ended."""
+        self._close()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         from tensorboardX.summary import histogram
@@ -144,6 +139,11 @@ class TensorBoard(Callback):
         figures = {name.removeprefix("val_"): value for name, value in held_out.items()}
         train, validation = self._files["train"], self._files["validation"]
         logs["learning_rate"] = trainer.learning_rate
+        if self.write_steps_per_second and trainer.epoch_seconds > 0:
+            steps = trainer.steps_per_epoch
+            if trainer.offset:  # the epoch was cut short
+                steps = -(-trainer.offset // trainer.batch_size)
+            logs["steps_per_second"] = steps / trainer.epoch_seconds
         train.scalars(epoch, {f"epoch_{name}": value for name, value in logs.items()})
         if figures:
             by_step = {f"evaluation_{name}_vs_iterations": v for name, v in figures.items()}
@@ -177,7 +177,6 @@ class TensorBoard(Callback):
             self._close()
 
     def _close(self) -> None:
-        self._running = False
         try:
             self._files["train"].close()
         finally:

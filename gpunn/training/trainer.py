@@ -17,6 +17,7 @@ from gpunn.registry import check_count
 from gpunn.training import state
 from gpunn.training.callbacks import Callback, Logs, defines
 from gpunn.training.history import History
+from gpunn.training.hooks import Hooks, check_callbacks
 from gpunn.training.signals import Interrupt, deferred_signals
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Trainer:
     x, y : arrays
         As for `Model.fit`.
     batch_size : int, default 32
+        None is 32, or all rows where there are fewer.
     sample_weight : array, shape (rows,), optional
     validation_data : tuple, optional
         ``(x, y)`` or ``(x, y, sample_weight)``.
@@ -55,15 +57,22 @@ class Trainer:
         Rows of the current epoch that are done.
     history : History
     stop_training : bool
-        Set it in a callback to stop after the current epoch (or step, from a per-batch hook).
+        Set it in a callback to stop after the current epoch (or step, from a per-batch hook). In
+        a loop of your own it says whether a callback wants to stop; `epoch` and `step` train all
+        the same.
     verbose : int
         What `Model.fit` was asked to show, for the callbacks' `params`; 0 with a Trainer in hand.
 
+    Notes
+    -----
+    Training begins with the first `step` or `epoch` (callbacks' `on_train_begin`) and ends with
+    `end` (`on_train_end`), or at the end of a ``with`` block. `fit` ends it by itself.
+
     Examples
     --------
-    >>> trainer = gpunn.Trainer(model, x, y, batch_size=50)       # doctest: +SKIP
-    >>> for _ in range(10):                                       # doctest: +SKIP
-    ...     print(trainer.epoch())                                # doctest: +SKIP
+    >>> with gpunn.Trainer(model, x, y, batch_size=50, callbacks=[stopping]) as trainer:
+    ...     while trainer.epoch_index < 100 and not trainer.stop_training:
+    ...         print(trainer.epoch())                            # doctest: +SKIP
     """
 
     def __init__(
@@ -72,7 +81,7 @@ class Trainer:
         x: Any,
         y: Any,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = 32,
         sample_weight: Any = None,
         validation_data: Any = None,
         shuffle: bool = True,
@@ -86,6 +95,7 @@ class Trainer:
         self.data = model.prepare(x, y, sample_weight)
         self.validation = model.prepare_validation(validation_data)
         self.rows = self.data.rows
+        batch_size = min(32, self.rows) if batch_size is None else batch_size
         self.batch_size = check_count("fit", "batch_size", batch_size)
         if self.batch_size > self.rows:
             raise ArgumentError(
@@ -115,6 +125,7 @@ class Trainer:
         self.epoch_index = self.initial_epoch
         self.offset = 0
         self.samples = 0
+        self.running = False
         self.in_epoch = False
         self._warned = False
         self.epoch_seconds = 0.0
@@ -123,12 +134,8 @@ class Trainer:
         self.verbose = 0
         self.interrupt = Interrupt()
         self.history = History()
-        self.callbacks: list[Callback] = [self.history, *callbacks]
+        self.callbacks: list[Callback] = [self.history, *check_callbacks(callbacks)]
         for callback in self.callbacks:
-            if not isinstance(callback, Callback):
-                raise ArgumentError(
-                    f"callbacks must be gpunn.callbacks.Callback objects, not {callback!r}."
-                )
             callback.trainer = self
             callback.set_model(model)
         self.callbacks.sort(key=lambda callback: callback.runs_last)
@@ -172,9 +179,10 @@ class Trainer:
 
         The step that finishes an epoch is followed by validation and the callbacks, as in `epoch`.
         """
-        with self.session.backend.threads():
+        with self._under_way():
+            self.stop_training = False
             self._begin_epoch()
-            self._advance(1)
+            self._run_epoch(1)
             logs = self.logs()
             if self.offset >= self.rows:
                 self._end_epoch()
@@ -182,15 +190,51 @@ class Trainer:
 
     def epoch(self) -> Logs:
         """Train to the end of the current epoch; return its loss and metrics, with validation."""
-        return self._run(self.epoch_index + 1, None)
+        with self._under_way():
+            self.stop_training = False
+            self._loop(self.epoch_index + 1, None)
+        return self._last_logs
 
     def fit(self, epochs: int | None = None, steps: int | None = None) -> History:
-        """Train until `epochs` epochs or `steps` steps are done, counted from the run's start.
+        """Train until `epochs` epochs or `steps` steps are done, and end the training.
 
-        After a resume the epochs and steps before the interruption count too.
+        They are counted from the run's start: after a resume, or after epochs and steps that were
+        taken one by one, those before count too.
         """
-        self._run(epochs, steps)
+        if steps is not None and self.initial_epoch:
+            raise ArgumentError(
+                "initial_epoch goes with epochs, not with steps; leave one of them out."
+            )
+        with self._under_way(epochs, steps):
+            # Only now: BackupAndRestore may have taken up an earlier run.
+            first_step = self.step_count - self._steps_done()
+            self._loop(epochs, None if steps is None else first_step + steps)
+            if not self.interrupt:
+                self._end()
         return self.history
+
+    def end(self) -> None:
+        """End training: callbacks' `on_train_end`, if it has begun.
+
+        `EarlyStopping` puts back the best weights, `BackupAndRestore` deletes its backup. A
+        further `step` or `epoch` begins anew.
+        """
+        if self.running:
+            with self._under_way():
+                self._end()
+
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """End training, after an error with callbacks' `on_exception`."""
+        if kind is None:
+            self.end()
+        elif self.running:
+            self.running = False
+            # Ctrl-C between two steps of the caller's loop is no error of the training.
+            stopped = issubclass(kind, KeyboardInterrupt | SystemExit)
+            self._call("on_interrupt" if stopped else "on_exception")
 
     def release(self) -> None:
         """Let go of the data, which callbacks and plans would keep in memory; `fit` ends so."""
@@ -220,44 +264,47 @@ class Trainer:
             self._count_steps(int(self.bound.read(f"{CONTROL}/step")[0]))
         self.bound.attach(self._arrays)
 
-    def _run(self, epochs: int | None, steps: int | None) -> Logs:
-        self._take_turn()
-        if steps is not None and self.initial_epoch:
-            raise ArgumentError(
-                "initial_epoch goes with epochs, not with steps; leave one of them out."
-            )
-        self._set_params(epochs, steps)
-        self.stop_training = False
-        reported = self._exceptions_reported()
-        with self.session.backend.threads(), deferred_signals() as self.interrupt, reported:
-            self._call("on_train_begin", {})
-            # Only now: BackupAndRestore may have taken up an earlier run.
-            first_step = self.step_count - self._steps_done()
-            last_step = None if steps is None else first_step + steps
-            while not self.interrupt and not self._done(epochs, last_step):
-                self._begin_epoch()
-                left = None if last_step is None else last_step - self.step_count
-                self._run_epoch(left)
-                if self.interrupt:
-                    break
-                if self.offset >= self.rows or self._done(epochs, last_step):
-                    self._end_epoch()
-            if self.interrupt:
-                self._call("on_interrupt")
-            else:
-                # Those that save the state first: EarlyStopping puts other weights in its place.
-                for callback in sorted(self.callbacks, key=lambda c: not c.runs_last):
-                    callback.on_train_end(self._last_logs)
-        self.interrupt.raise_again()
-        return self._last_logs
-
     @contextmanager
-    def _exceptions_reported(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._call("on_exception")
-            raise
+    def _under_way(self, *aim: int | None) -> Iterator[None]:
+        """Begin training, unless it has begun; within it signals and errors are the callbacks'.
+
+        `aim` is what `fit` is asked for: epochs and steps.
+        """
+        self._take_turn()
+        if aim or not self.running:
+            self._set_params(*(aim or (None, None)))
+        with self.session.backend.threads(), deferred_signals() as self.interrupt:
+            try:
+                if aim:
+                    self.stop_training = False
+                if not self.running:
+                    self.running = True
+                    self._call("on_train_begin", {})
+                yield
+                if self.interrupt:
+                    self.running = False
+                    self._call("on_interrupt")
+            except BaseException:
+                self.running = False
+                self._call("on_exception")
+                raise
+        self.interrupt.raise_again()
+
+    def _loop(self, epochs: int | None, last_step: int | None) -> None:
+        while not self.interrupt and not self._done(epochs, last_step):
+            self._begin_epoch()
+            left = None if last_step is None else last_step - self.step_count
+            self._run_epoch(left)
+            if self.interrupt:
+                break
+            if self.offset >= self.rows or self._done(epochs, last_step):
+                self._end_epoch()
+
+    def _end(self) -> None:
+        self.running = False
+        # Those that save the state first: EarlyStopping puts other weights in its place.
+        for callback in sorted(self.callbacks, key=lambda c: not c.runs_last):
+            callback.on_train_end(self._last_logs)
 
     def _steps_done(self) -> int:
         return self.epoch_index * self.steps_per_epoch + -(-self.offset // self.batch_size)
@@ -273,12 +320,12 @@ class Trainer:
         if epochs is None and steps is not None:
             epochs = -(-steps // self.steps_per_epoch)
         params = {
+            "verbose": self.verbose,
             "epochs": epochs,
             "steps": self.steps_per_epoch,
             "batch_size": self.batch_size,
             "rows": self.rows,
             "total_steps": steps,
-            "verbose": self.verbose,
         }
         for callback in self.callbacks:
             callback.set_params(params)
@@ -303,12 +350,17 @@ class Trainer:
     def _end_epoch(self) -> None:
         logs = self.logs()
         if self.validation is not None:
-            self._call("on_test_begin", {})
+            hooks = Hooks(self.model, self.callbacks, "test", self.validation.rows, self.batch_size)
+            hooks.begin()
             if self._validation_arrays is None:
                 self._validation_arrays = self.session.on_device(self.validation)
-            outputs = self.model.compiled.outputs
-            figures = self.session.evaluate(self.validation, outputs, self._validation_arrays)
-            self._call("on_test_end", dict(figures))
+            figures = self.session.evaluate(
+                self.validation,
+                self.model.compiled.outputs,
+                self._validation_arrays,
+                hooks.batches,
+            )
+            hooks.end(dict(figures))
             logs |= {f"val_{name}": value for name, value in figures.items()}
         self._last_logs = logs
         if self.nonfinite_step is not None and not self._warned:

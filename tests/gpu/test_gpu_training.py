@@ -136,3 +136,12 @@ def test_mnist_reaches_the_accuracy_of_the_cpu(real_data: Path) -> None:
     # Ten thousand test images: a standard deviation of 0.0014 at 98 %.
     assert abs(accuracy["cpu"] - accuracy["cuda"]) < 0.003
     assert accuracy["cuda"] > 0.975
+
+
+def test_a_search_for_a_learning_rate_sees_what_the_cpu_sees_and_leaves_no_trace() -> None:
+    x, y = noise()
+    one, other = net("sgd"), net("sgd", device="cpu")
+    before = [w.tobytes() for w in one.get_weights()]
+    searches = [gpunn.find_learning_rate(m, x, y, steps=40, maximum=1e-2) for m in (one, other)]
+    assert [w.tobytes() for w in one.get_weights()] == before
+    np.testing.assert_allclose(searches[0].losses, searches[1].losses, rtol=1e-4)

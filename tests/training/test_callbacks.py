@@ -27,6 +27,7 @@ from gpunn.callbacks import (
     TerminateOnNaN,
 )
 from gpunn.errors import ArgumentError, ArgumentTypeError, CheckpointError, TrainingError
+from gpunn.plan.bind import BoundPlan
 from gpunn.training import trainer as trainer_module
 
 ROWS = 70
@@ -268,6 +269,10 @@ def test_a_monitor_that_does_not_exist_is_an_error(make: Any, tmp_path: Path) ->
         (lambda: ModelCheckpoint("a.h5", save_weights_only=True), "must end in .weights.h5"),
         (lambda: ModelCheckpoint("a.h5", save_freq="batch"), "'epoch' or a number of steps"),
         (lambda: BackupAndRestore(""), "backup_dir is empty"),
+        (lambda: BackupAndRestore(3), "backup_dir must be a path, not 3"),  # type: ignore
+        (lambda: CSVLogger(None), "filename must be a path, not None"),  # type: ignore
+        (lambda: ModelCheckpoint(3), "filepath must be a path, not 3"),  # type: ignore
+        (lambda: Checkpoints(""), "directory is empty"),
         (lambda: BackupAndRestore("b", save_freq=0), "save_freq must be at least 1"),
     ],
 )
@@ -547,6 +552,19 @@ def test_compiling_in_the_middle_of_a_run_is_refused() -> None:
         trainer.epoch()
 
 
+def test_callbacks_may_be_nested_as_in_keras_and_see_the_history() -> None:
+    seen: list[int] = []
+
+    class Last(Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            assert self.model.history.history["loss"][-1] == logs["loss"]
+            seen.append(len(self.model.history.history["loss"]))
+
+    nested: Any = [[Last(), EarlyStopping()], TerminateOnNaN()]
+    make_model().fit(X, Y, epochs=2, callbacks=nested, **FIT)
+    assert seen == [1, 2]
+
+
 def test_callbacks_that_are_none_are_refused() -> None:
     with pytest.raises(ArgumentTypeError, match="callbacks must be a list of callbacks, not 3"):
         make_model().fit(X, Y, callbacks=3, **FIT)  # type: ignore[arg-type]
@@ -555,3 +573,246 @@ def test_callbacks_that_are_none_are_refused() -> None:
 def test_a_log_file_may_lie_in_a_new_folder(tmp_path: Path) -> None:
     make_model().fit(X, Y, callbacks=[CSVLogger(tmp_path / "new" / "log.csv")], **FIT)
     assert (tmp_path / "new" / "log.csv").read_text().startswith("epoch,")
+
+
+@pytest.mark.parametrize("restored_by", ["resume", "backup"])
+def test_a_run_that_was_stopped_early_trains_no_further(tmp_path: Path, restored_by: str) -> None:
+    def callbacks(patience: int = 2) -> list[Callback]:
+        saver: Callback = Checkpoints(tmp_path)
+        if restored_by == "backup":
+            saver = BackupAndRestore(tmp_path, delete_checkpoint=False)
+        stopping = EarlyStopping(patience=patience, restore_best_weights=True)
+        return [Figures("val_loss", NOISY), stopping, saver]
+
+    resume = {"resume": tmp_path} if restored_by == "resume" else {}
+    model, resumed, patient = make_model(), make_model(), make_model()
+    expected = model.fit(X, Y, epochs=10, callbacks=callbacks(), **FIT)
+    assert expected.epoch == list(range(6))
+    history = resumed.fit(X, Y, epochs=10, callbacks=callbacks(), **FIT, **resume)
+    assert history.epoch == expected.epoch and same_weights(model, resumed)
+    # More patience than it was stopped with: it goes on.
+    history = patient.fit(X, Y, epochs=10, callbacks=callbacks(5), **FIT, **resume)
+    assert history.epoch == list(range(10))
+
+
+class BreakLast(Callback):
+    """Makes a weight infinite after the last step of an epoch, as that step might have."""
+
+    every_steps = 7
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_steps(self, step: int) -> None:
+        if step == 7 * (self.epoch + 1):
+            kernel, *others = self.model.get_weights()
+            kernel[0, 0] = np.inf
+            self.model.set_weights([kernel, *others])
+
+
+FEW = {"batch_size": 10, "verbose": 0, "epochs": 5}
+
+
+def savers(folder: Path) -> list[Callback]:
+    best = ModelCheckpoint(folder / "best.h5", monitor="loss", save_best_only=True)
+    return [ModelCheckpoint(folder / "{epoch}.keras"), best, BackupAndRestore(folder / "backup")]
+
+
+def test_weights_that_the_last_step_broke_are_not_saved(tmp_path: Path) -> None:
+    model = make_model(dropout=0.0)
+    with pytest.warns(RuntimeWarning) as warned:
+        history = model.fit(X, Y, callbacks=[BreakLast(1), *savers(tmp_path)], **FEW)
+    # Without a callback that ends it training goes on, as in Keras.
+    assert len(history.epoch) == 5
+    messages = [str(warning.message) for warning in warned]
+    assert any(
+        "BackupAndRestore: dense/kernel is not finite at step 14. Nothing is saved." in message
+        for message in messages
+    )
+    assert any("ModelCheckpoint" in message for message in messages)
+    assert [path.name for path in tmp_path.glob("*.keras")] == ["1.keras"]
+    for path in (tmp_path / "1.keras", tmp_path / "best.h5"):
+        weights = gpunn.load_model(path, device="cpu").get_weights()
+        assert all(np.isfinite(w).all() for w in weights)
+    assert [path.name for path in (tmp_path / "backup").iterdir()] == ["step-0000000007.h5"]
+
+
+def test_terminate_on_nan_ends_a_run_whose_last_step_broke_the_weights(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "run")
+    callbacks = [BreakLast(1), TerminateOnNaN(), *savers(tmp_path), checkpoints]
+    with pytest.warns(RuntimeWarning, match=r"not finite|NaN or infinity"):
+        history = make_model(dropout=0.0).fit(X, Y, callbacks=callbacks, **FEW)
+    assert history.epoch == [0, 1]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["step-0000000007.h5"]
+    assert [path.name for path in (tmp_path / "backup").iterdir()] == ["step-0000000007.h5"]
+    # The next fit takes up the last good backup.
+    history = make_model(dropout=0.0).fit(X, Y, callbacks=savers(tmp_path), **FEW)
+    assert history.epoch == [0, 1, 2, 3, 4] and not (tmp_path / "backup").exists()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        EarlyStopping,
+        ReduceLROnPlateau,
+        lambda: CSVLogger("log.csv"),
+        lambda: ModelCheckpoint("m.keras"),
+        lambda: Checkpoints("run"),
+        gpunn.callbacks.History,
+    ],
+)
+def test_a_state_of_another_callback_is_refused(make: Any) -> None:
+    callback = make()
+    gpunn.Trainer(make_model(), X, Y, callbacks=[callback])
+    name = type(callback).__name__
+    for state in ({}, {"counter": 3}, None, {"best": "low", "wait": 1.5, "keys": 3, "epoch": 1}):
+        with pytest.raises(CheckpointError, match=f"{name}: this is no state of its own"):
+            callback.load_state_dict(state)
+    callback.load_state_dict(callback.state_dict())
+
+
+class Inference(Callback):
+    """Notes the hooks of evaluate and predict."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.outputs: list[Any] = []
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.seen.append(f"test begin {logs}")
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self.seen.append(f"test end {sorted(logs)}")
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.seen.append(f"begin {batch}")
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.seen.append(f"end {batch} {sorted(logs)}")
+
+    def on_predict_begin(self, logs: Any = None) -> None:
+        self.seen.append("predict begin")
+
+    def on_predict_end(self, logs: Any = None) -> None:
+        self.seen.append("predict end")
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.seen.append(f"end {batch}")
+        self.outputs.append(logs["outputs"])
+
+
+def test_evaluate_and_predict_call_their_hooks_as_keras_does() -> None:
+    model, hooks = make_model(dropout=0.0), Inference()
+    expected, outputs = model.evaluate(X, Y), model.predict(X)
+    # Recorded with Keras 3.15: 70 rows are three batches of 32.
+    assert model.evaluate(X, Y, callbacks=[hooks], verbose=0) == pytest.approx(expected)
+    figures = ["accuracy", "loss"]
+    batches = [text for i in range(3) for text in (f"begin {i}", f"end {i} {figures}")]
+    assert hooks.seen == ["test begin {}", *batches, f"test end {figures}"]
+    assert hooks.params == {"verbose": 0, "epochs": 1, "steps": 3} and hooks.model is model
+    hooks.seen.clear()
+    found = model.predict(X, batch_size=40, callbacks=hooks)
+    np.testing.assert_allclose(found, outputs, rtol=1e-6)  # products of other sizes
+    assert hooks.seen == ["predict begin", "end 0", "end 1", "predict end"]
+    assert [len(batch) for batch in hooks.outputs] == [40, 30]
+    np.testing.assert_array_equal(np.concatenate(hooks.outputs), found)
+    assert hooks.params["steps"] == 2
+    # In a fit they are called around each epoch's validation, in batches of its size.
+    hooks.seen.clear()
+    model.fit(X, Y, epochs=1, callbacks=[hooks], **FIT)
+    assert hooks.seen[0] == "test begin {}" and hooks.seen[-1] == f"test end {figures}"
+    assert len(hooks.seen) == 2 + 2 * 2
+    with pytest.raises(ArgumentTypeError, match="callbacks must be a list of callbacks, not 3"):
+        model.evaluate(X, Y, callbacks=3)
+    with pytest.raises(ArgumentError, match=r"gpunn.callbacks.Callback objects, not <function"):
+        model.predict(X, callbacks=[lambda: None])
+
+
+def test_a_hook_may_end_an_evaluation_and_use_the_model_meanwhile() -> None:
+    model = make_model(dropout=0.0)
+    outputs = model.predict(X)
+
+    class Early(Callback):
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            np.testing.assert_array_equal(self.model.predict(X), outputs)
+            self.whole = self.model.evaluate(X, Y)
+            self.model.stop_evaluating = batch == 1
+
+        def on_predict_batch_begin(self, batch: int, logs: Any = None) -> None:
+            np.testing.assert_array_equal(self.model.predict(X), outputs)
+
+        def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.model.stop_predicting = batch == 1
+
+    early = Early()
+    found = model.evaluate(X, Y, batch_size=20, callbacks=[early])
+    assert found == pytest.approx(model.evaluate(X[:40], Y[:40]))
+    assert early.whole == model.evaluate(X, Y)
+    found = model.predict(X, batch_size=20, callbacks=[early])
+    np.testing.assert_allclose(found, outputs[:40], rtol=1e-6)  # products of other sizes
+
+
+def test_hooks_that_are_not_defined_leave_batches_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, idle = make_model(), LambdaCallback(on_test_begin=lambda logs: None)
+    run, rows_run = BoundPlan.run, []
+
+    def counting(self: Any, program: str, rows: int | None = None) -> None:
+        rows_run.append((program, rows))
+        run(self, program, rows)
+
+    monkeypatch.setattr(BoundPlan, "run", counting)
+    model.evaluate(X, Y, callbacks=[idle])
+    model.predict(X, callbacks=[idle])
+    assert [entry for entry in rows_run if entry[0] != "prepare"] == [
+        ("evaluate", ROWS),
+        ("predict", ROWS),
+    ]
+
+
+def test_history_is_keras_history() -> None:
+    history = make_model().fit(
+        X, Y, epochs=2, callbacks=[LearningRateScheduler(lambda epoch: 0.1)], **FIT
+    )
+    # Recorded with Keras 3.15.
+    names = ["accuracy", "loss", "val_accuracy", "val_loss", "learning_rate"]
+    assert list(history.history) == names
+    assert history.params.items() >= {"verbose": 0, "epochs": 2, "steps": 7}.items()
+    assert history.epoch == [0, 1]
+    # As pandas.DataFrame wants it: a float for each epoch.
+    values = [value for column in history.history.values() for value in column]
+    assert len(values) == 5 * 2 and all(type(value) is float for value in values)
+
+
+def test_a_figure_of_some_epochs_is_kept_with_its_epochs(tmp_path: Path) -> None:
+    class Seldom(Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch in (1, 4):
+                logs["f1"] = epoch / 10
+
+    callbacks: list[Callback] = [Seldom(), Checkpoints(tmp_path)]
+    whole = make_model().fit(X, Y, epochs=6, callbacks=callbacks, **FIT)
+    assert whole.history["f1"] == [0.1, 0.4] and whole.epochs_of("f1") == [1, 4]
+    assert whole.epochs_of("loss") == whole.epoch
+    make_model().fit(X, Y, epochs=3, callbacks=[Seldom(), Checkpoints(tmp_path / "part")], **FIT)
+    resumed = make_model().fit(
+        X, Y, epochs=6, callbacks=[Seldom()], resume=tmp_path / "part", **FIT
+    )
+    assert resumed.history == whole.history and resumed.epochs_of("f1") == [1, 4]
+    with pytest.raises(ArgumentError, match="Unknown figure 'f2'"):
+        whole.epochs_of("f2")
+
+
+def test_lambda_callback_takes_keras_arguments() -> None:
+    epochs: list[int] = []
+    callback = LambdaCallback(lambda epoch, logs: epochs.append(epoch))
+    make_model().fit(X, Y, epochs=2, callbacks=[callback], **FIT)
+    assert epochs == [0, 1]
+    with pytest.raises(ArgumentTypeError, match="on_epoch_end must be a function, not 3"):
+        LambdaCallback(on_epoch_end=3)
+
+
+def test_what_keras_has_and_gpunn_has_not_is_said() -> None:
+    with pytest.raises(AttributeError, match="no 'RemoteMonitor': send the logs"):
+        gpunn.callbacks.RemoteMonitor  # noqa: B018
+    with pytest.raises(AttributeError, match="has no 'Nothing'"):
+        gpunn.callbacks.Nothing  # noqa: B018

@@ -26,6 +26,8 @@ def test_example(
     monkeypatch.setattr(sys, "argv", [str(path), "written"])
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out
+    if path.stem == "learning_rate_finder":
+        assert Path("written/learning_rate_finder.png").read_bytes().startswith(b"\x89PNG")
     if path.stem == "pictures":
         assert {file.stem for file in Path("written").glob("*.png")} == {
             "activations",

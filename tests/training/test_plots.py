@@ -102,6 +102,23 @@ def test_a_learning_curve_of_a_fit(figures: Any) -> None:
         assert list(display.lines_["loss"].get_xdata()) == [1, 2]
 
 
+def test_a_figure_of_some_epochs_has_points_there() -> None:
+    class Seldom(gpunn.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch % 5 == 1:
+                logs["f1"] = epoch / 100
+
+    model = classifier()
+    model.compile("sgd", "sparse_categorical_crossentropy", device="cpu", seed=1)
+    history = model.fit(IMAGES, LABELS, epochs=14, verbose=0, batch_size=2, callbacks=[Seldom()])
+    for given in (history, model):
+        lines = LearningCurveDisplay.from_history(given).lines_
+        assert lines["f1"].get_xydata().tolist() == [[2, 0.01], [7, 0.06], [12, 0.11]]
+        assert lines["f1"].get_marker() == "o" and lines["loss"].get_marker() == ""
+    with pytest.raises(ShapeError, match="'f1' has 3 values for 14 epochs"):
+        LearningCurveDisplay.from_history({"loss": [1.0] * 14, "f1": [0.01, 0.06, 0.11]})
+
+
 def test_one_metric_is_drawn_into_the_axes_given(figures: Any) -> None:
     figure, axes = figures.subplots()
     display = LearningCurveDisplay.from_history(CURVES, metrics="loss", ax=axes)
@@ -457,6 +474,29 @@ def test_models_that_cannot_be_drawn() -> None:
         gpunn.utils.plot_model(classifier(), "model.gif")
     with pytest.raises(NotBuiltError, match="model is not built"):
         gpunn.utils.plot_model(gpunn.Sequential([gpunn.layers.Dense(1)]), None)
+    with pytest.raises(ArgumentTypeError, match="model must be a gpunn model, not 3"):
+        gpunn.utils.plot_model(3)
+    with pytest.raises(ArgumentTypeError, match="to_file must be a path or None, not 3"):
+        gpunn.utils.plot_model(classifier(), 3)
+    for dpi, error in (("high", ArgumentTypeError), (0, ArgumentError)):
+        with pytest.raises(error, match="plot_model: dpi must be a number above 0"):
+            gpunn.utils.plot_model(classifier(), None, dpi=dpi)
+
+
+def test_keras_arguments_of_plot_model() -> None:
+    model = classifier()
+    # In Keras's order, with the values that Keras has for them by default.
+    keras = (False, False, False, "TB", False, 200, False, False)
+    figure = gpunn.utils.plot_model(model, None, *keras, splines="ortho", layer_range=None)
+    assert [text.get_text() for text in figure.axes[0].texts][-1] == "Dense"
+    assert figure.dpi == 200
+    figure = gpunn.utils.plot_model(model, None, show_layer_names=False, expand_nested=True)
+    assert [text.get_text() for text in figure.axes[0].texts][-1] == "Dense, softmax\n(None, 3)"
+    for name, value in (("show_dtype", True), ("show_trainable", True), ("splines", "curved")):
+        with pytest.raises(ArgumentError, match=f"plot_model: {name} is not supported; leave it"):
+            gpunn.utils.plot_model(model, None, **{name: value})
+    with pytest.raises(UnknownNameError, match="Unknown argument of plot_model 'show_shape'"):
+        gpunn.utils.plot_model(model, None, show_shape=True)
 
 
 # matplotlib

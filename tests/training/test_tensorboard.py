@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -89,6 +90,23 @@ def test_tensorboard_shows_the_curves_of_history(tmp_path: Path, device: str) ->
         assert by_step == ([STEPS, 2 * STEPS, 3 * STEPS], held_out)
     rates = [RATE(STEPS), RATE(2 * STEPS), RATE(3 * STEPS)]
     assert curve(train, "epoch_learning_rate") == ([0, 1, 2], single(rates))
+
+
+def test_steps_per_second_are_those_of_the_history(tmp_path: Path) -> None:
+    board = TensorBoard(tmp_path, write_steps_per_second=True)
+    history = make_model().fit(X, Y, epochs=2, callbacks=[board], **FIT)
+    steps, values = curve(read(tmp_path / "train"), "epoch_steps_per_second")
+    assert steps == [0, 1]
+    assert values == pytest.approx([STEPS / seconds for seconds in history.seconds])
+
+
+def test_a_loop_in_hand_leaves_no_file_open(tmp_path: Path) -> None:
+    trainer = gpunn.Trainer(make_model(), X, Y, batch_size=10, callbacks=[TensorBoard(tmp_path)])
+    for _ in range(3):
+        trainer.epoch()
+    assert curve(read(tmp_path / "train"), "epoch_loss")[0] == [0, 1, 2]
+    del trainer
+    gc.collect()  # a file left open would be a warning here
 
 
 def test_without_validation_data_there_is_no_validation_run(tmp_path: Path) -> None:
@@ -294,7 +312,6 @@ def test_files_are_closed_when_training_breaks_off(
     ("argument", "value"),
     [
         ("write_images", True),
-        ("write_steps_per_second", True),
         ("profile_batch", (10, 20)),
         ("embeddings_freq", 1),
         ("embeddings_metadata", "labels.tsv"),

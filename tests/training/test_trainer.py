@@ -17,7 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import gpunn
-from gpunn.callbacks import Callback, Checkpoints, LambdaCallback
+from gpunn.callbacks import (
+    BackupAndRestore,
+    Callback,
+    Checkpoints,
+    EarlyStopping,
+    LambdaCallback,
+)
 from gpunn.errors import CheckpointError, TrainingError
 
 ROWS, FEATURES, CLASSES = 70, 12, 4
@@ -526,3 +532,98 @@ def test_statistics_set_between_steps_are_used_by_the_next() -> None:
     model.get_layer(index=0).set_weights([np.full(3, 99.0), np.full(3, 50.0)])
     loss = model.evaluate(x, y)
     assert trainer.step()["loss"] == pytest.approx(loss, rel=1e-6)
+
+
+def hooks_seen(seen: list[str]) -> Callback:
+    names = ("train_begin", "train_end", "interrupt", "exception")
+    hooks: dict[str, Any] = {f"on_{n}": lambda *_, n=n: seen.append(n) for n in names}
+    hooks["on_epoch_end"] = lambda epoch, logs: seen.append(f"epoch {epoch}")
+    return LambdaCallback(**hooks)
+
+
+def test_a_loop_in_hand_begins_once_and_ends_when_it_is_told_to() -> None:
+    seen: list[str] = []
+    trainer = gpunn.Trainer(make_model(), X, Y, batch_size=35, callbacks=[hooks_seen(seen)])
+    trainer.step()
+    for _ in range(2):
+        trainer.epoch()
+    assert seen == ["train_begin", "epoch 0", "epoch 1"]
+    trainer.end()
+    trainer.end()
+    assert seen[3:] == ["train_end"]
+    with trainer:
+        trainer.epoch()
+    assert seen[4:] == ["train_begin", "epoch 2", "train_end"]
+    # `fit` goes on with a loop that has begun, and ends it.
+    trainer.epoch()
+    trainer.fit(epochs=5)
+    assert seen[7:] == ["train_begin", "epoch 3", "epoch 4", "train_end"]
+    assert trainer.history.epoch == [0, 1, 2, 3, 4]
+
+
+def test_a_loop_in_hand_is_the_same_training_as_fit() -> None:
+    model, same = make_model(), make_model()
+    model.fit(X, Y, batch_size=10, epochs=3, verbose=0)
+    with gpunn.Trainer(same, X, Y, batch_size=10) as trainer:
+        while trainer.epoch_index < 1:
+            trainer.step()
+        trainer.epoch()
+        trainer.epoch()
+    assert same_weights(model, same)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_error_in_a_loop_in_hand_is_told_to_callbacks_once(error: type[BaseException]) -> None:
+    seen: list[str] = []
+    callbacks = [hooks_seen(seen), StopAfter(4)]
+    told = "interrupt" if error is KeyboardInterrupt else "exception"
+    with (
+        pytest.raises(error),
+        gpunn.Trainer(make_model(), X, Y, batch_size=35, callbacks=callbacks[:1]) as trainer,
+    ):
+        trainer.epoch()
+        raise error
+    assert seen == ["train_begin", "epoch 0", told]
+    seen.clear()
+    with (
+        pytest.raises(ZeroDivisionError),
+        gpunn.Trainer(make_model(), X, Y, batch_size=35, callbacks=callbacks) as trainer,
+    ):
+        for _ in range(9):
+            trainer.step()
+    assert seen == ["train_begin", "epoch 0", "exception"]
+
+
+def test_early_stopping_and_backups_last_as_long_as_a_loop_in_hand(tmp_path: Path) -> None:
+    losses = [3.0, 2.0, 5.0, 4.0, 1.0]
+    weights: list[Any] = []
+
+    class Losses(Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            logs["val_loss"] = losses[epoch]
+            weights.append(self.model.get_weights())
+
+    stopping = EarlyStopping(patience=2, restore_best_weights=True)
+    callbacks = [Losses(), stopping, BackupAndRestore(tmp_path / "backup")]
+    with gpunn.Trainer(make_model(), X, Y, batch_size=10, callbacks=callbacks) as trainer:
+        while trainer.epoch_index < 5 and not trainer.stop_training:
+            trainer.epoch()
+            assert [p.name for p in (tmp_path / "backup").iterdir()] == [
+                f"step-{trainer.step_count:010}.h5"
+            ]
+        assert trainer.epoch_index == 4
+        assert all(map(np.array_equal, trainer.model.get_weights(), weights[3]))
+    assert all(map(np.array_equal, trainer.model.get_weights(), weights[1]))
+    assert not (tmp_path / "backup").exists()
+
+
+def test_a_step_in_hand_calls_the_hooks_of_a_batch() -> None:
+    batches: list[tuple[str, int]] = []
+    hook = LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: batches.append(("begin", batch)),
+        on_train_batch_end=lambda batch, logs: batches.append(("end", batch)),
+    )
+    trainer = gpunn.Trainer(make_model(), X, Y, batch_size=10, callbacks=[hook])
+    trainer.step()
+    trainer.step()
+    assert batches == [("begin", 0), ("end", 0), ("begin", 1), ("end", 1)]
