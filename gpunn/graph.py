@@ -140,9 +140,7 @@ class Graph:
         return sum(v.size for v in self.variables if trainable is None or v.trainable == trainable)
 
 
-def connect(
-    layer: Layer, inputs: Sequence[SymbolicTensor], origin: Any = None
-) -> SymbolicTensor:
+def connect(layer: Layer, inputs: Sequence[SymbolicTensor], origin: Any = None) -> SymbolicTensor:
     """Note a call of `layer` on `inputs`, checking their shapes."""
     for tensor in inputs:
         if not isinstance(tensor, SymbolicTensor):

@@ -103,7 +103,7 @@ class InputLayer(Layer):
     shape: Any = None
     input_shape: InitVar[Any] = field(default=None, kw_only=True)
 
-    def __post_init__(self, input_shape: Any) -> None:  # type: ignore[override]
+    def __post_init__(self, input_shape: Any) -> None:
         super().__post_init__()
         if (self.shape is None) == (input_shape is None):
             raise ArgumentTypeError("InputLayer: give its shape, such as InputLayer(shape=(8,)).")
@@ -124,7 +124,7 @@ def Input(shape: int | Sequence[int], *, name: str | None = None) -> SymbolicTen
     name : str, optional
         Name of the input.
     """
-    return connect(InputLayer(shape, name=name), ())  # type: ignore[arg-type]
+    return connect(InputLayer(shape, name=name), ())
 
 
 @layers.register()

@@ -25,6 +25,7 @@ MODEL = (
     TRAINING
     | {"training", "backends.select", "saving", "model"}
     | {"compiling", "sequential", "summary"}
+    | {"bound_layer", "structure", "subclassing", "weights"}
 )
 PUBLIC = MODEL | {"callbacks", "datasets", "models"}
 COMMAND_LINE = {"cli", "recipes", "reports", "runs"}
@@ -41,15 +42,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": TRAINING,
     "model": MODEL,
     **dict.fromkeys(("compiling", "saving", "sequential", "summary"), MODEL),
+    **dict.fromkeys(("bound_layer", "structure", "subclassing", "weights"), MODEL),
     "callbacks": MODEL,
     "datasets": MODEL,
     "models": MODEL,
+    "backend": PUBLIC,
     "estimators": PUBLIC,
     "plots": PUBLIC,
     "utils": PUBLIC | {"plots"},
     **dict.fromkeys(COMMAND_LINE, PUBLIC | COMMAND_LINE | {"estimators", "plots"}),
     "__main__": {"cli"},
-    "__init__": PUBLIC | SPECS | {"errors", "plots", "utils"},
+    "__init__": PUBLIC | SPECS | {"errors", "plots", "utils", "backend"},
 }
 DEVICE_LIBRARIES = {"numba", "llvmlite", "cupy", "cupyx", "cupy_backends"}
 HEAVY = {"numba", "llvmlite", "cupy", "h5py", "sklearn", "rich", "typer", "pooch", "matplotlib"}
