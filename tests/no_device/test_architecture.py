@@ -25,7 +25,7 @@ MODEL = (
     TRAINING
     | {"training", "backends.select", "saving", "model"}
     | {"compiling", "sequential", "summary"}
-    | {"bound_layer", "structure", "subclassing", "weights"}
+    | {"bound_layer", "compilable", "structure", "subclassing", "weights"}
 )
 PUBLIC = MODEL | {"callbacks", "datasets", "models"}
 COMMAND_LINE = {"cli", "recipes", "reports", "runs"}
@@ -42,14 +42,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": TRAINING,
     "model": MODEL,
     **dict.fromkeys(("compiling", "saving", "sequential", "summary"), MODEL),
-    **dict.fromkeys(("bound_layer", "structure", "subclassing", "weights"), MODEL),
+    **dict.fromkeys(("bound_layer", "compilable", "structure", "subclassing", "weights"), MODEL),
     "callbacks": MODEL,
     "datasets": MODEL,
     "models": MODEL,
     "backend": PUBLIC,
     "estimators": PUBLIC,
     "plots": PUBLIC,
-    "utils": PUBLIC | {"plots"},
+    "utils": PUBLIC | {"plots", "backend"},
     **dict.fromkeys(COMMAND_LINE, PUBLIC | COMMAND_LINE | {"estimators", "plots"}),
     "__main__": {"cli"},
     "__init__": PUBLIC | SPECS | {"errors", "plots", "utils", "backend"},
