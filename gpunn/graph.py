@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +203,8 @@ def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTens
         if id(tensor) not in reached:
             raise ArgumentError(f"{describe(tensor.layer)} is listed as an input but not used.")
     order = _by_depth(order, outputs)
-    names = name_layers([tensor.layer for tensor in order])
+    foreign = {id(tensor.layer) for tensor in order if tensor.origin is not None}
+    names = name_layers([tensor.layer for tensor in order], foreign)
     position = {id(tensor): i for i, tensor in enumerate(order)}
     nodes: list[Node] = []
     calls: dict[str, int] = {}
@@ -289,25 +290,37 @@ def _add_variables(
             )
 
 
-def name_layers(layers: Sequence[Layer]) -> dict[int, str]:
-    """Name layers by their kind, in the order in which they were made, as Keras does."""
+def name_layers(layers: Sequence[Layer], foreign: Set[int] = frozenset()) -> dict[int, str]:
+    """Name layers by their kind, in the order in which they were made, as Keras does.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    foreign : set of int
+        The ids of layers of other models: if their name is taken they get another one.
+
+    Returns
+    -------
+    dict
+        The names by the layers' ids.
+    """
     unique = list({id(layer): layer for layer in layers}.values())
     unique.sort(key=lambda layer: layer.serial)
     names: dict[int, str] = {}
     taken: set[str] = set()
-    for layer in unique:
-        if layer.name is not None:
-            if layer.name in taken:
-                raise ArgumentError(f"Two layers are named {layer.name!r}; names must be unique.")
-            taken.add(layer.name)
-            names[id(layer)] = layer.name
-    for layer in unique:
-        if layer.name is None:
-            base = snake_case(layer.type_name)
-            candidates = (base if i == 0 else f"{base}_{i}" for i in itertools.count())
-            name = next(candidate for candidate in candidates if candidate not in taken)
-            taken.add(name)
-            names[id(layer)] = name
+    own = [layer for layer in unique if layer.name is not None and id(layer) not in foreign]
+    for layer in own:
+        if layer.name in taken:
+            raise ArgumentError(f"Two layers are named {layer.name!r}; names must be unique.")
+        names[id(layer)] = str(layer.name)
+        taken.add(names[id(layer)])
+    named = [layer for layer in unique if layer.name is not None and id(layer) in foreign]
+    for layer in [*named, *(layer for layer in unique if layer.name is None)]:
+        base = layer.name or snake_case(layer.type_name)
+        candidates = (base if i == 0 else f"{base}_{i}" for i in itertools.count())
+        name = next(candidate for candidate in candidates if candidate not in taken)
+        taken.add(name)
+        names[id(layer)] = name
     return names
 
 

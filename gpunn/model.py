@@ -115,6 +115,9 @@ class Model(Compilable):
             f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self
         )
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
     def _start(self, graph: Graph | None) -> None:
         self._graph = graph
         self._compiled: Compiled | None = None

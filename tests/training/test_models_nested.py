@@ -195,6 +195,17 @@ def test_models_that_are_built_by_the_model_they_are_in() -> None:
     assert not encoder.built
 
 
+def test_names_of_other_models_layers_give_way() -> None:
+    halves = [
+        gpunn.Sequential([gpunn.Input((3,)), layers.Dense(3, name="h"), layers.Dense(3)])
+        for _ in range(2)
+    ]
+    model = gpunn.Sequential([*halves, layers.Dense(1, name="h_1")])
+    assert [layer.name for layer in model.layers] == ["h", "dense", "h_2", "dense_1", "h_1"]
+    with pytest.raises(ArgumentError, match="Two layers are named 'h'"):
+        gpunn.Sequential([gpunn.Input((3,)), layers.Dense(1, name="h"), layers.Dense(1, name="h")])
+
+
 def test_model_of_what_a_layer_puts_out() -> None:
     model = trained()
     features = gpunn.Model(inputs=model.inputs, outputs=model.layers[1].output)
