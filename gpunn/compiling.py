@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from gpunn import losses as losses_module
 from gpunn import metrics as metrics_module
 from gpunn.backends.select import Selection
-from gpunn.errors import ArgumentError, UnknownNameError
+from gpunn.errors import ArgumentError, PlanError, UnknownNameError
 from gpunn.graph import Graph
 from gpunn.optimizers import Optimizer
 from gpunn.plan.build import OutputSpec
+from gpunn.plan.spec import STORAGE
 from gpunn.registry import check_number
 
 
@@ -104,3 +107,37 @@ def _named_metric(identifier: Any) -> metrics_module.Metric:
     if isinstance(identifier, str) and hasattr(metric, "name"):
         return replace(metric, name=identifier)  # type: ignore[call-arg]
     return metric
+
+
+def check_seed(seed: object) -> int:
+    """Return a seed as an int, or raise `ArgumentError`."""
+    if not is_whole(seed) or not 0 <= int(seed) < 2**64:  # type: ignore[call-overload]
+        raise ArgumentError(f"seed must be a whole number from 0 to 2**64 - 1, not {seed!r}.")
+    return int(seed)  # type: ignore[call-overload]
+
+
+def check_precision_name(precision: object) -> None:
+    """Raise `UnknownNameError` unless it is the name of a precision."""
+    if precision not in tuple(STORAGE):
+        raise UnknownNameError("precision", precision, STORAGE)
+
+
+def check_precision(selection: Selection, device: str, precision: str) -> None:
+    """Raise `PlanError` if the backend chosen for `device` does not compute in `precision`."""
+    backend, reason = selection
+    if precision in backend.precisions or precision == STORAGE[precision]:
+        backend.check((), precision, 1)  # a GPU may be too old for it
+        return
+    ways = f"use precision={STORAGE[precision]!r}, or for {precision} "
+    ways += "device='cuda' with a GPU of compute capability 8.0 or later, or device='simulator'."
+    if device != "auto":
+        raise PlanError(f"Device {device!r} does not compute in {precision}; {ways}")
+    raise PlanError(
+        f"device='auto' took {backend.name} ({reason}), which does not compute in {precision}; "
+        f"{ways}"
+    )
+
+
+def is_whole(value: object) -> bool:
+    """Return whether it is a whole number (and no bool)."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
+from gpunn.symbolic import Valueless
 
 if TYPE_CHECKING:
     from gpunn.initializers import Initializer
@@ -28,22 +29,25 @@ MAX_VALUES = 2**34
 
 
 @dataclass(frozen=True, eq=False)
-class SymbolicTensor:
+class SymbolicTensor(Valueless):
     """The output of a layer call, known by its shape only.
 
     Attributes
     ----------
     shape : tuple of int
-        Per sample, without the batch axis.
+        Per sample: unlike in Keras the batch axis, which would be None, is left out.
     layer : Layer
         The layer that was called.
     inputs : tuple of SymbolicTensor
         What it was called on; empty for an input.
+    origin : object, optional
+        A layer of another model, the weights of which the model that is built starts from.
     """
 
     shape: Shape
     layer: Layer
     inputs: tuple[SymbolicTensor, ...] = ()
+    origin: Any = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,8 @@ class Graph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     variables: tuple[Variable, ...] = field(default=())
+    # By the layer's name: the layers of other models that weights are taken from.
+    origins: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def layers(self) -> dict[str, Layer]:
@@ -134,7 +140,7 @@ class Graph:
         return sum(v.size for v in self.variables if trainable is None or v.trainable == trainable)
 
 
-def connect(layer: Layer, inputs: Sequence[SymbolicTensor]) -> SymbolicTensor:
+def connect(layer: Layer, inputs: Sequence[SymbolicTensor], origin: Any = None) -> SymbolicTensor:
     """Note a call of `layer` on `inputs`, checking their shapes."""
     for tensor in inputs:
         if not isinstance(tensor, SymbolicTensor):
@@ -148,7 +154,7 @@ def connect(layer: Layer, inputs: Sequence[SymbolicTensor]) -> SymbolicTensor:
     except ShapeError as error:
         sources = " and ".join(f"{describe(t.layer)} gives {t.shape}" for t in inputs)
         raise ShapeError(f"{describe(layer)} {error}; {sources}.") from None
-    return SymbolicTensor(shape, layer, tuple(inputs))
+    return SymbolicTensor(shape, layer, tuple(inputs), origin)
 
 
 def describe(layer: Layer) -> str:
@@ -159,6 +165,9 @@ def describe(layer: Layer) -> str:
 
 def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTensor]) -> Graph:
     """Order the calls between `inputs` and `outputs`, and name them.
+
+    The order is Keras's: by the number of calls that follow on the longest way to an output,
+    most first; where that is equal, as they are met on the way back from the outputs.
 
     Parameters
     ----------
@@ -180,7 +189,7 @@ def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTens
         if len(set(map(id, tensors))) < len(tensors):
             raise ArgumentError(f"A model cannot have the same {kind} twice.")
     order: list[SymbolicTensor] = []
-    for tensor in (*inputs, *outputs):
+    for tensor in outputs:
         _visit(tensor, order)
     listed = set(map(id, inputs))
     for tensor in order:
@@ -189,15 +198,18 @@ def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTens
                 f"An output depends on {describe(tensor.layer)} with shape {tensor.shape}, "
                 f"which is not among the model's inputs."
             )
-    read = {id(source) for tensor in order for source in tensor.inputs}
+    reached = set(map(id, order))
     for tensor in inputs:
-        if id(tensor) not in read and id(tensor) not in set(map(id, outputs)):
+        if id(tensor) not in reached:
             raise ArgumentError(f"{describe(tensor.layer)} is listed as an input but not used.")
-    names = _name_layers([tensor.layer for tensor in order])
+    order = _by_depth(order, outputs)
+    foreign = {id(tensor.layer) for tensor in order if tensor.origin is not None}
+    names = name_layers([tensor.layer for tensor in order], foreign)
     position = {id(tensor): i for i, tensor in enumerate(order)}
     nodes: list[Node] = []
     calls: dict[str, int] = {}
     variables: dict[str, Variable] = {}
+    origins: dict[str, Any] = {}
     for tensor in order:
         scope = names[id(tensor.layer)]
         calls[scope] = calls.get(scope, 0) + 1
@@ -208,6 +220,8 @@ def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTens
             )
         shapes = [source.shape for source in tensor.inputs]
         _add_variables(tensor.layer, scope, shapes, variables)
+        if tensor.origin is not None:
+            origins.setdefault(scope, tensor.origin)
         sources = tuple(position[id(source)] for source in tensor.inputs)
         nodes.append(Node(name, tensor.layer, scope, sources, tensor.shape))
     return Graph(
@@ -215,7 +229,32 @@ def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTens
         tuple(position[id(t)] for t in inputs),
         tuple(position[id(t)] for t in outputs),
         tuple(variables.values()),
+        origins,
     )
+
+
+def _by_depth(
+    order: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTensor]
+) -> list[SymbolicTensor]:
+    """Sort calls as Keras does (``map_graph`` of its ``ops/function.py``)."""
+    depths: dict[int, int] = {}
+    layer_depths: dict[int, int] = {}
+    for tensor in reversed(order):
+        # A shared layer is as deep as the deepest of its calls that were seen so far.
+        depth = max(depths.get(id(tensor), 0), layer_depths.get(id(tensor.layer), 0))
+        depths[id(tensor)] = layer_depths[id(tensor.layer)] = depth
+        for source in tensor.inputs:
+            depths[id(source)] = max(depths.get(id(source), 0), depth + 1)
+    met: dict[int, int] = {}
+    seen: set[int] = set()
+    stack = list(reversed(outputs))
+    while stack:
+        tensor = stack.pop()
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            met.setdefault(id(tensor.layer), len(met))
+            stack.extend(reversed(tensor.inputs))
+    return sorted(order, key=lambda t: (-depths[id(t)], met[id(t.layer)]))
 
 
 def _visit(tensor: SymbolicTensor, order: list[SymbolicTensor]) -> None:
@@ -251,23 +290,37 @@ def _add_variables(
             )
 
 
-def _name_layers(layers: list[Layer]) -> dict[int, str]:
+def name_layers(layers: Sequence[Layer], foreign: Set[int] = frozenset()) -> dict[int, str]:
+    """Name layers by their kind, in the order in which they were made, as Keras does.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    foreign : set of int
+        The ids of layers of other models: if their name is taken they get another one.
+
+    Returns
+    -------
+    dict
+        The names by the layers' ids.
+    """
     unique = list({id(layer): layer for layer in layers}.values())
+    unique.sort(key=lambda layer: layer.serial)
     names: dict[int, str] = {}
     taken: set[str] = set()
-    for layer in unique:
-        if layer.name is not None:
-            if layer.name in taken:
-                raise ArgumentError(f"Two layers are named {layer.name!r}; names must be unique.")
-            taken.add(layer.name)
-            names[id(layer)] = layer.name
-    for layer in unique:
-        if layer.name is None:
-            base = snake_case(layer.type_name)
-            candidates = (base if i == 0 else f"{base}_{i}" for i in itertools.count())
-            name = next(candidate for candidate in candidates if candidate not in taken)
-            taken.add(name)
-            names[id(layer)] = name
+    own = [layer for layer in unique if layer.name is not None and id(layer) not in foreign]
+    for layer in own:
+        if layer.name in taken:
+            raise ArgumentError(f"Two layers are named {layer.name!r}; names must be unique.")
+        names[id(layer)] = str(layer.name)
+        taken.add(names[id(layer)])
+    named = [layer for layer in unique if layer.name is not None and id(layer) in foreign]
+    for layer in [*named, *(layer for layer in unique if layer.name is None)]:
+        base = layer.name or snake_case(layer.type_name)
+        candidates = (base if i == 0 else f"{base}_{i}" for i in itertools.count())
+        name = next(candidate for candidate in candidates if candidate not in taken)
+        taken.add(name)
+        names[id(layer)] = name
     return names
 
 

@@ -6,10 +6,11 @@ and its part of the plan in ``gpunn/plan/units.py``.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from gpunn.graph import Shape, SymbolicTensor, Variable, connect
 from gpunn.registry import Registry, check_count, check_number, set_field
 
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\- ]*")
+_serials = itertools.count()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,6 +38,13 @@ class Layer:
     name: str | None = None
     # Also the kind in a summary.
     type_name: ClassVar[str] = "Layer"
+    # Rises from layer to layer: unnamed ones are numbered as they were made.
+    serial: ClassVar[int] = 0
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        layer = super().__new__(cls)
+        set_field(layer, "serial", next(_serials))
+        return layer
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -89,13 +98,17 @@ def _check_shape(owner: str, shape: object) -> Shape:
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class InputLayer(Layer):
-    """Where data enters: ``shape`` per sample."""
+    """Where data enters: ``shape`` per sample; Keras 2 called it ``input_shape``."""
 
-    shape: Shape
+    shape: Any = None
+    input_shape: InitVar[Any] = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, input_shape: Any) -> None:
         super().__post_init__()
-        set_field(self, "shape", _check_shape("Input", self.shape))
+        if (self.shape is None) == (input_shape is None):
+            raise ArgumentTypeError("InputLayer: give its shape, such as InputLayer(shape=(8,)).")
+        shape = input_shape if self.shape is None else self.shape
+        set_field(self, "shape", _check_shape("Input", shape))
 
     def output_shape(self, *shapes: Shape) -> Shape:
         return self.shape
@@ -111,7 +124,7 @@ def Input(shape: int | Sequence[int], *, name: str | None = None) -> SymbolicTen
     name : str, optional
         Name of the input.
     """
-    return connect(InputLayer(shape, name=name), ())  # type: ignore[arg-type]
+    return connect(InputLayer(shape, name=name), ())
 
 
 @layers.register()

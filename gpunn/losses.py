@@ -154,3 +154,10 @@ class Huber(Loss):
 def get(identifier: object) -> Loss:
     """Return the loss that `identifier` (a name, a spec, a class, a config) stands for."""
     return losses.get(identifier)
+
+
+def __getattr__(name: str) -> Any:
+    """Return the loss of a name in Keras's other way of writing: `mean_squared_error`."""
+    if name in losses.names():
+        return losses.get(name)
+    raise AttributeError(f"module 'gpunn.losses' has no attribute {name!r}")

@@ -183,3 +183,10 @@ class RootMeanSquaredError(_Error):
 def get(identifier: object) -> Metric:
     """Return the metric that `identifier` (a name, a spec, a class, a config) stands for."""
     return metrics.get(identifier)
+
+
+def __getattr__(name: str) -> Any:
+    """Return the metric of a name in Keras's other way of writing: `mean_squared_error`."""
+    if name in metrics.names():
+        return metrics.get(name)
+    raise AttributeError(f"module 'gpunn.metrics' has no attribute {name!r}")

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpunn import optimizers as optimizers_module
-from gpunn.backends.interface import Backend
-from gpunn.backends.select import Selection, select_backend
-from gpunn.compiling import Compiled, output_specs
-from gpunn.data import batches
-from gpunn.errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    NotBuiltError,
-    PlanError,
-    ShapeError,
-    UnknownNameError,
+from gpunn import subclassing
+from gpunn.bound_layer import check_training
+from gpunn.compilable import DEFAULT_BATCH_SIZE, Compilable
+from gpunn.compiling import (
+    Compiled,
+    is_whole,
 )
-from gpunn.graph import Graph, SymbolicTensor, build_graph
-from gpunn.layers import Layer, Normalization
-from gpunn.optimizers import CompiledOptimizer
-from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import STORAGE, Plan
-from gpunn.randomness.seeds import draw_seed
+from gpunn.data import batches
+from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
+from gpunn.graph import Graph, SymbolicTensor, build_graph, snake_case
+from gpunn.layers import Layer
+from gpunn.plan.spec import STORAGE
+from gpunn.structure import leaves
 from gpunn.summary import summary_table
 from gpunn.training.callbacks import Callback
 from gpunn.training.history import History
@@ -36,48 +30,32 @@ from gpunn.training.hooks import Hooks, check_callbacks
 from gpunn.training.session import Session
 from gpunn.training.trainer import Trainer
 
-Array = np.ndarray[Any, Any]
-DEFAULT_BATCH_SIZE = 32
 # What predict returns: arrays of NumPy's, or CuPy's where the model computes.
 OUTPUTS = ("numpy", "cupy")
+# What Keras 2 had, or Keras has and gpunn has not, and what to type in its place.
+_INSTEAD = {
+    "predict_classes": "np.argmax(model.predict(x), axis=-1)",
+    "predict_proba": "model.predict(x)",
+    "fit_generator": "model.fit(x, y) with arrays",
+    "evaluate_generator": "model.evaluate(x, y) with arrays",
+    "predict_generator": "model.predict(x) with arrays",
+    "weights": "model.get_weights(), a list of arrays",
+    "variables": "model.get_weights(), a list of arrays",
+    "trainable_weights": "model.get_weights(), a list of arrays",
+    "trainable_variables": "model.get_weights(), a list of arrays",
+    "add_loss": "a loss given to compile, or kernel_regularizer= of a layer",
+    "add_metric": "metrics given to compile",
+    "export": "model.save(path)",
+    "to_yaml": "model.to_json()",
+}
 
 
-class BoundLayer:
-    """A layer of a built model: the spec's attributes, and its weights."""
-
-    def __init__(self, model: Model, name: str, layer: Layer) -> None:
-        self._model, self.name, self.spec = model, name, layer
-
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):  # copy and pickle ask before there is a spec
-            raise AttributeError(attribute)
-        if attribute in ("kernel", "bias"):
-            paths = [v.path for v in self._variables() if v.name == attribute]
-            if paths:
-                return self._model._read(paths[0])
-        return getattr(self.spec, attribute)
-
-    def __repr__(self) -> str:
-        return f"<{type(self.spec).__name__} name={self.name}>"
-
-    def _variables(self) -> list[Any]:
-        return [v for v in self._model.graph.variables if v.layer == self.name]
-
-    def get_weights(self) -> list[Array]:
-        """Return copies of the weights: kernel (inputs, outputs), bias (outputs,)."""
-        return [self._model._read(v.path) for v in self._variables()]
-
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        """Set the weights, in the order of `get_weights`."""
-        self._model._set(self._variables(), weights, f"set_weights of layer {self.name!r}")
-
-    def count_params(self) -> int:
-        """Return the number of weights."""
-        return sum(v.size for v in self._variables())
-
-
-class Model:
+class Model(Compilable):
     """A model made of layers wired from inputs to outputs.
+
+    A subclass makes its layers in ``__init__``, as attributes, and wires them in
+    ``call(self, inputs)`` or ``call(self, inputs, training=None)``; it takes no inputs and
+    outputs.
 
     Parameters
     ----------
@@ -89,8 +67,15 @@ class Model:
 
     Notes
     -----
-    A model has weights of its own. Layers that are given to two models do not share them, as
-    they do in Keras; use `get_weights` and `set_weights` to hand them over.
+    A model has weights of its own. A layer of another model, or a whole model, can be called like
+    a layer: its weights are copied when the new model is built, and from then on the two train
+    apart. In Keras they would share them. `get_weights` and `set_weights` hand them back.
+
+    ``call`` runs once, when the shapes of the inputs are known (at the first `fit`, `evaluate`,
+    `predict` or `build`), with symbolic inputs in the structure that `fit` gets (a tuple, a list
+    or a dict), and with ``training=None``: what `Dropout` does in training it does by itself. The
+    model is then like any other; `save` writes the graph, and `gpunn.load_model` returns a
+    `Model`, not the subclass.
 
     Examples
     --------
@@ -102,280 +87,78 @@ class Model:
     # Whether a summary lists the inputs and what each layer reads.
     _lists_inputs = True
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        subclassing.check_class(cls)
+        cls._traced = subclassing.has_call(cls)
+
     def __init__(self, inputs: Any = None, outputs: Any = None, *, name: str | None = None) -> None:
+        if inputs is None and outputs is None and self._traced:
+            self._start(None)
+            self.name = name or snake_case(type(self).__name__)
+            return
         if inputs is None or outputs is None:
-            raise ArgumentError("Model needs inputs and outputs.")
-        self.name = name or "model"
+            hint = "" if type(self) is Model else f", or {type(self).__name__} a call(self, inputs)"
+            raise ArgumentError(f"Model needs inputs and outputs{hint}.")
+        self._traced = False
         self._start(build_graph(_tensors(inputs, "inputs"), _tensors(outputs, "outputs")))
+        self.name = name or "model"
+        self._take_over()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._traced:
+            value = subclassing.set_attribute(self, name, value)
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else ""
+        raise AttributeError(
+            f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
     def _start(self, graph: Graph | None) -> None:
         self._graph = graph
         self._compiled: Compiled | None = None
         self._session: Session | None = None
         self._seed: int | None = None
-        # Weights before there is a session to hold them.
-        self._values: dict[str, Array] = {}
-        # Those of them that nobody set: another seed draws them anew.
-        self._drawn: set[str] = set()
-        self._adapted: dict[str, Any] = {}
+        self._values = {}
+        self._drawn = set()
+        self._adapted = {}
         self.history: History | None = None
         self.stop_training = False
-
-    # Structure
-
-    @property
-    def graph(self) -> Graph:
-        """The layers' calls in order; `NotBuiltError` if the input shape is not known yet."""
-        if self._graph is None:
-            raise NotBuiltError(
-                "The model is not built: its input shape is not known. Start it with "
-                "gpunn.Input(shape), or give the first layer input_shape=..."
-            )
-        return self._graph
-
-    @property
-    def built(self) -> bool:
-        """Whether the input shape is known."""
-        return self._graph is not None
-
-    @property
-    def layers(self) -> list[BoundLayer]:
-        """The layers in order; as in Keras a `Sequential` leaves out its input."""
-        return [BoundLayer(self, name, layer) for name, layer in self.graph.layers.items()]
-
-    def get_layer(self, name: str | None = None, index: int | None = None) -> BoundLayer:
-        """Return a layer by name or by position."""
-        if index is not None:
-            count = len(self.layers)
-            if not -count <= index < count:
-                raise ArgumentError(f"get_layer: there is no layer {index}; there are {count}.")
-            return self.layers[index]
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise UnknownNameError("layer", name, [layer.name for layer in self.layers])
-
-    def count_params(self) -> int:
-        """Return the number of weights."""
-        return self.graph.parameter_count()
 
     def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
         """Print a table of layers with their output shapes and numbers of weights."""
         (print_fn or print)(summary_table(self.graph, self.name, inputs_listed=self._lists_inputs))
 
-    # Weights
+    # Building
 
-    def _initialize(self) -> None:
-        """Draw the initial weights, once, from the seed given to `compile` (or 0)."""
-        for index, variable in enumerate(self.graph.variables):
-            if variable.path not in self._values:
-                seed = 0 if self._seed is None else self._seed
-                self._drawn.add(variable.path)
-                self._values[variable.path] = variable.initializer(
-                    variable.shape, "float64", seed=seed, index=index
-                )
+    def _specs(self) -> list[Layer]:
+        return subclassing.attribute_layers(self) if self._traced else super()._specs()
 
-    def _read(self, path: str) -> Array:
-        self._push_adapted()
-        if self._session is not None:
-            return self._session.read(path)
-        self._initialize()
-        wide = self._compiled is not None and self._compiled.precision == "float64"
-        return self._values[path].astype(np.float64 if wide else np.float32)
-
-    def _set(self, variables: Sequence[Any], weights: Sequence[Any], owner: str) -> None:
-        values = list(weights)
-        if len(values) != len(variables):
-            raise ArgumentError(f"{owner}: expected {len(variables)} arrays, got {len(values)}.")
-        arrays = [
-            batches.as_array(
-                batches.adopt(value, f"{owner}: {v.path}"), f"{owner}: {v.path}"
-            ).astype(np.float64)
-            for v, value in zip(variables, values, strict=True)
-        ]
-        for variable, array in zip(variables, arrays, strict=True):
-            if array.shape != variable.shape:
-                raise ShapeError(
-                    f"{owner}: {variable.path} has shape {variable.shape}, got {array.shape}."
-                )
-        for variable, array in zip(variables, arrays, strict=True):
-            if self._session is not None:
-                self._session.write(variable.path, array)
-            else:
-                self._values[variable.path] = array
-                self._drawn.discard(variable.path)
-        layers = self.graph.layers
-        for name in {variable.layer for variable in variables}:
-            layer = layers[name]
-            if isinstance(layer, Normalization):
-                # What is set now takes the place of what the layer has learned before.
-                self._adapted[name] = _statistics(layer)
-
-    def get_weights(self) -> list[Array]:
-        """Return copies of all weights, layer by layer: kernel (inputs, outputs), bias."""
-        return [self._read(variable.path) for variable in self.graph.variables]
-
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        """Set all weights, in the order of `get_weights`."""
-        self._set(self.graph.variables, weights, "set_weights")
-
-    def _push_adapted(self) -> None:
-        """Hand statistics that a Normalization layer has learned since to the model."""
-        for name, layer in self.graph.layers.items():
-            if not isinstance(layer, Normalization) or layer.mean is None:
-                continue
-            statistics = _statistics(layer)
-            if self._adapted.get(name) == statistics:
-                continue
-            variables = [v for v in self.graph.variables if v.layer == name]
-            size = variables[0].shape
-            if len(layer.mean) not in (1, *size):
-                raise ShapeError(
-                    f"Layer {name!r} (Normalization) was adapted to {len(layer.mean)} features, "
-                    f"but its input has {size[0]}."
-                )
-            values = [np.broadcast_to(np.asarray(s, np.float64), size) for s in statistics]
-            self._set(variables, values, f"Normalization {name!r}")
-
-    def _check_adapted(self) -> None:
-        for name, layer in self.graph.layers.items():
-            if isinstance(layer, Normalization) and name not in self._adapted:
-                raise NotBuiltError(
-                    f"Layer {name!r} (Normalization) has no statistics; call its adapt(x_train) "
-                    f"first."
-                )
-
-    # Compiling
-
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = None,
-        metrics: Any = None,
-        *,
-        loss_weights: Any = None,
-        device: str = "auto",
-        precision: str = "float32",
-        threads: int | None = None,
-        seed: int | None = None,
-    ) -> None:
-        """Choose how the model is trained.
+    def build(self, input_shape: Any) -> None:
+        """Build for inputs of this shape, with the batch axis (None) in front as in Keras.
 
         Parameters
         ----------
-        optimizer : str or Optimizer, default "rmsprop"
-        loss : str or Loss, or list or dict of them
-            One for each output.
-        metrics : list of str or Metric, or list or dict of such lists
-        loss_weights : list or dict of float, optional
-            Factors of the outputs' losses in the total.
-        device : {"auto", "cpu", "cuda", "cuda:N", "reference", "simulator"}
-        precision : {"float32", "float64", "tf32", "bfloat16"}
-            Of the matrix products. "tf32" and "bfloat16" need a GPU of compute capability 8.0 or
-            later, or the simulator.
-        threads : int, optional
-            Threads of the CPU; default: what the BLAS finds.
-        seed : int, optional
-            Of initial weights, shuffling and dropout, at least 0 and below 2**64. Without one it
-            is drawn at random. Weights that were set or trained before are kept; those that were
-            only looked at are drawn anew from a seed given here.
+        input_shape : tuple, or list or dict of tuples
+            ``(None, 8)``; several in the structure that `fit` will get.
         """
-        check_precision_name(precision)
-        selection = select_backend(device, threads=threads)
-        check_precision(selection, device, precision)
-        self._compile_on(
-            selection, optimizer, loss, metrics, loss_weights, device, precision, threads, seed
-        )
+        if not self.built:
+            self._settle(subclassing.trace(self, input_shape))
 
-    def _compile_on(
-        self,
-        selection: Selection,
-        optimizer: Any,
-        loss: Any,
-        metrics: Any,
-        loss_weights: Any,
-        device: str,
-        precision: str,
-        threads: int | None = None,
-        seed: int | None = None,
-    ) -> None:
-        """Compile for a backend that is chosen already, whether or not it has the precision."""
-        chosen_optimizer = optimizers_module.get(optimizer)
-        chosen_seed = self._seed if seed is None else check_seed(seed)
-        if chosen_seed is None:
-            chosen_seed = draw_seed()
-        outputs: tuple[OutputSpec, ...] = ()
-        if self.built:
-            outputs = output_specs(self.graph, loss, metrics, loss_weights)
-        compiled = Compiled(chosen_optimizer, outputs, device, precision, threads, selection)
-        if self.built and any(spec.loss is not None for spec in outputs):
-            # Builds a plan now, so that what does not fit together is said here.
-            _build_plan(self.graph, compiled, 1)
-        # Nothing fails from here on: an error leaves the model as it was compiled before.
-        self._leave_session()
-        if seed is not None:
-            for path in self._drawn:
-                del self._values[path]
-            self._drawn.clear()
-        self._seed, self._compiled = chosen_seed, compiled
-        self._deferred = (loss, metrics, loss_weights)
+    def _build_for(self, x: Any) -> None:
+        """Build from the shapes of the data, where nothing else has said them."""
+        if not self.built:
+            self.build(subclassing.shapes_of(x))
 
-    @property
-    def compiled(self) -> Compiled:
-        """What `compile` settled; `NotBuiltError` before it."""
-        if self._compiled is None:
-            raise NotBuiltError("The model is not compiled; call model.compile(...) first.")
-        return self._compiled
-
-    _optimizer: tuple[Compiled, CompiledOptimizer] | None = None
-
-    @property
-    def optimizer(self) -> CompiledOptimizer:
-        """The optimizer given to `compile`; its ``learning_rate`` can be set."""
-        if self._optimizer is None or self._optimizer[0] is not self.compiled:
-            self._optimizer = (self.compiled, CompiledOptimizer(self.compiled.optimizer))
-        return self._optimizer[1]
-
-    @property
-    def device(self) -> str:
-        """The device in words."""
-        return self.compiled.selection.backend.describe()
-
-    @property
-    def seed(self) -> int:
-        """The seed of initial weights, shuffling and dropout."""
-        return 0 if self._seed is None else self._seed
-
-    @property
-    def session(self) -> Session:
-        """The model on its device; made when first needed."""
-        if self._session is None:
-            selection, precision = (
-                (self._compiled.selection, self._compiled.precision)
-                if self._compiled is not None
-                else (select_backend("auto"), "float32")
-            )
-            self._initialize()
-            session = Session(self.graph, selection.backend, precision, self.seed)
-            for path, values in self._values.items():
-                session.write(path, values)
-            self._session = session
-            self._values = {}
-            self._drawn.clear()
-        self._push_adapted()
-        return self._session
-
-    def plan(
-        self, batch_size: int = DEFAULT_BATCH_SIZE, input_dtypes: Sequence[str] | None = None
-    ) -> Plan:
-        """Return the plan of training, evaluation and prediction: ``print(plan.describe())``."""
-        return _build_plan(self.graph, self.compiled, batch_size, input_dtypes)
-
-    def _leave_session(self) -> None:
-        """Take the weights back from the device; they outlive the session."""
-        if self._session is not None:
-            self._values = self._session.weights()
-            self._session = None
+    def _nest(self, inputs: Any) -> Any:
+        if self._traced and not self.built:
+            return subclassing.call_symbolically(self, inputs)
+        return super()._nest(inputs)
 
     # Data
 
@@ -388,17 +171,6 @@ class Model:
         backend = self._backend
         by = batches.host_array if backend is None else backend.adopt
         return batches.adopt(value, argument, names(self._graph) if self._graph else ("",), by)
-
-    @property
-    def _backend(self) -> Backend | None:
-        """Where the model computes, if that is settled."""
-        if self._compiled is not None:
-            return self._compiled.selection.backend
-        return None if self._session is None else self._session.backend
-
-    def _current(self) -> AbstractContextManager[Any]:
-        backend = self._backend
-        return nullcontext() if backend is None else backend.current()
 
     def _adopt_x(self, x: Any, prefix: str = "") -> Any:
         return self._adopt(x, f"{prefix}x", Graph.input_names)
@@ -436,9 +208,6 @@ class Model:
         _check_targets(validation_data[1], "validation y")
         weights = validation_data[2] if len(validation_data) == 3 else None
         return self.prepare(validation_data[0], validation_data[1], weights, prefix="validation ")
-
-    def _build_for(self, x: Any) -> None:
-        """Build a `Sequential` that has no input shape from the data."""
 
     # Training and use
 
@@ -512,17 +281,10 @@ class Model:
                 self.graph, x, y, sample_weight, validation_split
             )
         # After the split, as in Keras: rows held out for validation are not weighed by class.
-        if class_weight is not None:
-            if sample_weight is not None:
-                raise ArgumentError("Give class_weight or sample_weight, not both.")
-            if len(compiled.outputs) > 1:
-                raise ArgumentError("class_weight works with one output only.")
-            classes = math.prod(self.graph.nodes[self.graph.outputs[0]].shape)
-            with self._current():
-                sample_weight = batches.class_weights(class_weight, y, classes)
-        if steps is None and (not _is_whole(epochs) or epochs < 0):
+        sample_weight = self._weigh(class_weight, sample_weight, y)
+        if steps is None and (not is_whole(epochs) or epochs < 0):
             raise ArgumentError(f"epochs must be a whole number of at least 0, not {epochs!r}.")
-        if steps is not None and (not _is_whole(steps) or steps < 1):
+        if steps is not None and (not is_whole(steps) or steps < 1):
             raise ArgumentError(f"steps must be a whole number of at least 1, not {steps!r}.")
         if verbose not in (0, 1, 2, "auto", True, False):
             raise ArgumentError(f"verbose must be 0, 1, 2 or 'auto', not {verbose!r}.")
@@ -547,6 +309,18 @@ class Model:
         finally:
             trainer.release()
         return self.history
+
+    def _weigh(self, class_weight: Mapping[int, float] | None, sample_weight: Any, y: Any) -> Any:
+        """Return the sample weights that either argument asks for."""
+        if class_weight is None:
+            return sample_weight
+        if sample_weight is not None:
+            raise ArgumentError("Give class_weight or sample_weight, not both.")
+        if len(self.compiled.outputs) > 1:
+            raise ArgumentError("class_weight works with one output only.")
+        classes = math.prod(self.graph.nodes[self.graph.outputs[0]].shape)
+        with self._current():
+            return batches.class_weights(class_weight, y, classes)
 
     def _resume(self, trainer: Trainer, path: str | Path) -> None:
         from gpunn import saving
@@ -581,10 +355,10 @@ class Model:
             hooks.begin()
             figures = session.evaluate(data, outputs, hooks=hooks.batches)
             hooks.end(dict(figures))
-        # As in Keras: the total, the outputs' losses, then the metrics.
-        losses = ["loss", *(f"{name}_loss" for name in self.graph.output_names())]
-        first = {name: figures[name] for name in losses if name in figures}
-        figures = first | figures
+        return self._figures(figures, return_dict)
+
+    def _figures(self, figures: Mapping[str, float], return_dict: bool) -> Any:
+        figures = {name: figures[name] for name in self._in_order(figures)}
         if return_dict:
             return figures
         values = list(figures.values())
@@ -641,25 +415,84 @@ class Model:
                 f"{backend.describe()}. Leave it out for NumPy arrays."
             )
 
-    def __call__(self, x: Any) -> Any:
-        """Return `predict` of arrays."""
-        if isinstance(x, SymbolicTensor):
-            raise ArgumentTypeError(
-                "A model cannot be called on symbolic inputs yet; wire its layers instead."
-            )
+    # Single batches
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        *,
+        return_dict: bool = False,
+    ) -> Any:
+        """Take one step with these rows; return the loss, or ``[loss, *metrics]``, of this batch.
+
+        Keras 3 returns the mean over all batches since `reset_metrics`; this is what its
+        documentation says, and what Keras 2 does. For speed use `fit` or `gpunn.Trainer`: they
+        plan ahead and copy nothing per step.
+        """
+        x = self._adopt_x(x)
+        self._build_for(x)
+        if all(spec.loss is None for spec in self.compiled.outputs):
+            raise ArgumentError("train_on_batch needs a loss; give compile one, such as 'mse'.")
+        _check_targets(y, "y")
+        y, sample_weight = self._adopt_y(y, sample_weight)
+        sample_weight = self._weigh(class_weight, sample_weight, y)
+        rows = self.prepare(x, y, sample_weight).rows
+        trainer = Trainer(self, x, y, batch_size=rows, sample_weight=sample_weight, shuffle=False)
+        try:
+            return self._figures(trainer.step(), return_dict)
+        finally:
+            trainer.release()
+
+    def test_on_batch(
+        self, x: Any, y: Any, sample_weight: Any = None, *, return_dict: bool = False
+    ) -> Any:
+        """Return what `evaluate` does for these rows."""
+        return self.evaluate(x, y, sample_weight=sample_weight, return_dict=return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Return what `predict` does for these rows."""
+        return self.predict(x)
+
+    def reset_metrics(self) -> None:
+        """Do nothing: figures start anew with each epoch and each call."""
+
+    def __call__(self, x: Any, training: bool | None = None) -> Any:
+        """Return `predict` of arrays; wire the model into another one on symbolic tensors."""
+        check_training(training)
+        if any(isinstance(leaf, SymbolicTensor) for leaf in _first_leaves(x)):
+            return self._nest(x)
         return self.predict(x)
 
     # Saving
 
-    def save(self, path: str | Path, *, overwrite: bool = True) -> Path:
-        """Write configuration and weights to an HDF5 file, atomically; see `gpunn.load_model`."""
+    def save(
+        self, path: str | Path, overwrite: bool = True, save_format: str | None = None
+    ) -> Path:
+        """Write configuration and weights to an HDF5 file, atomically; see `gpunn.load_model`.
+
+        Parameters
+        ----------
+        path : path
+            Any name: the format does not depend on it.
+        overwrite : bool, default True
+            False makes it an error that the file exists.
+        save_format : {"keras", "h5", "tf"}, optional
+            Taken for compatibility; gpunn has one format.
+        """
         from gpunn import saving
 
+        if save_format not in (None, "keras", "h5", "tf"):
+            raise UnknownNameError("save_format", save_format, ("keras", "h5", "tf"))
         return saving.save_model(self, path, overwrite=overwrite)
 
-    def save_weights(self, path: str | Path, *, overwrite: bool = True) -> Path:
+    def save_weights(
+        self, path: str | Path, overwrite: bool = True, save_format: str | None = None
+    ) -> Path:
         """Write the weights; the file is of the same format as that of `save`."""
-        return self.save(path, overwrite=overwrite)
+        return self.save(path, overwrite, save_format)
 
     def load_weights(self, path: str | Path) -> None:
         """Read the weights from a file of a model with the same layers."""
@@ -669,13 +502,34 @@ class Model:
 
     def get_config(self) -> dict[str, Any]:
         """Return the configuration as JSON values: layers, and how the model was compiled."""
+        return self._config()
+
+    def _config(self) -> dict[str, Any]:
+        # What files hold, whatever a subclass makes of get_config.
         from gpunn import saving
 
         return saving.model_config(self)
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Model:
+        """Return the model that `get_config` describes, with new weights.
 
-def _statistics(layer: Normalization) -> tuple[Any, Any]:
-    return layer.mean, layer.variance
+        A subclass with a `call` whose `get_config` returns its own arguments is made with those.
+        """
+        from gpunn import saving
+
+        if "nodes" not in config and cls._traced:
+            return cls(**config)
+        return saving.model_from_config(config)
+
+    def to_json(self, **kwargs: Any) -> str:
+        """Return the layers as JSON, without weights; see `gpunn.models.model_from_json`.
+
+        Further arguments are those of `json.dumps`.
+        """
+        from gpunn import saving
+
+        return json.dumps(saving.architecture(self), **kwargs)
 
 
 def _verbosity(verbose: int | str) -> int:
@@ -695,22 +549,6 @@ def _reporters(verbose: int | str) -> list[Callback]:
     return [EpochLines() if verbose == 2 else ProgressBar()]
 
 
-def _build_plan(
-    graph: Graph,
-    compiled: Compiled,
-    batch_size: int,
-    input_dtypes: Sequence[str] | None = None,
-) -> Plan:
-    return build_plan(
-        graph,
-        batch_size=batch_size,
-        precision=compiled.precision,
-        outputs=compiled.outputs,
-        optimizer=compiled.optimizer,
-        input_dtypes=input_dtypes,
-    )
-
-
 def _tensors(value: Any, argument: str) -> list[SymbolicTensor]:
     tensors = list(value) if isinstance(value, list | tuple) else [value]
     for tensor in tensors:
@@ -720,33 +558,6 @@ def _tensors(value: Any, argument: str) -> list[SymbolicTensor]:
                 f"{type(tensor).__name__}."
             )
     return tensors
-
-
-def check_seed(seed: object) -> int:
-    if not _is_whole(seed) or not 0 <= int(seed) < 2**64:  # type: ignore[call-overload]
-        raise ArgumentError(f"seed must be a whole number from 0 to 2**64 - 1, not {seed!r}.")
-    return int(seed)  # type: ignore[call-overload]
-
-
-def check_precision_name(precision: object) -> None:
-    if precision not in tuple(STORAGE):
-        raise UnknownNameError("precision", precision, STORAGE)
-
-
-def check_precision(selection: Selection, device: str, precision: str) -> None:
-    """Raise `PlanError` if the backend chosen for `device` does not compute in `precision`."""
-    backend, reason = selection
-    if precision in backend.precisions or precision == STORAGE[precision]:
-        backend.check((), precision, 1)  # a GPU may be too old for it
-        return
-    ways = f"use precision={STORAGE[precision]!r}, or for {precision} "
-    ways += "device='cuda' with a GPU of compute capability 8.0 or later, or device='simulator'."
-    if device != "auto":
-        raise PlanError(f"Device {device!r} does not compute in {precision}; {ways}")
-    raise PlanError(
-        f"device='auto' took {backend.name} ({reason}), which does not compute in {precision}; "
-        f"{ways}"
-    )
 
 
 def _check_targets(y: object, argument: str) -> None:
@@ -764,5 +575,8 @@ def _default_batch_size(x: Any) -> int:
     return min(DEFAULT_BATCH_SIZE, rows) or DEFAULT_BATCH_SIZE
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+def _first_leaves(x: Any) -> list[Any]:
+    """Return the tensors of a structure, without walking through rows of numbers."""
+    if isinstance(x, Mapping | list | tuple) and len(x) > 64:
+        return []
+    return leaves(x) if isinstance(x, Mapping | list | tuple) else [x]

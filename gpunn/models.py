@@ -1,7 +1,7 @@
-"""Keras's ``models``: `Sequential`, `Model` and `load_model`."""
+"""Keras's ``models``: `Sequential`, `Model`, and what copies and loads them."""
 
 from gpunn.model import Model
-from gpunn.saving import load_model
+from gpunn.saving import clone_model, load_model, model_from_json
 from gpunn.sequential import Sequential
 
-__all__ = ["Model", "Sequential", "load_model"]
+__all__ = ["Model", "Sequential", "clone_model", "load_model", "model_from_json"]

@@ -38,6 +38,16 @@ class Optimizer:
     clipnorm: float | None = None
     global_clipnorm: float | None = None
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if "lr" in kwargs:
+            raise ArgumentTypeError(f"{cls.__name__}: lr is called learning_rate.")
+        if "decay" in kwargs:
+            raise ArgumentTypeError(
+                f"{cls.__name__}: there is no decay; give learning_rate a schedule, such as "
+                f"gpunn.schedules.InverseTimeDecay, or use weight_decay."
+            )
+        return super().__new__(cls)
+
     def _check(self, learning_rate: object) -> None:
         """Check the common arguments and turn a plain learning rate into a schedule."""
         owner = type(self).__name__
@@ -79,7 +89,19 @@ class Optimizer:
         )
 
 
-optimizers: Registry[Optimizer] = Registry("optimizer", Optimizer)
+def _refuse(optimizer: Any, name: str, value: object) -> None:
+    way = (
+        f"set model.optimizer.learning_rate = {value!r} after model.compile"
+        if name in ("learning_rate", "lr")
+        else f"make another {type(optimizer).__name__}"
+    )
+    raise ArgumentError(
+        f"{type(optimizer).__name__}: {name} of an optimizer that was given to compile cannot be "
+        f"set, as models share it; {way}."
+    )
+
+
+optimizers: Registry[Optimizer] = Registry("optimizer", Optimizer, on_set=_refuse)
 
 
 @optimizers.register("sgd")
@@ -313,6 +335,15 @@ class CompiledOptimizer:
         self.check_settable()
         vars(self)["override"] = check_number("optimizer", "learning_rate", value, minimum=0)
 
+    @property
+    def lr(self) -> Any:
+        """Keras 2's name of `learning_rate`."""
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        self.learning_rate = value
+
     def rate(self, step: int) -> float:
         """Return the learning rate of a step (0 for the first)."""
         return self.spec.schedule(step) if self.override is None else self.override
@@ -331,7 +362,7 @@ class CompiledOptimizer:
         return getattr(self.current, name)
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name != "learning_rate":
+        if name not in ("learning_rate", "lr"):
             raise ArgumentError(
                 f"optimizer: only learning_rate can be set after compile, not {name!r}; compile "
                 f"the model again with another {type(self.spec).__name__}."
@@ -344,7 +375,7 @@ class CompiledOptimizer:
         return self.current == other
 
     def __hash__(self) -> int:
-        return hash(type(self.spec))
+        return hash(self.current)
 
     def __repr__(self) -> str:
         return repr(self.current)

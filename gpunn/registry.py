@@ -26,11 +26,17 @@ class Registry(Generic[T]):
         What the entries are, for messages: ``"layer"``, ``"loss"``, ...
     base : type
         Entries are instances of this class.
+    on_set : callable, optional
+        Called with spec, attribute and value when somebody sets an attribute of a spec, to raise
+        an error that helps more than that of a frozen dataclass.
     """
 
-    def __init__(self, kind: str, base: type[T]) -> None:
+    def __init__(
+        self, kind: str, base: type[T], on_set: Callable[[Any, str, object], Any] | None = None
+    ) -> None:
         self.kind = kind
         self.base = base
+        self._on_set = on_set
         self._classes: dict[str, type[T]] = {}
         self._aliases: dict[str, Callable[[], T]] = {}
 
@@ -39,6 +45,8 @@ class Registry(Generic[T]):
 
         def add(cls: type[T]) -> type[T]:
             self._classes[cls.__name__] = cls
+            if self._on_set is not None:
+                cls.__setattr__ = self._on_set  # type: ignore[method-assign]
             for alias in aliases:
                 self._aliases[alias] = cls
             return cls

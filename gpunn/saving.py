@@ -6,8 +6,10 @@ What a file may contain, and how it is written and checked, is in
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,18 @@ import numpy as np
 
 from gpunn import losses, metrics, optimizers
 from gpunn.backends.select import Selection, select_backend
-from gpunn.errors import ArgumentError, CheckpointError, GpunnError, PlanError, TrainingError
-from gpunn.graph import SymbolicTensor
+from gpunn.compiling import check_precision, check_precision_name, check_seed
+from gpunn.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CheckpointError,
+    GpunnError,
+    PlanError,
+    TrainingError,
+)
+from gpunn.graph import SymbolicTensor, connect
 from gpunn.layers import Input, InputLayer, Layer, layers
-from gpunn.model import Model, check_precision, check_precision_name, check_seed
+from gpunn.model import Model
 from gpunn.plan.spec import STORAGE
 from gpunn.registry import to_config
 from gpunn.sequential import Sequential
@@ -26,22 +36,31 @@ from gpunn.training import checkpoint as checkpoints
 from gpunn.training.checkpoint import Checkpoint, Expected
 
 
-def model_config(model: Model) -> dict[str, Any]:
-    """Return the configuration as JSON values: layers, and how the model was compiled."""
-    graph, compiled = model.graph, model._compiled
+def architecture(model: Model) -> dict[str, Any]:
+    """Return the layers and how they are wired as JSON values."""
+    graph = model.graph
     nodes = []
     for node in graph.nodes:
         layer = to_config(node.layer)
         layer["config"]["name"] = node.layer_name
         nodes.append({"layer": layer, "inputs": list(node.inputs)})
-    config: dict[str, Any] = {
-        "class_name": "Sequential" if isinstance(model, Sequential) else "Model",
+    # With a model inside it that branches, a Sequential is no stack.
+    inner = graph.nodes[1:]
+    stack = isinstance(model, Sequential) and len(graph.layers) == len(graph.nodes)
+    stack = stack and all(node.inputs == (i,) for i, node in enumerate(inner))
+    return {
+        "class_name": "Sequential" if stack else "Model",
         "name": model.name,
         "nodes": nodes,
         "inputs": list(graph.inputs),
         "outputs": list(graph.outputs),
-        "seed": model.seed,
     }
+
+
+def model_config(model: Model) -> dict[str, Any]:
+    """Return the configuration as JSON values: layers, and how the model was compiled."""
+    config, compiled = architecture(model), model._compiled
+    config["seed"] = model.seed
     if compiled is not None:
         config["compile"] = {
             "optimizer": to_config(compiled.optimizer),
@@ -62,7 +81,10 @@ def model_config(model: Model) -> dict[str, Any]:
 
 
 def model_from_config(config: Mapping[str, Any]) -> Model:
-    """Rebuild a model from `Model.get_config`, against the closed registry of layers."""
+    """Rebuild a model from `Model.get_config`, against the closed registry of layers.
+
+    Its weights are new; without a seed in the configuration it is drawn when first needed.
+    """
     nodes = config.get("nodes")
     if not isinstance(nodes, list) or not nodes:
         raise ArgumentError("The model configuration lists no layers.")
@@ -88,8 +110,47 @@ def model_from_config(config: Mapping[str, Any]) -> Model:
             [tensors[i] for i in config["outputs"]],
             name=config.get("name"),
         )
-    model._seed = check_seed(config.get("seed", 0))
+    if "seed" in config:
+        model._seed = check_seed(config["seed"])
     return model
+
+
+def model_from_json(text: str) -> Model:
+    """Return the model that `Model.to_json` describes, with new weights.
+
+    Raises
+    ------
+    ArgumentError
+        It is not such a description.
+    """
+    try:
+        return model_from_config(json.loads(text))
+    except (KeyError, TypeError, AttributeError, IndexError, json.JSONDecodeError) as error:
+        raise ArgumentError(f"model_from_json: not what Model.to_json wrote ({error}).") from error
+
+
+def clone_model(model: Model) -> Model:
+    """Return a model of the same layers with new weights; it is not compiled.
+
+    Layers keep their names, and `Normalization` what it has learned. The clone of a model with a
+    `call` of its own is a plain `Model`.
+    """
+    if not isinstance(model, Model):
+        raise ArgumentTypeError(f"clone_model: expected a model, got {type(model).__name__}.")
+    if not model.built and isinstance(model, Sequential):
+        return Sequential([replace(spec) for spec in model._specs()], name=model.name)
+    graph = model.graph
+    # In the order in which they were made: it is that of automatic names.
+    specs = sorted(graph.layers.values(), key=lambda spec: spec.serial)
+    copies = {id(spec): replace(spec) for spec in specs}
+    tensors: list[SymbolicTensor] = []
+    for node in graph.nodes:
+        tensors.append(connect(copies[id(node.layer)], [tensors[i] for i in node.inputs]))
+    if architecture(model)["class_name"] == "Sequential":
+        return Sequential([tensors[0], *(t.layer for t in tensors[1:])], name=model.name)
+    return Model(
+        [tensors[i] for i in graph.inputs], [tensors[i] for i in graph.outputs], name=model.name
+    )
 
 
 def save_model(model: Model, path: str | Path, *, overwrite: bool = True) -> Path:
@@ -101,7 +162,7 @@ def save_model(model: Model, path: str | Path, *, overwrite: bool = True) -> Pat
     for name, values in weights.items():
         if not np.isfinite(values).all():
             raise TrainingError(f"{path}: not saved, as {name} holds NaN or infinity.")
-    checkpoints.write(path, Checkpoint(model.get_config(), weights))
+    checkpoints.write(path, Checkpoint(model._config(), weights))
     return path
 
 
@@ -269,7 +330,7 @@ def load_weights(model: Model, path: str | Path) -> None:
 def read_training_state(model: Model, path: str | Path) -> dict[str, Any]:
     """Read the state for `Trainer.load_state_dict`; the file must be of the same model."""
     file = checkpoints.resolve(Path(path))
-    own = model.get_config()
+    own = model._config()
 
     def expect(config: dict[str, Any]) -> Expected:
         _check_same_model(file, own, config)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
-from gpunn.compiling import output_specs
+from gpunn.bound_layer import BoundLayer
 from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeError
 from gpunn.graph import Graph, SymbolicTensor, build_graph, describe
 from gpunn.layers import Input, InputLayer, Layer
-from gpunn.model import BoundLayer, Model
+from gpunn.model import Model
 
 
 class Sequential(Model):
@@ -21,18 +20,20 @@ class Sequential(Model):
     ----------
     layers : list, optional
         Layers in order. The first entry may be ``gpunn.Input(shape)``, or the first layer may
-        have ``input_shape``; otherwise the model is built when it first sees data.
+        have ``input_shape``; otherwise the model is built when it first sees data. An entry may
+        be a layer of another model, or a model: their weights are copied, see `Model`.
     name : str, optional
     """
 
     _lists_inputs = False
 
     def __init__(self, layers: Iterable[Any] | None = None, *, name: str | None = None) -> None:
+        self._traced = False
         self.name = name or "sequential"
-        self._stack: list[Layer] = []
+        self._stack: list[Any] = []
         self._input: SymbolicTensor | None = None
         self._start(None)
-        if isinstance(layers, Layer | SymbolicTensor | str):
+        if isinstance(layers, Layer | SymbolicTensor | Model | str):
             raise ArgumentTypeError("Sequential: layers must be a list, such as [Dense(10)].")
         for layer in layers or ():
             self._push(layer)
@@ -59,50 +60,62 @@ class Sequential(Model):
         self._rebuild()
 
     def _push(self, layer: Any) -> None:
-        if isinstance(layer, SymbolicTensor | InputLayer):
+        if isinstance(layer, InputLayer):  # a spec, or that of another model
+            layer = Input(layer.shape, name=layer.name)
+        if isinstance(layer, SymbolicTensor):
             if self._stack or self._input is not None:
                 raise ArgumentError("Sequential: an Input can only come first.")
-            if isinstance(layer, InputLayer):
-                layer = Input(layer.shape, name=layer.name)
             if layer.inputs:
                 raise ArgumentTypeError("Sequential: takes layers, not the output of a layer.")
             self._input = layer
             return
-        if not isinstance(layer, Layer):
+        if not isinstance(layer, Layer | Model):
             raise ArgumentTypeError(f"Sequential: expected a layer, got {layer!r}.")
-        if layer in self._stack:
-            raise ArgumentError(f"Sequential: {describe(layer)} is in the list twice.")
-        shape = getattr(layer, "input_shape", None)
-        if shape is not None and not self._stack and self._input is None:
-            self._input = Input(shape)
+        if any(_spec(layer) is _spec(other) for other in self._stack):
+            what = f"model {layer.name!r}" if isinstance(layer, Model) else describe(_spec(layer))
+            raise ArgumentError(f"Sequential: {what} is in the list twice.")
+        if not self._stack and self._input is None:
+            shape = _input_shape(layer)
+            self._input = None if shape is None else Input(shape)
         self._stack.append(layer)
+
+    def _wire(self, tensor: SymbolicTensor) -> Graph:
+        first = tensor
+        for layer in self._stack:
+            tensor = layer(tensor)
+            if not isinstance(tensor, SymbolicTensor):
+                raise ArgumentError(
+                    f"Sequential: model {layer.name!r} has several outputs; use gpunn.Model."
+                )
+        return build_graph([first], [tensor])
 
     def _rebuild(self) -> None:
         """Wire the layers anew; a layer that was there before keeps its weights."""
-        graph: Graph | None = None
-        if self._input is not None and self._stack:
-            tensor = self._input
-            for layer in self._stack:
-                tensor = layer(tensor)
-            graph = build_graph([self._input], [tensor])
+        graph = self._wire(self._input) if self._input is not None and self._stack else None
         self._leave_session()
         before, values = self._graph, self._values
         self._graph, self._values = graph, {}
         self._drawn.clear()
-        if before is None or graph is None:
+        if graph is None:
             return
-        # By the layer itself: the name of an unnamed one may change.
-        old = {(id(before.layers[v.layer]), v.name): values.get(v.path) for v in before.variables}
-        for variable in graph.variables:
-            value = old.get((id(graph.layers[variable.layer]), variable.name))
-            if value is not None:
-                self._values[variable.path] = value
+        if before is not None:
+            # By the layer itself: the name of an unnamed one may change.
+            layers = before.layers
+            old = {(id(layers[v.layer]), v.name): values.get(v.path) for v in before.variables}
+            layers = graph.layers
+            for variable in graph.variables:
+                value = old.get((id(layers[variable.layer]), variable.name))
+                if value is not None:
+                    self._values[variable.path] = value
+        self._take_over()
 
-    @property
-    def layers(self) -> list[BoundLayer]:
+    def _specs(self) -> list[Layer]:
         if self._graph is None:
-            return [BoundLayer(self, layer.name or "", layer) for layer in self._stack]
-        return [layer for layer in super().layers if not isinstance(layer.spec, InputLayer)]
+            entries = [e._specs() if isinstance(e, Model) else [_spec(e)] for e in self._stack]
+            specs = [spec for entry in entries for spec in entry]
+        else:
+            specs = super()._specs()
+        return [spec for spec in specs if not isinstance(spec, InputLayer)]
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Build for inputs of this shape, with the batch axis (None) in front as in Keras."""
@@ -114,8 +127,6 @@ class Sequential(Model):
     def _build_for(self, x: Any) -> None:
         if self.built:
             return
-        if not self._stack:
-            raise NotBuiltError("The model has no layers.")
         (x,) = batches.as_list(x, ["x"], "x")
         shape = batches.as_array(x, "x").shape
         if len(shape) < 2:
@@ -123,12 +134,34 @@ class Sequential(Model):
         self._build(shape[1:])
 
     def _build(self, shape: Sequence[int]) -> None:
-        """Build, and settle what `compile` had to put off until the outputs are known."""
-        self._input = Input(shape)
-        self._rebuild()
-        if self._compiled is not None:
-            outputs = output_specs(self.graph, *self._deferred)
-            optimizer = self.optimizer
-            self._compiled = replace(self._compiled, outputs=outputs)
-            # The same one, with a learning rate that was set since.
-            self._optimizer = (self._compiled, optimizer)
+        if not self._stack:
+            raise NotBuiltError("The model has no layers.")
+        tensor = Input(shape)
+        self._settle(self._wire(tensor))
+        self._input = tensor
+
+    def _nest(self, inputs: Any) -> Any:
+        if self.built:
+            return super()._nest(inputs)
+        if not self._stack:
+            raise NotBuiltError(f"Model {self.name!r} has no layers.")
+        for layer in self._stack:
+            inputs = layer(inputs)
+        return inputs
+
+
+def _spec(entry: Any) -> Any:
+    return entry.spec if type(entry) is BoundLayer else entry
+
+
+def _input_shape(entry: Any) -> Any:
+    """Return the shape per sample that a first entry says the input has, or None."""
+    if type(entry) is not BoundLayer and not isinstance(entry, Model):
+        return getattr(entry, "input_shape", None)
+    if isinstance(entry, Model) and not entry.built:
+        first = entry._stack[0] if isinstance(entry, Sequential) and entry._stack else None
+        return None if first is None else _input_shape(first)
+    shape = entry.input_shape
+    if shape is None or isinstance(shape, list):
+        return None
+    return shape[1:] if shape[:1] == (None,) else shape

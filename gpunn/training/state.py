@@ -130,4 +130,4 @@ def checkpoint(trainer: Trainer) -> Checkpoint:
     for path, values in saved["weights"].items():
         if not np.isfinite(values).all():
             raise TrainingError(f"{path} is not finite at step {trainer.step_count}. {advice}")
-    return Checkpoint(trainer.model.get_config(), **saved)
+    return Checkpoint(trainer.model._config(), **saved)

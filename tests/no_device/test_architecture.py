@@ -18,13 +18,14 @@ ROOT = Path(gpunn.__file__).parent
 # a dot is a single module of a package.
 COMMON = {"errors", "registry", "randomness"}
 SPECS = {"activations", "initializers", "losses", "metrics", "optimizers", "regularizers"}
-SPECS |= {"schedules", "graph", "layers"}
+SPECS |= {"schedules", "graph", "layers", "symbolic"}
 PLAN = COMMON | SPECS | {"backends.interface"}
 TRAINING = PLAN | {"plan", "data"}
 MODEL = (
     TRAINING
     | {"training", "backends.select", "saving", "model"}
     | {"compiling", "sequential", "summary"}
+    | {"bound_layer", "compilable", "structure", "subclassing", "weights"}
 )
 PUBLIC = MODEL | {"callbacks", "datasets", "models"}
 COMMAND_LINE = {"cli", "recipes", "reports", "runs"}
@@ -41,17 +42,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": TRAINING,
     "model": MODEL,
     **dict.fromkeys(("compiling", "saving", "sequential", "summary"), MODEL),
+    **dict.fromkeys(("bound_layer", "compilable", "structure", "subclassing", "weights"), MODEL),
     "callbacks": MODEL,
     "datasets": MODEL,
     "models": MODEL,
+    "backend": PUBLIC,
     # The perceptron learns sample by sample: no plan of batches, but a compiled loop of its own.
     "estimators": PUBLIC | {"backends.numba_perceptron"},
     "logic": {"errors"},
     "plots": PUBLIC,
-    "utils": PUBLIC | {"plots"},
+    "utils": PUBLIC | {"plots", "backend"},
     **dict.fromkeys(COMMAND_LINE, PUBLIC | COMMAND_LINE | {"estimators", "plots"}),
     "__main__": {"cli"},
-    "__init__": PUBLIC | SPECS | {"errors", "plots", "utils"},
+    "__init__": PUBLIC | SPECS | {"errors", "plots", "utils", "backend"},
 }
 DEVICE_LIBRARIES = {"numba", "llvmlite", "cupy", "cupyx", "cupy_backends"}
 HEAVY = {"numba", "llvmlite", "cupy", "h5py", "sklearn", "rich", "typer", "pooch", "matplotlib"}

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 import gpunn
-from gpunn import Input, Model, Sequential, layers
-from gpunn import model as model_module
+from gpunn import Input, Model, Sequential, compilable, layers
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.interface import host_array, is_foreign, is_on_cuda
 from gpunn.backends.numpy_reference import NumpyReference
@@ -208,12 +207,12 @@ class Interface:
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """A device that models compiled with device="cuda" compute on."""
-    backend, select = Device(), model_module.select_backend
+    backend, select = Device(), compilable.select_backend
 
     def selected(name: str = "auto", **kwargs: Any) -> Selection:
         return Selection(backend, "") if name in ("auto", "cuda") else select(name, **kwargs)
 
-    monkeypatch.setattr(model_module, "select_backend", selected)
+    monkeypatch.setattr(compilable, "select_backend", selected)
     DeviceArray.fetched, DeviceArray.usable = 0, False
     yield backend
 

@@ -1079,7 +1079,7 @@ def test_model_whose_precision_is_damaged(
 ) -> None:
     made = model()
     config = made.get_config() | {"compile": damage}
-    monkeypatch.setattr(made, "get_config", lambda: config)
+    monkeypatch.setattr(made, "_config", lambda: config)
     saved = made.save(tmp_path / "model.h5")
     with pytest.raises(CheckpointError, match=r"precision .* is unknown"):
         gpunn.load_model(saved)

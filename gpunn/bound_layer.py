@@ -1,0 +1,153 @@
+"""A layer of a model: the spec's attributes, and its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError
+from gpunn.graph import SymbolicTensor, connect, describe
+from gpunn.layers import Layer, Normalization
+
+if TYPE_CHECKING:
+    from gpunn.model import Model
+
+Array = np.ndarray[Any, Any]
+
+
+class BoundLayer:
+    """A layer of a model: the spec's attributes, and its weights.
+
+    It passes for an instance of the spec's class, and can be given to another model wherever a
+    layer can. That model has weights of its own, which start from those that this layer has when
+    the other model is built; in Keras the two would share them.
+
+    Parameters
+    ----------
+    model : Model
+    spec : Layer
+    origin : BoundLayer, optional
+        A layer of another model that the weights are taken from.
+
+    Attributes
+    ----------
+    spec : Layer
+        What the user wrote.
+    kernel, bias : array
+        Copies of the weights, for layers that have them.
+    """
+
+    spec: Layer
+
+    def __init__(self, model: Model, spec: Layer, origin: BoundLayer | None = None) -> None:
+        vars(self).update(_model=model, spec=spec, _origin=origin)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self.spec)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BoundLayer, (self._model, self.spec, self._origin)
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # copy and pickle ask before there is a spec
+            raise AttributeError(attribute)
+        if attribute in ("kernel", "bias") and self._model.built:
+            paths = [v.path for v in self._variables() if v.name == attribute]
+            if paths:
+                return self._model._read(paths[0])
+        return getattr(self.spec, attribute)
+
+    def __setattr__(self, attribute: str, value: object) -> None:
+        ways = "set_weights" if attribute in ("kernel", "bias") else "a layer made with other ones"
+        raise ArgumentError(
+            f"{describe(self.spec)}: {attribute} cannot be set; a layer's arguments are fixed, and "
+            f"what there is for it is {ways}."
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self.spec).__name__} name={self.name}>"
+
+    def __call__(self, inputs: Any, training: bool | None = None) -> SymbolicTensor:
+        """Call the layer on the output(s) of other layers, for another model or in `call`."""
+        check_training(training)
+        many = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+        origin = self._origin if self._model._tracing else self
+        return connect(self.spec, many, origin)
+
+    @property
+    def name(self) -> str:
+        """The layer's name in its model."""
+        return self._model._layer_name(self.spec)
+
+    def _variables(self) -> list[Any]:
+        graph, name = self._model.graph, self.name
+        if graph.layers.get(name) is not self.spec:
+            raise NotBuiltError(f"{describe(self.spec)} is not used in model {self._model.name!r}.")
+        return [v for v in graph.variables if v.layer == name]
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of the weights: kernel (inputs, outputs), bias (outputs,)."""
+        return [self._model._read(v.path) for v in self._variables()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the weights, in the order of `get_weights`."""
+        self._model._set(self._variables(), weights, f"set_weights of layer {self.name!r}")
+
+    def count_params(self) -> int:
+        """Return the number of weights."""
+        return sum(v.size for v in self._variables())
+
+    # Its first call
+
+    @property
+    def output(self) -> SymbolicTensor:
+        """The output of its first call, to make another model with."""
+        self._variables()
+        symbols = self._model._symbols()
+        nodes = self._model.graph.nodes
+        return next(t for t, node in zip(symbols, nodes, strict=True) if node.layer is self.spec)
+
+    @property
+    def input(self) -> Any:
+        """What its first call reads: a tensor, or a list of them."""
+        tensors = self.output.inputs or (self.output,)
+        return tensors[0] if len(tensors) == 1 else list(tensors)
+
+    @property
+    def input_shape(self) -> Any:
+        """Shape of the input with None for the batch axis, or a list of them."""
+        if not self._model.built:
+            return getattr(self.spec, "input_shape", None)
+        shapes = [(None, *tensor.shape) for tensor in self.output.inputs or (self.output,)]
+        return shapes[0] if len(shapes) == 1 else shapes
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of the output with None for the batch axis."""
+        return (None, *self.output.shape)
+
+    # Another model's
+
+    def _handed_over(self) -> list[Array] | None:
+        """Return the weights for a model that takes them from here; None before there are any."""
+        model = self._model
+        if not model.built:
+            return None
+        variables = self._variables()
+        model._push_adapted()
+        if isinstance(self.spec, Normalization) and self.name not in model._adapted:
+            return None
+        if model._session is None and any(v.path not in model._values for v in variables):
+            return None
+        return self.get_weights()
+
+
+def check_training(training: object) -> None:
+    """Raise `ArgumentTypeError` where a call asks for training's behaviour."""
+    if training:
+        raise ArgumentTypeError(
+            "training=True is not possible in a call: Dropout is on in fit, and off in predict."
+        )
