@@ -25,6 +25,7 @@ _MODULES = (
     "plots",
     "regularizers",
     "schedules",
+    "symbolic",
     "utils",
 )
 _NAMES = {

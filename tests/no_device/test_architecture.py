@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "callbacks": MODEL,
     "datasets": MODEL,
     "models": MODEL,
+    "symbolic": MODEL,
     "estimators": PUBLIC,
     "plots": PUBLIC,
     "utils": PUBLIC | {"plots"},
