@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn.errors import ArgumentError
+from gpunn.errors import ArgumentError, DataError
 from gpunn.graph import SymbolicTensor, build_graph
 from gpunn.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from gpunn.metrics import Metric
@@ -93,9 +93,10 @@ class Program:
     session : Session
     graph : Graph
     kind : {"train", "evaluate", "predict"}
+    heads : iterable of Head
+        What to train or evaluate.
     outputs : sequence of SymbolicTensor
-    heads : sequence of Head
-        One for each output, unless the kind is predict.
+        What to predict.
     optimizer : Optimizer, optional
     shared : dict of str to region
         Counters and slots of the training operation: filled when first bound.
@@ -106,14 +107,15 @@ class Program:
         session: Session,
         graph: Graph,
         kind: str,
-        outputs: Sequence[SymbolicTensor],
-        heads: Sequence[Head] = (),
+        heads: Iterable[Head] = (),
+        outputs: Sequence[SymbolicTensor] = (),
         optimizer: Optimizer | None = None,
         shared: dict[str, Any] | None = None,
     ) -> None:
-        self.session, self.kind, self.heads = session, kind, heads
+        self.session, self.kind, self.heads = session, kind, list(heads)
         self.optimizer, self.shared = optimizer, shared
-        calls = list(_calls(outputs))
+        outputs = outputs or [head.predictions.symbolic for head in self.heads]
+        calls = list(calls_before(outputs))
         inputs = [call for call in calls if not call.inputs]
         self.placeholders: list[Placeholder] = [graph.inputs[id(call)] for call in inputs]
         self.flags: list[Placeholder] = list(
@@ -256,7 +258,17 @@ class Staged:
         self._write(self._offset, 0)
 
 
-def _calls(outputs: Sequence[SymbolicTensor]) -> Iterable[SymbolicTensor]:
+def check_flags(program: Program, feeds: Feeds, training: bool) -> None:
+    """Check placeholders that say whether dropout acts against whether it does."""
+    for flag in program.flags:
+        if feeds.flag(flag) != training:
+            raise DataError(
+                f"placeholder {flag.name!r}: dropout acts where a training operation is run, and "
+                f"nowhere else; feed {training} here."
+            )
+
+
+def calls_before(outputs: Sequence[SymbolicTensor]) -> Iterable[SymbolicTensor]:
     """Yield all calls that `outputs` depend on, each once."""
     seen: dict[int, SymbolicTensor] = {}
     stack = list(reversed(outputs))

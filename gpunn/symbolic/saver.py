@@ -11,7 +11,7 @@ import numpy as np
 from gpunn import saving
 from gpunn.errors import ArgumentError, ArgumentTypeError, CheckpointError, TrainingError
 from gpunn.model import Model
-from gpunn.plan.spec import STORAGE, slot_region
+from gpunn.plan.spec import STORAGE
 from gpunn.symbolic.graph import Graph, Tensor, get_default_graph
 from gpunn.symbolic.values import Placeholder, Values
 from gpunn.symbolic.variables import Variable
@@ -89,22 +89,16 @@ class Saver:
         others: dict[str, Any] = {
             v.name: values.tolist() for v, values in sess._others.items() if v.trainable
         }
-        for op, progress in sess._progress.items():
-            if self.weights_only or not progress.steps:
+        for op, state in sess.training.items():
+            if self.weights_only or not state.steps:
                 continue
             training[op.name] = {
                 "optimizer": type(op.spec).__name__,
                 "slots": list(op.spec.slots),
-                "steps": progress.steps,
+                "steps": state.steps,
             }
             for slot in op.spec.slots:
-                for name in weights:
-                    value = (
-                        progress.slots[f"{slot}/{name}"]
-                        if progress.bound is None
-                        else progress.bound.read(f"{slot_region(slot)}/{name}")
-                    )
-                    slots[_slot(op.name, slot, name)] = value
+                slots |= {_slot(op.name, slot, path): state.slot(slot, path) for path in weights}
         config = model.get_config()
         shapes = {v.path: list(v.shape) for v in session.graph.variables}
         config[KEY] = {"variables": shapes, "training": training, "others": others}
@@ -153,17 +147,17 @@ class Saver:
         for variable in sess._others:
             if variable.name in others:
                 sess.load(variable, others[variable.name])
-        from gpunn.symbolic.session import Progress
+        from gpunn.symbolic.training import Training
 
         for op in graph.training:
             if op.name in taken:
-                steps = taken[op.name]["steps"]
-                begin = f"{_slot(op.name, '', '')[:-1]}"
-                progress = Progress(steps)
-                for key, values in loaded.optimizer.items():
-                    if key.startswith(begin):
-                        progress.slots[key.removeprefix(begin)] = values
-                sess._progress[op] = progress
+                begin = _slot(op.name, "", "")[:-1]
+                own = {
+                    key.removeprefix(begin): values
+                    for key, values in loaded.optimizer.items()
+                    if key.startswith(begin)
+                }
+                sess.training[op] = Training(op, sess.session, taken[op.name]["steps"], own)
 
 
 def _path(path: Any) -> Path:
@@ -229,9 +223,9 @@ def whole_model(sess: Session) -> Model:
     outputs = list({id(call): call for call in settled if id(call) not in read}.values())
     if not outputs:
         raise ArgumentError("Saver: the graph computes nothing yet; build the network first.")
-    from gpunn.symbolic.programs import _calls
+    from gpunn.symbolic.programs import calls_before
 
-    inputs = [call for call in _calls(outputs) if not call.inputs]
+    inputs = [call for call in calls_before(outputs) if not call.inputs]
     model = Model(inputs, outputs)
     model._compile_on(
         sess.selection, "sgd", None, None, None, sess.device, sess.precision, seed=sess.seed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,47 +13,24 @@ from gpunn.backends.select import select_backend
 from gpunn.errors import (
     ArgumentError,
     ArgumentTypeError,
-    DataError,
     NotBuiltError,
     ShapeError,
 )
 from gpunn.graph import Graph as LayerGraph
-from gpunn.losses import Loss
 from gpunn.model import check_precision, check_precision_name, check_seed
-from gpunn.plan.spec import CONTROL, STORAGE, slot_region
+from gpunn.plan.spec import STORAGE
 from gpunn.randomness.seeds import draw_seed
 from gpunn.symbolic.feeds import Feeds
 from gpunn.symbolic.figures import FIGURES, ArgMax, Figure, Term
 from gpunn.symbolic.graph import Graph, Operation, Tensor, get_default_graph
-from gpunn.symbolic.programs import Program, head_of, passes
+from gpunn.symbolic.programs import Program, check_flags, passes
 from gpunn.symbolic.train import TrainOperation
+from gpunn.symbolic.training import Training, along
 from gpunn.symbolic.values import Placeholder, Values
 from gpunn.symbolic.variables import Assign, InitializeVariables, Variable
 from gpunn.training.session import Session as DeviceSession
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass
-class Progress:
-    """How far a training operation has come, in one session.
-
-    Attributes
-    ----------
-    steps : int
-    regions : dict
-        Its counters and slots on the device, once it has run.
-    slots : dict of str to ndarray
-        By ``slot/layer/parameter``: what to start from, where it was restored.
-    rate : float or None
-        The learning rate that the device has.
-    """
-
-    steps: int = 0
-    regions: dict[str, Any] = field(default_factory=dict)
-    slots: dict[str, Array] = field(default_factory=dict)
-    rate: float | None = None
-    bound: Any = None
 
 
 class Session:
@@ -97,7 +73,7 @@ class Session:
         self.seed = draw_seed() if seed is None else seed
         self._session: DeviceSession | None = None
         self._programs: dict[Any, Program] = {}
-        self._progress: dict[TrainOperation, Progress] = {}
+        self.training: dict[TrainOperation, Training] = {}
         # Of variables that no layer has, and the count that a global_step started from.
         self._others: dict[Variable, Array] = {}
         self._closed = False
@@ -123,7 +99,7 @@ class Session:
         self._closed = True
         self._session = None
         self._programs.clear()
-        self._progress.clear()
+        self.training.clear()
 
     @property
     def session(self) -> DeviceSession:
@@ -161,7 +137,7 @@ class Session:
                 session.write(variable.path, values)
         self._session = session
         self._programs.clear()
-        self._progress.clear()
+        self.training.clear()
 
     # Variables
 
@@ -176,7 +152,7 @@ class Session:
                 f"with; run tf.global_variables_initializer() again."
             )
         value = self._others[variable]
-        steps = (p.steps for op, p in self._progress.items() if op.global_step is variable)
+        steps = (t.steps for op, t in self.training.items() if op.global_step is variable)
         return value + sum(steps) if value.dtype == np.int64 else value.copy()
 
     def load(self, variable: Variable, value: Any) -> None:
@@ -237,7 +213,7 @@ class Session:
         with self._lock, self.selection.backend.threads(), self.selection.backend.current():
             if isinstance(fetches, TrainOperation):  # the path that must be short
                 self._own(fetches)
-                self._train(fetches, self._feeds(feed_dict), ())
+                self._training_of(fetches).step(self._feeds(feed_dict), ())
                 return None
             leaves: list[Any] = []
             _collect(fetches, leaves)
@@ -262,14 +238,14 @@ class Session:
         terms = dict.fromkeys(
             t for leaf in leaves if isinstance(leaf, Figure) for _, t in leaf.terms
         )
-        along = {op: tuple(t for t in terms if _is_along(op, t)) for op in training}
-        taken = {term for some in along.values() for term in some}
+        shares = {op: along(op, terms) for op in training}
+        taken = {term for share in shares.values() for term in share}
         means = self._evaluate([t for t in terms if t not in taken], feeds, bool(training))
         for leaf in leaves:
             if isinstance(leaf, Variable):
                 results[id(leaf)] = self.read(leaf)
         for op in training:
-            means |= self._train(op, feeds, along[op])
+            means |= self._training_of(op).step(feeds, shares[op])
         for leaf in leaves:
             if isinstance(leaf, Figure):
                 results[id(leaf)] = sum(weight * means[term] for weight, term in leaf.terms)
@@ -296,9 +272,12 @@ class Session:
         calls = {id(t.symbolic): t.symbolic for t in chosen}
         key = ("predict", *calls)
         if key not in self._programs:
-            self._programs[key] = Program(self.session, self.graph, "predict", list(calls.values()))
+            self._programs[key] = Program(
+                self.session, self.graph, "predict", outputs=list(calls.values())
+            )
         program = self._programs[key]
-        self._check_flags(program, feeds, training, training)
+        if not training:
+            check_flags(program, feeds, False)
         _, arrays = program.run(feeds)
         by_call = dict(zip(calls, arrays, strict=True))
         return {t: by_call[id(t.symbolic)] for t in chosen}
@@ -310,94 +289,21 @@ class Session:
         key = ("evaluate", *terms)
         if (*key, 0) not in self._programs:
             for number, heads in enumerate(passes(terms)):
-                calls = [head.predictions.symbolic for head in heads.values()]
                 self._programs[(*key, number)] = Program(
-                    self.session, self.graph, "evaluate", calls, list(heads.values())
+                    self.session, self.graph, "evaluate", heads.values()
                 )
         number = 0
         while (program := self._programs.get((*key, number))) is not None:
-            self._check_flags(program, feeds, training, training)
+            if not training:
+                check_flags(program, feeds, False)
             means |= program.run(feeds)[0]
             number += 1
         return means
 
-    def _train(
-        self, op: TrainOperation, feeds: Feeds, terms: tuple[Term, ...]
-    ) -> dict[Term, float]:
-        program = self._programs.get((op, terms)) or self._training(op, terms)
-        progress = self._progress[op]
-        self._check_flags(program, feeds, True, False)
-        rate = op.rate
-        value = feeds.number(rate) if isinstance(rate, Placeholder) else rate(progress.steps)
-        arrays, rows = program.arrays(feeds)
-        staged = program.staged(rows)
-        bound = staged.bound
-        if not progress.regions:
-            self._begin(op, progress, bound)
-        progress.bound = bound
-        if value != progress.rate:
-            bound.write(f"{CONTROL}/learning_rate", value)
-            progress.rate = value
-        staged.fill(arrays, rows)
-        if terms:
-            bound.reset_metrics()
-        bound.run("train", rows)
-        progress.steps += 1
-        return program.figures(bound, rows) if terms else {}
-
-    def _training(self, op: TrainOperation, terms: tuple[Term, ...]) -> Program:
-        """Return the program of training steps that compute `terms` along."""
-        heads: dict[Any, Any] = {}
-        for weight, term in op.loss.terms:
-            head_of(heads, term).add(term, weight)
-        for term in terms:
-            head_of(heads, term).add(term)
-        progress = self._progress.setdefault(op, Progress())
-        calls = [head.predictions.symbolic for head in heads.values()]
-        session = self.session
-        program = Program(
-            session, self.graph, "train", calls, list(heads.values()), op.spec, progress.regions
-        )
-        unreached = [v.path for v in session.graph.variables if v.path not in program.variables]
-        if not program.variables:
-            raise ArgumentError(f"{op.name!r}: {op.loss.name!r} depends on no variable.")
-        if unreached and op.spec.weight_decay:
-            raise ArgumentError(
-                f"{op.name!r}: weight_decay would also shrink {unreached[0]!r}, on which "
-                f"{op.loss.name!r} does not depend; leave weight_decay out."
-            )
-        self._programs[op, terms] = program
-        return program
-
-    def _begin(self, op: TrainOperation, progress: Progress, bound: Any) -> None:
-        """Take up what a training operation was restored with; its later plans share it."""
-        for name in (CONTROL, *map(slot_region, op.spec.slots)):
-            progress.regions[name] = bound.regions[name]
-        bound.write(f"{CONTROL}/seed", np.uint64(self.seed))
-        bound.write(f"{CONTROL}/step", progress.steps)
-        for path, values in progress.slots.items():
-            slot, _, variable = path.partition("/")
-            bound.write(f"{slot_region(slot)}/{variable}", values)
-
-    def _check_flags(self, program: Program, feeds: Feeds, training: bool, any_: bool) -> None:
-        """Check placeholders that say whether dropout acts against whether it does."""
-        for flag in program.flags:
-            if feeds.flag(flag) != training and not any_:
-                raise DataError(
-                    f"placeholder {flag.name!r}: dropout acts where a training operation is run, "
-                    f"and nowhere else; feed {training} here."
-                )
-
-
-def _is_along(op: TrainOperation, term: Term) -> bool:
-    """Return whether a step of `op` computes `term` anyway, or can at next to no cost."""
-    for _, own in op.loss.terms:
-        if own == term:
-            return True
-        same = own.predictions is term.predictions and own.labels is term.labels
-        if same and own.sparse == term.sparse and not isinstance(term.spec, Loss):
-            return True
-    return False
+    def _training_of(self, op: TrainOperation) -> Training:
+        if op not in self.training:
+            self.training[op] = Training(op, self.session)
+        return self.training[op]
 
 
 def _collect(fetches: Any, leaves: list[Any]) -> None:
