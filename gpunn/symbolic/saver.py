@@ -13,7 +13,7 @@ from gpunn.errors import ArgumentError, ArgumentTypeError, CheckpointError, Trai
 from gpunn.model import Model
 from gpunn.plan.spec import STORAGE
 from gpunn.symbolic.graph import Graph, Tensor, get_default_graph
-from gpunn.symbolic.values import Placeholder, Values
+from gpunn.symbolic.values import Placeholder, Values, layer_variables
 from gpunn.symbolic.variables import Variable
 from gpunn.training import checkpoint as checkpoints
 from gpunn.training.checkpoint import Checkpoint, Expected
@@ -121,11 +121,7 @@ class Saver:
         """
         file = checkpoints.resolve(_path(save_path))
         graph = sess.graph
-        shapes = {
-            variable.path: tuple(variable.shape)
-            for layer, kernel, _ in graph.denses
-            for variable in layer.variables(layer.name, (kernel.get_shape()[0],))
-        }
+        shapes = {variable.path: variable.shape for variable in layer_variables(graph)}
         taken: dict[str, Any] = {}
 
         def expect(config: dict[str, Any]) -> Expected:

@@ -26,7 +26,7 @@ from gpunn.symbolic.graph import Graph, Operation, Tensor, get_default_graph
 from gpunn.symbolic.programs import Program, check_flags, passes
 from gpunn.symbolic.train import TrainOperation
 from gpunn.symbolic.training import Training, along
-from gpunn.symbolic.values import Placeholder, Values
+from gpunn.symbolic.values import Placeholder, Values, layer_variables
 from gpunn.symbolic.variables import Assign, InitializeVariables, Variable
 from gpunn.training.session import Session as DeviceSession
 
@@ -120,12 +120,7 @@ class Session:
         """Give all variables their initial values, and start all training over."""
         if self._closed:
             raise NotBuiltError("The session is closed; use it within its `with` block.")
-        variables = [
-            variable
-            for layer, kernel, _ in self.graph.denses
-            for variable in layer.variables(layer.name, (kernel.get_shape()[0],))
-        ]
-        graph = LayerGraph((), (), (), tuple(variables))
+        graph = LayerGraph((), (), (), layer_variables(self.graph))
         session = DeviceSession(graph, self.selection.backend, self.precision, self.seed)
         self._others = {}
         for variable in self.graph.variables:

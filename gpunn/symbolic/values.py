@@ -11,7 +11,9 @@ from gpunn import initializers, layers
 from gpunn.activations import ActivationFunction
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.graph import SymbolicTensor
+from gpunn.graph import Variable as LayerVariable
 from gpunn.symbolic.graph import (
+    Graph,
     Tensor,
     TensorShape,
     check_shape,
@@ -172,6 +174,21 @@ class Product(Values):
         if self in self.graph.values and self._symbolic is None:
             self.graph.values.remove(self)
         return Values(name, symbolic, self.graph, symbolic.shape)
+
+
+def layer_variables(graph: Graph) -> tuple[LayerVariable, ...]:
+    """Return the variables of all dense layers, in the order in which those were put together.
+
+    Products that nothing was added to become layers without a bias now.
+    """
+    for tensor in list(graph.values):
+        if isinstance(tensor, Product) and tensor.kernel.product is None:
+            _ = tensor.symbolic
+    return tuple(
+        variable
+        for layer, kernel, _ in graph.denses
+        for variable in layer.variables(layer.name, kernel.initial_value.shape[:1])
+    )
 
 
 def _dense(kernel: Variable, bias: Variable | None) -> layers.Dense:
