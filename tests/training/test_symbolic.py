@@ -12,7 +12,6 @@ import pytest
 
 import gpunn
 from gpunn import symbolic as tf
-from gpunn.symbolic import programs
 
 DEVICES = ("reference", "cpu", "simulator")
 ROWS, INPUTS, CLASSES = 53, 6, 4
@@ -252,9 +251,7 @@ def _huber(z: Any, t: Any) -> Any:
 
 LOSSES: dict[str, tuple[Any, Any]] = {
     "one-hot": (
-        lambda z, t: tf.reduce_mean(
-            tf.nn.softmax_cross_entropy_with_logits_v2(labels=t, logits=z)
-        ),
+        lambda z, t: tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=t, logits=z)),
         _softmax_xentropy,
     ),
     "sigmoid": (
