@@ -26,7 +26,7 @@ from gpunn.symbolic.arithmetic import (
     subtract,
 )
 from gpunn.symbolic.figures import absolute as abs
-from gpunn.symbolic.figures import argmax, cast, equal, reduce_mean, square
+from gpunn.symbolic.figures import reduce_mean, square
 from gpunn.symbolic.graph import (
     Graph,
     Operation,
@@ -37,9 +37,11 @@ from gpunn.symbolic.graph import (
     reset_default_graph,
     set_random_seed,
 )
+from gpunn.symbolic.hits import argmax, cast, equal
+from gpunn.symbolic.placeholders import placeholder, placeholder_with_default
 from gpunn.symbolic.saver import as_model
 from gpunn.symbolic.session import Session, get_default_session
-from gpunn.symbolic.values import concat, placeholder, placeholder_with_default, reshape
+from gpunn.symbolic.values import concat, reshape
 from gpunn.symbolic.variables import (
     Variable,
     constant,

@@ -11,9 +11,9 @@ from gpunn.registry import check_number
 from gpunn.symbolic import figures
 from gpunn.symbolic.figures import FIGURES, Figure
 from gpunn.symbolic.graph import Tensor
+from gpunn.symbolic.placeholders import Placeholder
 from gpunn.symbolic.values import (
     SUPPORTED,
-    Placeholder,
     Values,
     add_bias,
     add_values,

@@ -14,7 +14,7 @@ from gpunn.graph import Node
 from gpunn.losses import Loss
 from gpunn.registry import check_number
 from gpunn.symbolic.graph import Graph, Tensor
-from gpunn.symbolic.values import Placeholder
+from gpunn.symbolic.placeholders import Placeholder
 
 Array = np.ndarray[Any, Any]
 

@@ -23,10 +23,10 @@ from gpunn.losses import (
     MeanSquaredError,
     SparseCategoricalCrossentropy,
 )
-from gpunn.metrics import Accuracy, Metric, TopKCategoricalAccuracy
-from gpunn.registry import check_count
+from gpunn.metrics import Metric
 from gpunn.symbolic.graph import Graph, Tensor, TensorShape, same_graph
-from gpunn.symbolic.values import Placeholder, Values, as_values
+from gpunn.symbolic.placeholders import Placeholder
+from gpunn.symbolic.values import as_values
 
 FIGURES = (
     "Losses are the tf.reduce_mean of tf.nn.sparse_softmax_cross_entropy_with_logits, "
@@ -101,18 +101,20 @@ def ends_with(predictions: Any, function: str) -> bool:
 def _labels(owner: str, argument: str, labels: Any) -> Placeholder:
     if not isinstance(labels, Placeholder):
         raise ArgumentTypeError(
-            f"{owner}: {argument} must be a placeholder, not {_describe(labels)}."
+            f"{owner}: {argument} must be a placeholder, not {describe(labels)}."
         )
     return labels
 
 
-def _describe(value: Any) -> str:
+def describe(value: Any) -> str:
+    """Return `value` in words, for messages."""
     if isinstance(value, Tensor):
         return f"{value.name!r} (a {type(value).__name__})"
     return f"a {type(value).__name__}"
 
 
-def _class_numbers(owner: str, argument: str, labels: Any) -> Placeholder:
+def class_numbers(owner: str, argument: str, labels: Any) -> Placeholder:
+    """Check that `labels` are a placeholder of class numbers."""
     labels = _labels(owner, argument, labels)
     if np.dtype(labels.dtype).kind not in "iu":
         raise ArgumentTypeError(
@@ -128,7 +130,7 @@ def _class_numbers(owner: str, argument: str, labels: Any) -> Placeholder:
     return labels
 
 
-def _like(owner: str, argument: str, labels: Any, predictions: Any) -> Placeholder:
+def labels_like(owner: str, argument: str, labels: Any, predictions: Any) -> Placeholder:
     """Check that `labels` are numbers of the shape of `predictions`."""
     labels = _labels(owner, argument, labels)
     if not labels.is_float:
@@ -168,7 +170,7 @@ def sparse_softmax_cross_entropy_with_logits(
     """``-log softmax(logits)[label]``; labels are class numbers, shape (None,)."""
     owner = "sparse_softmax_cross_entropy_with_logits"
     logits = _logits(owner, logits, "softmax", 2)
-    labels = _class_numbers(owner, "labels", labels)
+    labels = class_numbers(owner, "labels", labels)
     spec = SparseCategoricalCrossentropy(from_logits=True)
     return PerRow(name, Term(spec, logits, labels, True), same_graph(owner, logits, labels))
 
@@ -179,7 +181,7 @@ def softmax_cross_entropy_with_logits(
     """``-sum(labels * log softmax(logits))``; labels are one-hot or probabilities."""
     owner = "softmax_cross_entropy_with_logits"
     logits = _logits(owner, logits, "softmax", 2)
-    labels = _like(owner, "labels", labels, logits)
+    labels = labels_like(owner, "labels", labels, logits)
     term = Term(CategoricalCrossentropy(from_logits=True), logits, labels, False)
     return PerRow(name, term, same_graph(owner, logits, labels))
 
@@ -193,7 +195,7 @@ def sigmoid_cross_entropy_with_logits(
     """``-t log sigmoid(z) - (1 - t) log sigmoid(-z)`` for each logit ``z`` and label ``t``."""
     owner = "sigmoid_cross_entropy_with_logits"
     logits = _logits(owner, logits, "sigmoid")
-    labels = _like(owner, "labels", labels, logits)
+    labels = labels_like(owner, "labels", labels, logits)
     term = Term(BinaryCrossentropy(from_logits=True), logits, labels, False)
     return PerRow(name, term, same_graph(owner, logits, labels), logits.features)
 
@@ -207,18 +209,18 @@ def difference(a: Any, b: Any, name: str) -> Difference:
     if len(targets) != 1:
         raise ArgumentTypeError(
             f"subtract: one side must be a placeholder for the targets, the other what the network "
-            f"computes; not {_describe(a)} and {_describe(b)}. {FIGURES}."
+            f"computes; not {describe(a)} and {describe(b)}. {FIGURES}."
         )
     predictions = as_values("subtract", b if targets[0] is a else a)
     same_graph("subtract", predictions, targets[0])
-    return Difference(name, predictions, _like("subtract", "y", targets[0], predictions))
+    return Difference(name, predictions, labels_like("subtract", "y", targets[0], predictions))
 
 
 def error(owner: str, spec: Loss, tensor: Any, name: str) -> PerRow:
     """Return the loss of a difference."""
     if not isinstance(tensor, Difference):
         raise ArgumentTypeError(
-            f"{owner}: is supported for predictions - y alone, not for {_describe(tensor)}. "
+            f"{owner}: is supported for predictions - y alone, not for {describe(tensor)}. "
             f"{FIGURES}."
         )
     term = Term(spec, tensor.predictions, tensor.labels, False)
@@ -240,75 +242,11 @@ def huber(x: Any, delta: float, name: str) -> PerRow:
     return error("huber_loss", Huber(delta), x, name)
 
 
-def in_top_k(predictions: Any, targets: Any, k: int, name: str = "InTopK") -> PerRow:
-    """Return whether the target class is among the `k` largest predictions of its row.
-
-    With ``k=1`` it is so where ``argmax(predictions)`` is the class: of several equal largest
-    values the first one counts. With larger `k`, a tie with the k-th largest counts as being in.
-    """
-    predictions = as_values("in_top_k", predictions)
-    classes = predictions.symbolic.shape
-    if len(classes) != 1 or classes[0] < 2:
-        raise ShapeError(
-            f"in_top_k: predictions must have shape (None, classes) with at least 2 classes; "
-            f"{predictions.name!r} has {tuple(predictions.get_shape())}."
-        )
-    targets = _class_numbers("in_top_k", "targets", targets)
-    k = check_count("in_top_k", "k", k)
-    spec: Metric = Accuracy() if k == 1 else TopKCategoricalAccuracy(k)
-    graph = same_graph("in_top_k", predictions, targets)
-    return PerRow(name, Term(spec, predictions, targets, True), graph)
-
-
-def argmax(input: Any, axis: int = 1, name: str = "ArgMax") -> ArgMax:
-    """Return the position of the largest value of each row; `axis` is 1 or -1."""
-    if axis not in (1, -1):
-        raise ArgumentError(f"argmax: axis must be 1 (or -1), not {axis!r}.")
-    values = as_values("argmax", input)
-    if values.shape is None or len(values.shape) != 2:
-        raise ShapeError(f"argmax: {values.name!r} must have shape (None, classes).")
-    return ArgMax(name, values)
-
-
-def equal(x: Any, y: Any, name: str = "Equal") -> PerRow:
-    """Return whether ``argmax(logits, 1)`` is the label: class numbers, or argmax of one-hot."""
-    for one, other in ((x, y), (y, x)):
-        if not isinstance(one, ArgMax) or not isinstance(one.values, Values):
-            continue
-        if isinstance(other, ArgMax) and isinstance(other.values, Placeholder):
-            labels, sparse = _like("equal", "y", other.values, one.values), False
-        elif isinstance(other, Placeholder):
-            labels, sparse = _class_numbers("equal", "y", other), True
-        else:
-            continue
-        graph = same_graph("equal", one, labels)
-        return PerRow(name, Term(Accuracy(), one.values, labels, sparse), graph)
-    raise ArgumentTypeError(
-        f"equal: compares tf.argmax(logits, 1) with class numbers, or with tf.argmax(y, 1) of "
-        f"one-hot labels; not {_describe(x)} with {_describe(y)}."
-    )
-
-
-def cast(x: Any, dtype: Any, name: str = "Cast") -> Any:
-    """Return `x`: the session's precision decides the type, but class hits become numbers."""
-    kind = np.dtype(dtype).kind
-    if isinstance(x, PerRow | Figure | Values) and kind == "f":
-        return x
-    if isinstance(x, Placeholder) and kind == "f" and x.dtype == np.uint8:
-        return x  # gathered as uint8, computed with as floats
-    if isinstance(x, Placeholder | ArgMax) and np.dtype(x.dtype).kind == kind != "b":
-        return x
-    raise ArgumentTypeError(
-        f"cast: {_describe(x)} cannot become {np.dtype(dtype)}; use it on tf.nn.in_top_k, "
-        f"tf.equal or a placeholder of images (tf.uint8), with tf.float32."
-    )
-
-
 def reduce_mean(input_tensor: Any, name: str = "Mean") -> Figure:
     """Return the mean over the batch of a loss or of hits: a figure that a session can compute."""
     if not isinstance(input_tensor, PerRow):
         raise ArgumentTypeError(
-            f"reduce_mean: cannot be taken of {_describe(input_tensor)}. {FIGURES}."
+            f"reduce_mean: cannot be taken of {describe(input_tensor)}. {FIGURES}."
         )
     return Figure(name, ((1.0, input_tensor.term),), input_tensor.graph)
 
@@ -319,7 +257,7 @@ def combine(name: str, *parts: tuple[float, Any]) -> Figure:
     for factor, figure in parts:
         if not isinstance(figure, Figure):
             raise ArgumentTypeError(
-                f"{name.lower()}: a loss can be added to other losses, not to {_describe(figure)}."
+                f"{name.lower()}: a loss can be added to other losses, not to {describe(figure)}."
             )
         for weight, term in figure.terms:
             weights[term] = weights.get(term, 0.0) + factor * weight

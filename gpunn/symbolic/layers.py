@@ -11,8 +11,8 @@ from gpunn import layers as specs
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.registry import check_count
 from gpunn.symbolic.graph import Tensor, name_scope
+from gpunn.symbolic.placeholders import Placeholder
 from gpunn.symbolic.values import (
-    Placeholder,
     Values,
     _new_name,
     activation,

@@ -6,12 +6,12 @@ from typing import Any
 
 from gpunn import activations
 from gpunn.symbolic.figures import (
-    in_top_k,
     sigmoid_cross_entropy_with_logits,
     softmax_cross_entropy_with_logits,
     softmax_cross_entropy_with_logits_v2,
     sparse_softmax_cross_entropy_with_logits,
 )
+from gpunn.symbolic.hits import in_top_k
 from gpunn.symbolic.layers import dropout_of as _dropout_of
 from gpunn.symbolic.values import Values
 from gpunn.symbolic.values import activation as _activation

@@ -20,7 +20,7 @@ from gpunn.plan.spec import CONTROL, EXTERNAL, METRICS
 from gpunn.symbolic.feeds import Feeds
 from gpunn.symbolic.figures import Term, ends_with
 from gpunn.symbolic.graph import Graph
-from gpunn.symbolic.values import Placeholder
+from gpunn.symbolic.placeholders import Placeholder
 from gpunn.training.session import EVALUATION_BATCH, SMALL_BATCH
 
 if TYPE_CHECKING:

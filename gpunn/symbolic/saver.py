@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpunn import saving
-from gpunn.errors import ArgumentError, ArgumentTypeError, CheckpointError, TrainingError
+from gpunn.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CheckpointError,
+    NotBuiltError,
+    TrainingError,
+)
 from gpunn.model import Model
 from gpunn.plan.spec import STORAGE
 from gpunn.symbolic.graph import Graph, Tensor, get_default_graph
-from gpunn.symbolic.values import Placeholder, Values, layer_variables
+from gpunn.symbolic.placeholders import Placeholder
+from gpunn.symbolic.values import Values, layer_variables
 from gpunn.symbolic.variables import Variable
 from gpunn.training import checkpoint as checkpoints
 from gpunn.training.checkpoint import Checkpoint, Expected
@@ -80,6 +87,12 @@ class Saver:
             path = path.with_name(f"{path.name}-{global_step}")
         session = sess.session
         model = whole_model(sess)
+        for variable in model.graph.variables:
+            if variable.path not in session.paths:
+                raise NotBuiltError(
+                    f"Saver: {variable.path!r} is newer than what the session was initialized "
+                    f"with; run tf.global_variables_initializer() again."
+                )
         weights = session.weights()
         for name, values in weights.items():
             if not np.isfinite(values).all():

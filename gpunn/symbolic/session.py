@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,12 +20,14 @@ from gpunn.model import check_precision, check_precision_name, check_seed
 from gpunn.plan.spec import STORAGE
 from gpunn.randomness.seeds import draw_seed
 from gpunn.symbolic.feeds import Feeds
-from gpunn.symbolic.figures import FIGURES, ArgMax, Figure, Term
+from gpunn.symbolic.fetches import collect, rebuild
+from gpunn.symbolic.figures import FIGURES, ArgMax, Difference, Figure, PerRow, Term
 from gpunn.symbolic.graph import Graph, Operation, Tensor, get_default_graph
+from gpunn.symbolic.placeholders import Placeholder
 from gpunn.symbolic.programs import Program, check_flags, passes
 from gpunn.symbolic.train import TrainOperation
 from gpunn.symbolic.training import Training, along
-from gpunn.symbolic.values import Placeholder, Values, layer_variables
+from gpunn.symbolic.values import Values, layer_variables
 from gpunn.symbolic.variables import Assign, InitializeVariables, Variable
 from gpunn.training.session import Session as DeviceSession
 
@@ -211,10 +212,15 @@ class Session:
                 self._training_of(fetches).step(self._feeds(feed_dict), ())
                 return None
             leaves: list[Any] = []
-            _collect(fetches, leaves)
+            collect(fetches, leaves)
             for leaf in leaves:
                 self._own(leaf)
-            return _rebuild(fetches, self._compute(leaves, feed_dict))
+                if isinstance(leaf, PerRow | Difference):
+                    raise ArgumentTypeError(
+                        f"run: {leaf.name!r} (a {type(leaf).__name__}) cannot be computed row by "
+                        f"row; fetch its mean: tf.reduce_mean(...). {FIGURES}."
+                    )
+            return rebuild(fetches, self._compute(leaves, feed_dict))
 
     def _feeds(self, feed_dict: Any) -> Feeds:
         dtype = STORAGE[self.precision]
@@ -247,16 +253,13 @@ class Session:
             elif isinstance(leaf, Values):
                 results[id(leaf)] = rows[leaf]
             elif isinstance(leaf, ArgMax):
-                results[id(leaf)] = rows[leaf.values].argmax(axis=1)
+                of = leaf.values
+                array = rows[of] if of in rows else np.asarray(feeds.value(of))
+                results[id(leaf)] = array.argmax(axis=1)
             elif isinstance(leaf, Placeholder):
                 results[id(leaf)] = np.asarray(feeds.value(leaf))
             elif isinstance(leaf, Operation):
                 results[id(leaf)] = None
-            elif not isinstance(leaf, Variable):
-                raise ArgumentTypeError(
-                    f"run: {leaf.name!r} (a {type(leaf).__name__}) cannot be computed row by row; "
-                    f"fetch its mean: tf.reduce_mean(...). {FIGURES}."
-                )
         return results
 
     def _predict(self, leaves: list[Any], feeds: Feeds, training: bool) -> dict[Any, Array]:
@@ -299,25 +302,6 @@ class Session:
         if op not in self.training:
             self.training[op] = Training(op, self.session)
         return self.training[op]
-
-
-def _collect(fetches: Any, leaves: list[Any]) -> None:
-    if isinstance(fetches, list | tuple):
-        for item in fetches:
-            _collect(item, leaves)
-    elif isinstance(fetches, Mapping):
-        for item in fetches.values():
-            _collect(item, leaves)
-    else:
-        leaves.append(fetches)
-
-
-def _rebuild(fetches: Any, results: dict[int, Any]) -> Any:
-    if isinstance(fetches, list | tuple):
-        return type(fetches)([_rebuild(item, results) for item in fetches])
-    if isinstance(fetches, Mapping):
-        return {key: _rebuild(item, results) for key, item in fetches.items()}
-    return results[id(fetches)]
 
 
 _sessions: list[Session] = []

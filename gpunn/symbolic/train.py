@@ -12,8 +12,8 @@ from gpunn.losses import Loss
 from gpunn.schedules import LearningRateSchedule
 from gpunn.symbolic.figures import FIGURES, Figure
 from gpunn.symbolic.graph import Operation, Tensor, same_graph
+from gpunn.symbolic.placeholders import Placeholder
 from gpunn.symbolic.saver import Saver
-from gpunn.symbolic.values import Placeholder
 from gpunn.symbolic.variables import Variable
 
 __all__ = [

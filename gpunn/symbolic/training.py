@@ -12,9 +12,9 @@ from gpunn.losses import Loss
 from gpunn.plan.spec import CONTROL, slot_region
 from gpunn.symbolic.feeds import Feeds
 from gpunn.symbolic.figures import Term
+from gpunn.symbolic.placeholders import Placeholder
 from gpunn.symbolic.programs import Head, Program, check_flags, head_of
 from gpunn.symbolic.train import TrainOperation
-from gpunn.symbolic.values import Placeholder
 
 if TYPE_CHECKING:
     from gpunn.plan.bind import BoundPlan
