@@ -28,7 +28,8 @@ from gpunn.training.checkpoint import Checkpoint, Expected
 if TYPE_CHECKING:
     from gpunn.symbolic.session import Session
 
-KEY = "symbolic"
+KEY, PARTS = "symbolic", ("variables", "training")
+WEIGHTS_ALONE = "for the weights alone use tf.train.Saver(tf.trainable_variables())."
 
 
 class Saver:
@@ -99,9 +100,6 @@ class Saver:
                 raise TrainingError(f"{path}: not saved, as {name} holds NaN or infinity.")
         slots: dict[str, Any] = {}
         training: dict[str, Any] = {}
-        others: dict[str, Any] = {
-            v.name: values.tolist() for v, values in sess._others.items() if v.trainable
-        }
         for op, state in sess.training.items():
             if self.weights_only or not state.steps:
                 continue
@@ -114,7 +112,7 @@ class Saver:
                 slots |= {_slot(op.name, slot, path): state.slot(slot, path) for path in weights}
         config = model.get_config()
         shapes = {v.path: list(v.shape) for v in session.graph.variables}
-        config[KEY] = {"variables": shapes, "training": training, "others": others}
+        config[KEY] = {"variables": shapes, "training": training}
         checkpoints.write(path, Checkpoint(config, weights, slots))
         return str(path)
 
@@ -136,26 +134,28 @@ class Saver:
         graph = sess.graph
         shapes = {variable.path: variable.shape for variable in layer_variables(graph)}
         taken: dict[str, Any] = {}
+        slots: dict[str, Any] = {}
 
         def expect(config: dict[str, Any]) -> Expected:
-            saved = config.get(KEY, {})
-            if not isinstance(saved, Mapping):
-                raise CheckpointError(f"{file}: its state of training is damaged.")
-            if "variables" in saved:
-                _compare(file, shapes, saved["variables"])
-            taken.update(saved.get("training", {}) if not self.weights_only else {})
+            if KEY in config:
+                saved = config[KEY]
+                parts = [saved.get(p) if isinstance(saved, Mapping) else None for p in PARTS]
+                variables, training = parts
+                if not isinstance(variables, Mapping) or not isinstance(training, Mapping):
+                    raise CheckpointError(f"{file}: its state of training is damaged.")
+                _compare(file, shapes, variables)
+                taken.update({} if self.weights_only else training)
             dtype = STORAGE[saving._precision(config)]
             weights = {path: (shape, dtype) for path, shape in shapes.items()}
-            return Expected(weights, _slots(file, graph, taken, weights))
+            slots.update(_slots(file, graph, taken, weights))
+            return Expected(weights, slots or None)
 
         loaded = checkpoints.read(file, expect)
+        if set(loaded.optimizer) != set(slots):
+            raise CheckpointError(f"{file}: lacks the optimizer's state that it says it has.")
         sess.initialize()
         for path, values in loaded.weights.items():
             sess.session.write(path, values)
-        others = loaded.model_config.get(KEY, {}).get("others", {})
-        for variable in sess._others:
-            if variable.name in others:
-                sess.load(variable, others[variable.name])
         from gpunn.symbolic.training import Training
 
         for op in graph.training:
@@ -180,17 +180,15 @@ def _slot(operation: str, slot: str, variable: str) -> str:
     return f"{operation.replace('/', '.')}:{slot}/{variable}"
 
 
-def _compare(file: Path, own: Mapping[str, Any], saved: Any) -> None:
+def _compare(file: Path, own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     """Raise if the file is of another network."""
-    if not isinstance(saved, Mapping):
-        raise CheckpointError(f"{file}: its list of variables is damaged.")
     for path, shape in own.items():
         if path not in saved:
             known = ", ".join(saved)
             raise CheckpointError(f"{file}: has no variable {path!r}; it has {known}.")
         if list(shape) != saved[path]:
             raise CheckpointError(
-                f"{file}: variable {path!r} has shape {tuple(saved[path])} there, and {shape} in "
+                f"{file}: variable {path!r} has shape {saved[path]} there, and {list(shape)} in "
                 f"this graph; restore it into the graph that it was saved from."
             )
     for path in saved:
@@ -200,28 +198,31 @@ def _compare(file: Path, own: Mapping[str, Any], saved: Any) -> None:
 
 def _slots(
     file: Path, graph: Graph, saved: Mapping[str, Any], weights: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Return the slots that the file must hold; None where this graph does not train."""
+) -> dict[str, Any]:
+    """Return the slots that are read from the file: none where this graph does not train."""
     operations = {op.name: op for op in graph.training}
     expected: dict[str, Any] = {}
+    missing = ""
     for name, entry in saved.items():
         steps = entry.get("steps") if isinstance(entry, Mapping) else None
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
             raise CheckpointError(f"{file}: its state of training is damaged: {name} has {entry}.")
-        op = operations.get(name)
+        op, slots = operations.get(name), entry.get("slots")
         if op is None:
-            if entry.get("slots"):
-                return None
-            continue
-        if entry.get("slots") != list(op.spec.slots):
+            missing = name if slots else missing
+        elif slots != list(op.spec.slots):
             raise CheckpointError(
                 f"{file}: was trained by {entry.get('optimizer')} in {name!r}, this graph has "
-                f"{type(op.spec).__name__}; for the weights alone use "
-                f"tf.train.Saver(tf.trainable_variables())."
+                f"{type(op.spec).__name__}; {WEIGHTS_ALONE}"
             )
-        for slot in op.spec.slots:
-            expected |= {_slot(name, slot, path): kind for path, kind in weights.items()}
-    return expected or None
+        else:
+            for slot in slots:
+                expected |= {_slot(name, slot, path): kind for path, kind in weights.items()}
+    if missing and expected:
+        raise CheckpointError(
+            f"{file}: was trained by {missing!r} too, which this graph lacks; {WEIGHTS_ALONE}"
+        )
+    return expected
 
 
 def whole_model(sess: Session) -> Model:

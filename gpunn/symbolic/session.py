@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,7 @@ class Session:
     def __enter__(self) -> Session:
         stack = ExitStack()
         stack.enter_context(self.graph.as_default())
+        stack.enter_context(self.selection.backend.threads())
         _sessions.append(self)
         stack.callback(_sessions.pop)
         self._entered.append(stack)
@@ -206,7 +207,10 @@ class Session:
         What is fetched along with a training operation is of the weights before its step. Losses
         and metrics of what it trains are those of the step itself, with dropout.
         """
-        with self._lock, self.selection.backend.threads(), self.selection.backend.current():
+        backend = self.selection.backend
+        # Setting the number of threads costs more than a step: a `with` block does it once.
+        threads = nullcontext() if self._entered else backend.threads()
+        with self._lock, threads, backend.current():
             if isinstance(fetches, TrainOperation):  # the path that must be short
                 self._own(fetches)
                 self._training_of(fetches).step(self._feeds(feed_dict), ())

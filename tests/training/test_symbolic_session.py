@@ -14,6 +14,8 @@ import gpunn
 from gpunn import errors
 from gpunn import symbolic as tf
 from gpunn.symbolic import programs
+from gpunn.training import checkpoint as checkpoints
+from gpunn.training.checkpoint import Checkpoint, Expected
 
 rng = np.random.default_rng(8)
 X_DATA = rng.normal(size=(40, 5)).astype(np.float32)
@@ -168,7 +170,7 @@ def test_two_training_operations_keep_their_own_state() -> None:
 def test_a_learning_rate_is_fed() -> None:
     rate = tf.placeholder(tf.float32, shape=(), name="rate")
     net = build(tf.train.GradientDescentOptimizer(rate))
-    with tf.Session(device="cpu", seed=0) as sess:
+    with tf.Session(device="cpu", seed=0, threads=1) as sess:
         net.init.run()
         before = values(sess)
         sess.run(net.op, net.feed | {rate: 0.0})
@@ -380,7 +382,7 @@ def test_files_of_other_networks_are_refused(tmp_path: Path) -> None:
         sess.run(net.op, net.feed)
         path = tf.train.Saver().save(sess, tmp_path / "net.ckpt")
     for change, words in (
-        ({"hidden": 9}, r"'hidden/kernel' has shape \(5, 7\) there, and \(5, 9\) in this graph"),
+        ({"hidden": 9}, r"'hidden/kernel' has shape \[5, 7\] there, and \[5, 9\] in this graph"),
         ({"name": "first"}, r"has no variable 'first/kernel'; it has hidden/kernel"),
         (
             {"optimizer": tf.train.Optimizer("sgd", name="Adam")},
@@ -396,6 +398,24 @@ def test_files_of_other_networks_are_refused(tmp_path: Path) -> None:
                 values(sess)
             with pytest.raises(errors.CheckpointError, match="There is no checkpoint"):
                 tf.train.Saver().restore(sess, tmp_path / "none.ckpt")
+    # It was trained by one operation; a graph may not take up half of what two have left.
+    tf.reset_default_graph()
+    net = build(tf.train.AdamOptimizer())
+    other = tf.train.MomentumOptimizer(0.1, 0.9).minimize(net.loss)
+    with tf.Session(device="cpu", seed=0) as sess:
+        net.init.run()
+        sess.run([net.op, other], net.feed)
+        both = tf.train.Saver().save(sess, tmp_path / "both.ckpt")
+        sess.run([net.op, other], net.feed)
+        tf.train.Saver().restore(sess, both)
+        assert {op.name: t.steps for op, t in sess.training.items()} == {"Adam": 1, "Momentum": 1}
+    tf.reset_default_graph()
+    build(tf.train.AdamOptimizer())
+    with (
+        tf.Session(device="cpu") as sess,
+        pytest.raises(errors.CheckpointError, match="trained by 'Momentum' too"),
+    ):
+        tf.train.Saver().restore(sess, both)
     # A graph that only predicts takes the weights of one that trains.
     tf.reset_default_graph()
     X = tf.placeholder(tf.float32, (None, 5), "X")
@@ -403,6 +423,41 @@ def test_files_of_other_networks_are_refused(tmp_path: Path) -> None:
     with tf.Session(device="cpu") as sess:
         tf.train.Saver().restore(sess, path)
         assert logits.eval({X: X_DATA}).shape == (40, 3)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("symbolic", []),
+        ("variables", [1]),
+        ("variables", {"hidden/kernel": 3}),
+        ("training", [2]),
+        ("training", {"Adam": 3}),
+        ("training", {"Adam": {"steps": -1, "slots": ["momentum", "velocity"]}}),
+        ("training", {"Adam": {"steps": 1, "slots": "all"}}),
+        ("training", {"Adam": {"steps": 1, "slots": ["momentum", "velocity"]}}),
+    ],
+)
+def test_a_damaged_file_changes_nothing(tmp_path: Path, part: str, value: Any) -> None:
+    net = build(tf.train.AdamOptimizer())
+    with tf.Session(device="cpu", seed=0) as sess:
+        net.init.run()
+        path = tf.train.Saver().save(sess, tmp_path / "net.ckpt")
+        good = checkpoints.read(path, lambda config: Expected(_signature(sess)))
+        config = good.model_config
+        (config if part == "symbolic" else config["symbolic"])[part] = value
+        checkpoints.write(path, Checkpoint(config, good.weights))
+        sess.run(net.op, net.feed)
+        before = values(sess)
+        with pytest.raises(errors.CheckpointError):
+            tf.train.Saver().restore(sess, path)
+        assert net.step.eval() == 1
+        for one, other in zip(before, values(sess), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def _signature(sess: Any) -> dict[str, Any]:
+    return {v.path: (v.shape, "float32") for v in sess.session.graph.variables}
 
 
 def test_a_broken_network_is_not_saved(tmp_path: Path) -> None:
