@@ -511,6 +511,39 @@ def test_feeds_are_checked(change: Any, words: str) -> None:
             np.testing.assert_array_equal(one, other)
 
 
+class Foreign:
+    """An array of another library."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+
+def test_feeds_may_be_of_any_kind_of_numbers() -> None:
+    net = build()
+    whole = np.round(X_DATA * 10)
+    kinds = (np.float32, np.float64, np.float16, np.int64, np.int8)
+    with tf.Session(device="cpu", seed=0) as sess:
+        net.init.run()
+        expected = sess.run([net.loss, net.logits], {net.X: whole, net.y: Y_DATA})
+        fed = [(whole.astype(kind), Y_DATA.astype(kind)) for kind in kinds]
+        fed += [(whole.tolist(), Y_DATA.tolist()), (Foreign(whole), Foreign(Y_DATA))]
+        fed += [(np.asfortranarray(whole), Y_DATA[::1].astype(np.uint8))]
+        for x, y in fed:
+            loss, logits = sess.run([net.loss, net.logits], {net.X: x, net.y: y})
+            assert loss == expected[0]
+            np.testing.assert_array_equal(logits, expected[1])
+        images = np.abs(whole).astype(np.uint8)
+        np.testing.assert_array_equal(
+            net.logits.eval({net.X: images}), net.logits.eval({net.X: images.astype(np.float32)})
+        )
+
+
 def test_missing_feeds_are_named() -> None:
     net = build()
     with tf.Session(device="cpu", seed=0) as sess:
