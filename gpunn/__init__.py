@@ -28,6 +28,7 @@ _MODULES = (
     "plots",
     "regularizers",
     "schedules",
+    "symbolic",
     "utils",
 )
 _NAMES = {

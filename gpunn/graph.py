@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
-from gpunn.symbolic import Valueless
+from gpunn.valueless import Valueless
 
 if TYPE_CHECKING:
     from gpunn.initializers import Initializer

@@ -13,7 +13,7 @@ from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeE
 from gpunn.graph import Graph, SymbolicTensor, build_graph, describe
 from gpunn.layers import Input, InputLayer, Layer
 from gpunn.structure import Structure, leaves
-from gpunn.symbolic import ADVICE, ValueAskedError
+from gpunn.valueless import ADVICE, ValueAskedError
 
 if TYPE_CHECKING:
     from gpunn.model import Model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from gpunn.graph import Graph
 from gpunn.optimizers import Optimizer
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import CONTROL, PARAMETERS, STATE, slot_region
+from gpunn.plan.spec import CONTROL, PARAMETERS, STATE, STORAGE, Plan, slot_region
 from gpunn.training.hooks import Hooks
 
 # Rows per call of evaluate and predict: enough for the products to be efficient.
@@ -57,6 +57,16 @@ class Session:
         # Which trainer the counters and metrics on the device are those of.
         self.turn: object = None
 
+    @property
+    def dtype(self) -> str:
+        """Type of weights and activations."""
+        return STORAGE[self.precision]
+
+    @property
+    def paths(self) -> Collection[str]:
+        """The variables, as ``layer/name``."""
+        return self._variables.keys()
+
     # Weights
 
     def _buffer(self, path: str) -> str:
@@ -78,6 +88,16 @@ class Session:
         return {path: self.read(path) for path in self._variables}
 
     # Plans
+
+    def bind(self, plan: Plan, shared: Mapping[str, Any] | None = None) -> BoundPlan:
+        """Return the plan of a graph with the same variables, bound to these weights.
+
+        `shared` are regions of its own kind to use too, such as counters and optimizer slots.
+        """
+        weights = {name: r for name, r in self._shared.items() if name in (PARAMETERS, STATE)}
+        bound = BoundPlan(plan, self.backend, weights | dict(shared or {}))
+        bound.run("prepare")
+        return bound
 
     def _bound(self, key: Any, build: Callable[[], BoundPlan]) -> BoundPlan:
         if key not in self._plans:

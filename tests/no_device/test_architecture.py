@@ -18,7 +18,7 @@ ROOT = Path(gpunn.__file__).parent
 # a dot is a single module of a package.
 COMMON = {"errors", "registry", "randomness"}
 SPECS = {"activations", "initializers", "losses", "metrics", "optimizers", "regularizers"}
-SPECS |= {"schedules", "graph", "layers", "symbolic"}
+SPECS |= {"schedules", "graph", "layers", "valueless"}
 PLAN = COMMON | SPECS | {"backends.interface"}
 TRAINING = PLAN | {"plan", "data"}
 MODEL = (
@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "callbacks": MODEL,
     "datasets": MODEL,
     "models": MODEL,
+    "symbolic": MODEL,
     "backend": PUBLIC,
     # The perceptron learns sample by sample: no plan of batches, but a compiled loop of its own.
     "estimators": PUBLIC | {"backends.numba_perceptron"},
