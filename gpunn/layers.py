@@ -465,6 +465,12 @@ class PReLU(Layer):
                 f"{self.shared_axes!r}."
             )
 
+    def output_shape(self, *shapes: Shape) -> Shape:
+        (shape,) = self._one(shapes)
+        if not shape:
+            raise ShapeError("expects at least one axis")
+        return shape
+
     def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
         return (
             Variable(

@@ -13,7 +13,13 @@ import pytest
 import gpunn
 from gpunn import constraints, layers, losses
 from gpunn.backends.select import simulator_status
-from gpunn.errors import ArgumentError, ArgumentTypeError, CheckpointError, UnknownNameError
+from gpunn.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CheckpointError,
+    ShapeError,
+    UnknownNameError,
+)
 from gpunn.optimizers import SGD, Adam, Optimizer
 from gpunn.plan.layout import region_layout
 from gpunn.training import checkpoint as checkpoints
@@ -193,20 +199,6 @@ def test_the_plan_and_the_summary_list_them() -> None:
     assert f"Trainable params: {weights}" in text
 
 
-def test_no_label_smoothing_costs_and_changes_nothing() -> None:
-    steps = compiled("cpu", Adam(), smoothing=0.0).plan(16).programs["train"]
-    (loss,) = (step for step in steps if step.op == "softmax_cross_entropy")
-    assert loss.attrs["label_smoothing"] == 0.0
-    plain = gpunn.Sequential(stack())
-    plain.compile(Adam(), "sparse_categorical_crossentropy", device="cpu", seed=3)
-    for one, other in zip(
-        fitted(plain).get_weights(),
-        fitted(compiled("cpu", Adam(), smoothing=0.0)).get_weights(),
-        strict=True,
-    ):
-        assert one.tobytes() == other.tobytes()
-
-
 # Files
 
 
@@ -337,6 +329,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: layers.PReLU(shared_axes=[1]),
         ArgumentError,
         r"PReLU: gpunn has no shared_axes.*leave out \[1\]",
+    ),
+    "a PReLU of numbers": (
+        lambda: layers.PReLU()(gpunn.Input(())),
+        ShapeError,
+        r"PReLU.* expects at least one axis.*gives \(\)",
     ),
     "alpha's start": (
         lambda: layers.PReLU("zeross"),
