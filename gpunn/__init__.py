@@ -15,6 +15,7 @@ _MODULES = (
     "activations",
     "backend",
     "callbacks",
+    "constraints",
     "datasets",
     "errors",
     "estimators",

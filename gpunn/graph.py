@@ -18,6 +18,7 @@ from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.valueless import Valueless
 
 if TYPE_CHECKING:
+    from gpunn.constraints import Constraint
     from gpunn.initializers import Initializer
     from gpunn.layers import Layer
     from gpunn.regularizers import L1L2
@@ -66,6 +67,8 @@ class Variable:
         Its penalty.
     trainable : bool
         False for statistics that are not learned by gradient descent.
+    constraint : Constraint or None
+        What follows each of its updates.
     """
 
     layer: str
@@ -74,6 +77,7 @@ class Variable:
     initializer: Initializer
     regularizer: L1L2 | None = None
     trainable: bool = True
+    constraint: Constraint | None = None
 
     @property
     def path(self) -> str:

@@ -6,6 +6,7 @@ and its part of the plan in ``gpunn/plan/units.py``.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import re
@@ -15,7 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gpunn import activations, initializers, regularizers
+from gpunn import activations, constraints, initializers, regularizers
+from gpunn.activations import ActivationFunction
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.graph import Shape, SymbolicTensor, Variable, connect
 from gpunn.registry import Registry, check_count, check_number, set_field
@@ -33,22 +35,28 @@ class Layer:
     name : str, optional
         Scope of the layer's weights; unique in a model. Unnamed layers are named after their
         kind: ``dense``, ``dense_1``, ...
+    input_shape : tuple of int, optional
+        As the first layer of a `Sequential`, in place of an `Input`.
     """
 
     name: str | None = None
+    input_shape: Shape | None = None
     # Also the kind in a summary.
     type_name: ClassVar[str] = "Layer"
     # Rises from layer to layer: unnamed ones are numbered as they were made.
     serial: ClassVar[int] = 0
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        layer = super().__new__(cls)
-        set_field(layer, "serial", next(_serials))
-        return layer
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.type_name = cls.__name__
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
+        for name in kwargs:
+            if name not in cls.__dataclass_fields__:
+                _refuse_keyword(cls, name)
+        layer = super().__new__(cls)
+        set_field(layer, "serial", next(_serials))
+        return layer
 
     def __post_init__(self) -> None:
         if self.name is not None and not (
@@ -82,6 +90,26 @@ class Layer:
 
 layers: Registry[Layer] = Registry("layer", Layer)
 
+# What Keras's layers take and gpunn's do not, and what Keras 2 called otherwise.
+_KERAS_ONLY = {"activity_regularizer", "lora_rank", "lora_alpha", "quantization_config", "dtype"}
+_KERAS_ONLY |= {"trainable", "autocast", "gptq_unpacked_column_size", "batch_input_shape"}
+_KERAS_ONLY |= {"noise_shape", "seed", "invert", "dynamic", "weights", "data_format"}
+_RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}
+
+
+def _refuse_keyword(cls: type[Layer], name: str) -> None:
+    """Raise the error for a keyword argument that is no field of the layer."""
+    kind, known = cls.__name__, set(inspect.signature(cls.__init__).parameters) - {"self"}
+    if name in known:
+        return
+    if (kind, name) in _RENAMED:
+        raise ArgumentTypeError(f"{kind}: {name} is called {_RENAMED[kind, name]}.")
+    if name in _KERAS_ONLY:
+        raise ArgumentTypeError(f"{kind}: gpunn has no {name!r}, as Keras has; leave it out.")
+    raise ArgumentTypeError(
+        f"{kind} has no argument {name!r}; it takes {', '.join(sorted(known))}."
+    )
+
 
 def _check_shape(owner: str, shape: object) -> Shape:
     if isinstance(shape, int | np.integer) and not isinstance(shape, bool):
@@ -101,14 +129,14 @@ class InputLayer(Layer):
     """Where data enters: ``shape`` per sample; Keras 2 called it ``input_shape``."""
 
     shape: Any = None
-    input_shape: InitVar[Any] = field(default=None, kw_only=True)
 
-    def __post_init__(self, input_shape: Any) -> None:
+    def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.shape is None) == (input_shape is None):
+        if (self.shape is None) == (self.input_shape is None):
             raise ArgumentTypeError("InputLayer: give its shape, such as InputLayer(shape=(8,)).")
-        shape = input_shape if self.shape is None else self.shape
+        shape = self.input_shape if self.shape is None else self.shape
         set_field(self, "shape", _check_shape("Input", shape))
+        set_field(self, "input_shape", None)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         return self.shape
@@ -130,15 +158,7 @@ def Input(shape: int | Sequence[int], *, name: str | None = None) -> SymbolicTen
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class Flatten(Layer):
-    """All axes of a sample in one: ``(28, 28)`` becomes ``(784,)``.
-
-    Parameters
-    ----------
-    input_shape : tuple of int, optional
-        As the first layer of a `Sequential`, in place of an `Input`.
-    """
-
-    input_shape: Shape | None = field(default=None, kw_only=True)
+    """All axes of a sample in one: ``(28, 28)`` becomes ``(784,)``."""
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = self._one(shapes)
@@ -172,7 +192,6 @@ class Normalization(Layer):
 
     mean: tuple[float, ...] | None = None
     variance: tuple[float, ...] | None = None
-    input_shape: Shape | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -238,9 +257,13 @@ class Dense(Layer):
     use_bias : bool, default True
     kernel_initializer, bias_initializer : str or Initializer
         Default glorot_uniform and zeros.
-    kernel_regularizer : str or L1L2, optional
+    kernel_regularizer, bias_regularizer : str or L1L2, optional
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        Applied after each update.
     input_shape : tuple of int, optional
         As the first layer of a `Sequential`, in place of an `Input`.
+    input_dim : int, optional
+        The same as ``input_shape=(input_dim,)``.
 
     Notes
     -----
@@ -254,15 +277,25 @@ class Dense(Layer):
     kernel_initializer: Any = "glorot_uniform"
     bias_initializer: Any = "zeros"
     kernel_regularizer: Any = None
-    input_shape: Shape | None = field(default=None, kw_only=True)
+    bias_regularizer: Any = None
+    kernel_constraint: Any = field(default=None, kw_only=True)
+    bias_constraint: Any = field(default=None, kw_only=True)
+    input_dim: InitVar[int | None] = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, input_dim: int | None) -> None:
         super().__post_init__()
+        if input_dim is not None:
+            if self.input_shape is not None:
+                raise ArgumentError("Dense: give input_shape or input_dim, not both.")
+            set_field(self, "input_shape", (check_count("Dense", "input_dim", input_dim),))
         set_field(self, "units", check_count("Dense", "units", self.units))
         set_field(self, "activation", activations.get(self.activation))
         set_field(self, "kernel_initializer", initializers.get(self.kernel_initializer))
         set_field(self, "bias_initializer", initializers.get(self.bias_initializer))
         set_field(self, "kernel_regularizer", regularizers.get(self.kernel_regularizer))
+        set_field(self, "bias_regularizer", regularizers.get(self.bias_regularizer))
+        set_field(self, "kernel_constraint", constraints.get(self.kernel_constraint))
+        set_field(self, "bias_constraint", constraints.get(self.bias_constraint))
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = self._one(shapes)
@@ -273,11 +306,24 @@ class Dense(Layer):
     def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
         kernel_shape = (shapes[0][0], self.units)
         kernel = Variable(
-            scope, "kernel", kernel_shape, self.kernel_initializer, self.kernel_regularizer
+            scope,
+            "kernel",
+            kernel_shape,
+            self.kernel_initializer,
+            self.kernel_regularizer,
+            constraint=self.kernel_constraint,
         )
         if not self.use_bias:
             return (kernel,)
-        return kernel, Variable(scope, "bias", (self.units,), self.bias_initializer)
+        bias = Variable(
+            scope,
+            "bias",
+            (self.units,),
+            self.bias_initializer,
+            self.bias_regularizer,
+            constraint=self.bias_constraint,
+        )
+        return kernel, bias
 
 
 @layers.register()
@@ -290,6 +336,166 @@ class Activation(Layer):
     def __post_init__(self) -> None:
         super().__post_init__()
         set_field(self, "activation", activations.get(self.activation))
+
+
+@layers.register()
+@dataclass(frozen=True, eq=False)
+class ReLU(Layer):
+    """``max(x, 0)``, or ``negative_slope * x`` below 0.
+
+    Parameters
+    ----------
+    max_value, threshold : optional
+        As in Keras; anything but None and 0 is refused.
+    negative_slope : float, default 0.0
+        At least 0.
+    """
+
+    max_value: float | None = None
+    negative_slope: float = 0.0
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("ReLU", "negative_slope", self.negative_slope, minimum=0)
+        if self.max_value is not None:
+            raise ArgumentError(f"ReLU: gpunn has no max_value; leave out {self.max_value!r}.")
+        if self.threshold:
+            raise ArgumentError(f"ReLU: gpunn has no threshold but 0, not {self.threshold!r}.")
+
+    @property
+    def activation(self) -> ActivationFunction:
+        """The function."""
+        slope = self.negative_slope
+        return ActivationFunction("leaky_relu", slope) if slope else activations.relu
+
+
+@layers.register()
+@dataclass(frozen=True, eq=False)
+class LeakyReLU(Layer):
+    """``x`` above 0, ``negative_slope * x`` below.
+
+    Parameters
+    ----------
+    negative_slope : float, default 0.3
+        At least 0. (The function ``"leaky_relu"`` has 0.2 by default, also in Keras.)
+    """
+
+    negative_slope: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("LeakyReLU", "negative_slope", self.negative_slope, minimum=0)
+
+    @property
+    def activation(self) -> ActivationFunction:
+        """The function."""
+        return ActivationFunction("leaky_relu", self.negative_slope)
+
+
+@layers.register()
+@dataclass(frozen=True, eq=False)
+class ELU(Layer):
+    """``x`` above 0, ``alpha * (exp(x) - 1)`` below.
+
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        At least 0.
+    """
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("ELU", "alpha", self.alpha, minimum=0)
+
+    @property
+    def activation(self) -> ActivationFunction:
+        """The function."""
+        return ActivationFunction("elu", self.alpha)
+
+
+@layers.register()
+@dataclass(frozen=True, eq=False)
+class Softmax(Layer):
+    """``exp(x) / sum(exp(x))``, along the last axis.
+
+    Parameters
+    ----------
+    axis : int, default -1
+        The last axis is the only one supported.
+    """
+
+    axis: int = -1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.axis not in (-1, 1):
+            raise ArgumentError(f"Softmax: axis must be -1 (the last one), not {self.axis!r}.")
+
+    @property
+    def activation(self) -> ActivationFunction:
+        """The function."""
+        return activations.softmax
+
+
+@layers.register()
+@dataclass(frozen=True, eq=False)
+class PReLU(Layer):
+    """``max(0, x) + alpha * min(0, x)``, with one learned alpha for each feature.
+
+    Parameters
+    ----------
+    alpha_initializer : str or Initializer, default "zeros"
+    alpha_regularizer : str or L1L2, optional
+    alpha_constraint : str or Constraint, optional
+        Applied after each update.
+    shared_axes : None
+        Keras's alphas that are shared along an axis; gpunn has none.
+
+    Notes
+    -----
+    Alpha has the shape of a sample. At 0 the derivative is alpha.
+    """
+
+    alpha_initializer: Any = "zeros"
+    alpha_regularizer: Any = None
+    alpha_constraint: Any = None
+    shared_axes: None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_field(self, "alpha_initializer", initializers.get(self.alpha_initializer))
+        set_field(self, "alpha_regularizer", regularizers.get(self.alpha_regularizer))
+        set_field(self, "alpha_constraint", constraints.get(self.alpha_constraint))
+        if self.shared_axes is not None:
+            raise ArgumentError(
+                f"PReLU: gpunn has no shared_axes, each feature has its own alpha; leave out "
+                f"{self.shared_axes!r}."
+            )
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        (shape,) = self._one(shapes)
+        if not shape:
+            raise ShapeError("expects at least one axis")
+        return shape
+
+    def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
+        return (
+            Variable(
+                scope,
+                "alpha",
+                shapes[0],
+                self.alpha_initializer,
+                self.alpha_regularizer,
+                constraint=self.alpha_constraint,
+            ),
+        )
+
+
+# The layers that are nothing but their `activation`.
+ACTIVATION_LAYERS = (Activation, ReLU, LeakyReLU, ELU, Softmax)
 
 
 @layers.register()

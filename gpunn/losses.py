@@ -8,7 +8,7 @@ sigmoid that the output layer ends with becomes part of the loss when the plan i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gpunn.registry import Registry, check_number
@@ -42,6 +42,11 @@ class Loss:
 losses: Registry[Loss] = Registry("loss", Loss)
 
 
+def _check_smoothing(loss: Any) -> None:
+    owner, value = type(loss).__name__, loss.label_smoothing
+    check_number(owner, "label_smoothing", value, minimum=0, below=1)
+
+
 @losses.register("sparse_categorical_crossentropy")
 @dataclass(frozen=True)
 class SparseCategoricalCrossentropy(Loss):
@@ -51,9 +56,16 @@ class SparseCategoricalCrossentropy(Loss):
     ----------
     from_logits : bool, default False
         Whether the model puts out logits; if not, it must end with a softmax.
+    label_smoothing : float, default 0.0
+        As in `CategoricalCrossentropy`, on the one-hot form of the target. Keras has it only
+        there; PyTorch has it for class numbers, too.
     """
 
     from_logits: bool = False
+    label_smoothing: float = field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_smoothing(self)
 
     @property
     def op(self) -> str:
@@ -62,6 +74,10 @@ class SparseCategoricalCrossentropy(Loss):
     @property
     def head(self) -> str | None:
         return "softmax"
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {"label_smoothing": float(self.label_smoothing)}
 
     @property
     def sparse(self) -> bool:
@@ -77,9 +93,16 @@ class CategoricalCrossentropy(Loss):
     ----------
     from_logits : bool, default False
         Whether the model puts out logits; if not, it must end with a softmax.
+    label_smoothing : float, default 0.0
+        At least 0 and below 1: of K classes, ``target_k * (1 - label_smoothing) +
+        label_smoothing / K`` takes the place of ``target_k``. Accuracy sees the targets as given.
     """
 
     from_logits: bool = False
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_smoothing(self)
 
     @property
     def op(self) -> str:
@@ -88,6 +111,10 @@ class CategoricalCrossentropy(Loss):
     @property
     def head(self) -> str | None:
         return "softmax"
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {"label_smoothing": float(self.label_smoothing)}
 
 
 @losses.register("binary_crossentropy")
@@ -99,9 +126,16 @@ class BinaryCrossentropy(Loss):
     ----------
     from_logits : bool, default False
         Whether the model puts out logits; if not, it must end with a sigmoid.
+    label_smoothing : float, default 0.0
+        At least 0 and below 1: ``t * (1 - label_smoothing) + label_smoothing / 2`` takes the
+        place of the target t.
     """
 
     from_logits: bool = False
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_smoothing(self)
 
     @property
     def op(self) -> str:
@@ -110,6 +144,10 @@ class BinaryCrossentropy(Loss):
     @property
     def head(self) -> str | None:
         return "sigmoid"
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {"label_smoothing": float(self.label_smoothing)}
 
 
 @losses.register("mean_squared_error", "mse")

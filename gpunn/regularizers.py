@@ -1,4 +1,4 @@
-"""Penalties on kernels, added to the loss: ``l1 * sum|w| + l2 * sum w**2`` (as in Keras)."""
+"""Penalties on weights, added to the loss: ``l1 * sum|w| + l2 * sum w**2`` (as in Keras)."""
 
 from __future__ import annotations
 

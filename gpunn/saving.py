@@ -30,7 +30,7 @@ from gpunn.graph import SymbolicTensor, connect
 from gpunn.layers import Input, InputLayer, Layer, layers
 from gpunn.model import Model
 from gpunn.plan.spec import STORAGE
-from gpunn.registry import to_config
+from gpunn.registry import Registry, to_config
 from gpunn.sequential import Sequential
 from gpunn.training import checkpoint as checkpoints
 from gpunn.training.checkpoint import Checkpoint, Expected
@@ -357,8 +357,39 @@ def read_training_state(model: Model, path: str | Path) -> dict[str, Any]:
     }
 
 
+def _with_new_fields(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a saved configuration with the fields that specs have got since, at their defaults.
+
+    What cannot be read stays as it is, and so is other than what any model has.
+    """
+
+    def current(registry: Registry[Any], spec: Any) -> Any:
+        return None if spec is None else to_config(registry.from_config(spec))
+
+    try:
+        config = dict(config)
+        config["nodes"] = [
+            {**node, "layer": current(layers, node["layer"])} for node in config["nodes"]
+        ]
+        if "compile" in config:
+            compiled = config["compile"] = dict(config["compile"])
+            compiled["optimizer"] = current(optimizers.optimizers, compiled["optimizer"])
+            compiled["outputs"] = [
+                {
+                    **output,
+                    "loss": current(losses.losses, output["loss"]),
+                    "metrics": [current(metrics.metrics, m) for m in output["metrics"]],
+                }
+                for output in compiled["outputs"]
+            ]
+    except (GpunnError, KeyError, TypeError, AttributeError):
+        pass
+    return config
+
+
 def _check_same_model(file: Path, own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     """Raise if the run cannot go on as it was: other layers, loss, optimizer or precision."""
+    saved = _with_new_fields(saved)
     compiled, other = own.get("compile", {}), saved.get("compile", {})
     differing = [
         f"{name} ({theirs}, not {mine})" if name in ("precision", "seed") else name

@@ -6,7 +6,7 @@
 //   HUBER     e**2 / 2 if |e| <= delta,                       e, clipped to +-delta
 //             else delta * (|e| - delta / 2)
 //
-// with e = p - t;  loss_batch = sum_i weights_i * mean_k loss_ik / B, and so on:
+// with e = p - t, and in SIGMOID t * keep + share in place of t;  loss_batch = sum_i weights_i * mean_k loss_ik / B, and so on:
 // accumulate_loss.cuh;  gradient = its derivative times loss_weight: scale = loss_weight / (rows *
 // columns).
 //
@@ -22,7 +22,7 @@ enum Loss { SIGMOID, SQUARED, ABSOLUTE, HUBER };  // as in gpunn/backends/cuda/o
 KERNEL(1024) mean_loss(const real *predictions, const real *targets, const real *weights,
                        const int64 *step, real *gradient, double *loss_batch, double *loss_sum,
                        int64 *nonfinite_step, double *partials, int64 rows, int columns,
-                       real scale, int kind, real delta)
+                       real scale, int kind, real delta, real keep, real share)
 {
     SHARED_MEMORY(double, scratch);
     const LossArrays to = {step, loss_batch, loss_sum, nonfinite_step, 0};
@@ -36,8 +36,9 @@ KERNEL(1024) mean_loss(const real *predictions, const real *targets, const real 
         switch (kind) {
         case SIGMOID: {
             const real x = exp(-fabs(p));  // never overflows
-            loss = maximum(p, real(0)) - p * t + log1p(x);
-            slope = (p >= real(0) ? real(1) : x) / (real(1) + x) - t;
+            const real smooth = t * keep + share;
+            loss = maximum(p, real(0)) - p * smooth + log1p(x);
+            slope = (p >= real(0) ? real(1) : x) / (real(1) + x) - smooth;
             break;
         }
         case SQUARED:

@@ -3,6 +3,7 @@
 //   s = z - max z;  total = sum_k exp(s_k);  mass = sum_k t_k  (1 for class numbers)
 //   loss_i        = log(total) * mass - sum_k t_k * s_k        (no term where t_k is 0)
 //   gradient_ik   = (exp(s_k) / total * mass - t_k) * loss_weight / B * weights_i
+//   where t_k is the target's value times `keep`, plus `spread` (1 and 0 without label smoothing)
 //   correct      += rows whose first largest logit is the class (the first largest target)
 //   loss_batch    = sum_i weights_i * loss_i / B, and so on: accumulate_loss.cuh
 //
@@ -17,6 +18,12 @@
 #include "accumulate_loss.cuh"
 #include "argmax.cuh"
 
+struct Smoothing {
+    real keep, spread;
+
+    DEVICE real operator()(real target) const { return target * keep + spread; }
+};
+
 // The target of a column.
 DEVICE real target_at(const real *targets, int64 start, int column, int label)
 {
@@ -26,7 +33,8 @@ DEVICE real target_at(const real *targets, int64 start, int column, int label)
 template <int VALUES>
 DEVICE void by_lanes(const real *predictions, const int *labels, const real *targets,
                      const real *weights, real *gradient, const LossArrays &to, double *partials,
-                     double *scratch, int64 rows, int columns, int lanes, real scale)
+                     double *scratch, int64 rows, int columns, int lanes, real scale,
+                     const Smoothing &smooth)
 {
     const int lane = threadIdx.x % lanes;
     double loss = 0, hits = 0;
@@ -51,14 +59,14 @@ DEVICE void by_lanes(const real *predictions, const int *labels, const real *tar
         for (int k = 0; k < VALUES; ++k) {
             const int column = lane + k * lanes;
             if (column < columns) {
-                const real t = target_at(targets, start, column, label);
-                const real shifted = z[k] - best.value;
+                const real target = target_at(targets, start, column, label);
+                const real t = smooth(target), shifted = z[k] - best.value;
                 if (t != real(0))  // must not meet an infinite logit
                     product += t * shifted;
                 z[k] = exp(shifted);
                 total += z[k];
                 mass += t;
-                best_target = better(best_target, Best{t, column});
+                best_target = better(best_target, Best{target, column});
             }
         }
         total = warp_sum(total, lanes);
@@ -79,7 +87,7 @@ DEVICE void by_lanes(const real *predictions, const int *labels, const real *tar
             for (int k = 0; k < VALUES; ++k) {
                 const int column = lane + k * lanes;
                 if (column < columns) {
-                    const real t = target_at(targets, start, column, label);
+                    const real t = smooth(target_at(targets, start, column, label));
                     gradient[start + column] = (z[k] * share - t) * factor;
                 }
             }
@@ -92,21 +100,21 @@ DEVICE void by_lanes(const real *predictions, const int *labels, const real *tar
     const real *predictions, const int *labels, const real *targets, const real *weights,      \
         const int64 *step, real *gradient, double *loss_batch, double *loss_sum,               \
         int64 *nonfinite_step, double *correct, double *partials, int64 rows, int columns,     \
-        real scale
+        real scale, real keep, real spread
 #define LOSS_ARRAYS LossArrays{step, loss_batch, loss_sum, nonfinite_step, correct}
 
 KERNEL(384) softmax_cross_entropy_4(ARGUMENTS, int lanes)
 {
     SHARED_MEMORY(double, scratch);
     by_lanes<4>(predictions, labels, targets, weights, gradient, LOSS_ARRAYS, partials, scratch,
-                rows, columns, lanes, scale);
+                rows, columns, lanes, scale, Smoothing{keep, spread});
 }
 
 KERNEL(384) softmax_cross_entropy_16(ARGUMENTS, int lanes)
 {
     SHARED_MEMORY(double, scratch);
     by_lanes<16>(predictions, labels, targets, weights, gradient, LOSS_ARRAYS, partials, scratch,
-                 rows, columns, lanes, scale);
+                 rows, columns, lanes, scale, Smoothing{keep, spread});
 }
 
 KERNEL(768) softmax_cross_entropy_row(ARGUMENTS, int keeps)
@@ -114,6 +122,7 @@ KERNEL(768) softmax_cross_entropy_row(ARGUMENTS, int keeps)
     SHARED_MEMORY(double, scratch);
     Best *best_scratch = reinterpret_cast<Best *>(scratch);
     real *kept = reinterpret_cast<real *>(scratch + 2 * WARP);  // each thread reads only its own
+    const Smoothing smooth = {keep, spread};
     double loss = 0, hits = 0;
     for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
         const int64 start = row * columns;
@@ -130,7 +139,7 @@ KERNEL(768) softmax_cross_entropy_row(ARGUMENTS, int keeps)
             if (targets) {
                 const real t = targets[start + column];
                 best_target = better(best_target, Best{t, column});
-                mass += (double)t;
+                mass += (double)smooth(t);
             }
         }
         best = block_best(best, best_scratch);
@@ -144,7 +153,7 @@ KERNEL(768) softmax_cross_entropy_row(ARGUMENTS, int keeps)
         double total = 0, product = 0;
         for (int column = threadIdx.x; column < columns; column += blockDim.x) {
             const real shifted = (keeps ? kept[column] : z[column]) - best.value;
-            const real t = target_at(targets, start, column, label);
+            const real t = smooth(target_at(targets, start, column, label));
             if (t != real(0))
                 product += (double)(t * shifted);
             const real e = exp(shifted);
@@ -162,7 +171,7 @@ KERNEL(768) softmax_cross_entropy_row(ARGUMENTS, int keeps)
             const real share = (real)(mass / total), factor = scale * weight;
             for (int column = threadIdx.x; column < columns; column += blockDim.x) {
                 const real e = keeps ? kept[column] : exp(z[column] - best.value);
-                const real t = target_at(targets, start, column, label);
+                const real t = smooth(target_at(targets, start, column, label));
                 gradient[start + column] = (e * share - t) * factor;
             }
         }

@@ -423,6 +423,19 @@ def softmax_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
 
 
 @_operation
+def prelu(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    return partial(kernels.prelu, a["values"], a["alpha"].reshape(-1), a["result"])
+
+
+@_operation
+def prelu_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    x, alpha = a["values"], a["alpha"].reshape(-1)
+    result = a.get("input_gradient", np.empty((0, 0), dtype=x.dtype))
+    sums = a["alpha_gradient"].reshape(-1)
+    return partial(kernels.prelu_gradient, a["gradient"], x, alpha, result, sums)
+
+
+@_operation
 def dropout(a: Arrays, attrs: Attrs, rows: int) -> Call:
     return _drop(a, attrs["stream"], a["values"].reshape(-1), a["result"].reshape(-1))
 
@@ -470,17 +483,26 @@ def _loss_arguments(a: Arrays, attrs: Attrs, rows: int) -> tuple[Any, ...]:
     )
 
 
+def _smoothing(a: Arrays, attrs: Attrs, classes: int) -> tuple[Any, Any]:
+    """Return the factor of a target, and what is added to it."""
+    dtype, smoothing = a["predictions"].dtype.type, attrs.get("label_smoothing", 0.0)
+    return dtype(1 - smoothing), dtype(smoothing / classes)
+
+
 @_operation
 def softmax_cross_entropy(a: Arrays, attrs: Attrs, rows: int) -> Call:
     kernel = kernels.sparse_cross_entropy if attrs["sparse"] else kernels.dense_cross_entropy
     correct = a.get("correct", _none(np.float64))
-    return partial(kernel, *_loss_arguments(a, attrs, rows), correct)
+    smoothing = _smoothing(a, attrs, a["predictions"].shape[1])
+    return partial(kernel, *_loss_arguments(a, attrs, rows), correct, *smoothing)
 
 
 def _mean_loss(name: str, kind: int) -> None:
     def bind(a: Arrays, attrs: Attrs, rows: int) -> Call:
         delta = a["predictions"].dtype.type(attrs.get("delta", 1.0))
-        return partial(kernels.mean_loss, kind, delta, *_loss_arguments(a, attrs, rows))
+        smoothing = _smoothing(a, attrs, 2)
+        arguments = _loss_arguments(a, attrs, rows)
+        return partial(kernels.mean_loss, kind, delta, *arguments, *smoothing)
 
     _OPERATIONS[name] = bind
 
@@ -557,6 +579,25 @@ def clip_by_value(a: Arrays, attrs: Attrs, rows: int) -> Call:
 @_operation
 def clip_by_norm(a: Arrays, attrs: Attrs, rows: int) -> Call:
     return partial(kernels.clip_by_norm, a["gradients"].reshape(-1), float(attrs["limit"]))
+
+
+# Constraints
+
+
+@_operation
+def norm_constraint(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    kernel = a["kernel"]
+    w = kernel.reshape(kernel.shape[0], -1)
+    factors = np.empty(w.shape[1], dtype=w.dtype)
+    names = ("minimum", "maximum", "rate", "epsilon")
+    constants = (w.dtype.type(attrs[name]) for name in names)
+    return partial(kernels.norm_constraint, w, factors, *constants)
+
+
+@_operation
+def non_negative(a: Arrays, attrs: Attrs, rows: int) -> Call:
+    kernel = a["kernel"]
+    return partial(np.maximum, kernel, kernel.dtype.type(0), out=kernel)
 
 
 # Optimizers

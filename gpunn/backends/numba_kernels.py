@@ -209,6 +209,25 @@ def softmax_gradient(gradient: Any, y: Any, result: Any) -> None:
             result[i, j] = y[i, j] * (gradient[i, j] - dot)
 
 
+@_kernel
+def prelu(x: Any, alpha: Any, y: Any) -> None:
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            y[i, j] = x[i, j] if x[i, j] > 0 else alpha[j] * x[i, j]
+
+
+@_kernel
+def prelu_gradient(gradient: Any, x: Any, alpha: Any, result: Any, sums: Any) -> None:
+    zero = x.dtype.type(0)
+    sums[:] = zero
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            g = gradient[i, j]
+            sums[j] += g * (zero if x[i, j] > zero else x[i, j])
+            if result.size:
+                result[i, j] = g if x[i, j] > zero else g * alpha[j]
+
+
 # Losses. scale = loss_weight / batch size.
 
 
@@ -232,7 +251,10 @@ def sparse_cross_entropy(
     loss_sum: Any,
     nonfinite_step: Any,
     correct: Any,
+    keep: Any,
+    share: Any,
 ) -> None:
+    """Targets are taken times `keep`, plus `share`."""
     total = 0.0
     hits = 0
     for i in range(z.shape[0]):
@@ -248,12 +270,18 @@ def sparse_cross_entropy(
             e_sum += np.exp(z[i, j] - top)
         weight = weights[i] if weights.size else type(scale)(1)
         # Not (log + top) - z: the difference to a large top would lose the log's digits.
-        total += (np.log(e_sum) + (top - z[i, label])) * weight
+        log_sum = np.log(e_sum)
+        row = log_sum + (top - z[i, label])
+        if share > 0:
+            row *= keep
+            for j in range(z.shape[1]):
+                row += share * (log_sum + (top - z[i, j]))
+        total += row * weight
         if gradient.size:
             factor = scale * weight
             for j in range(z.shape[1]):
-                gradient[i, j] = np.exp(z[i, j] - top) / e_sum * factor
-            gradient[i, label] -= factor
+                gradient[i, j] = (np.exp(z[i, j] - top) / e_sum - share) * factor
+            gradient[i, label] -= keep * factor
     if correct.size:
         correct[0] += hits
     _record(total, z.shape[0], step, loss_batch, loss_sum, nonfinite_step)
@@ -271,7 +299,10 @@ def dense_cross_entropy(
     loss_sum: Any,
     nonfinite_step: Any,
     correct: Any,
+    keep: Any,
+    share: Any,
 ) -> None:
+    """Targets are taken times `keep`, plus `share`."""
     total = 0.0
     hits = 0
     for i in range(z.shape[0]):
@@ -292,7 +323,7 @@ def dense_cross_entropy(
         t_sum = top - top
         row = top - top
         for j in range(z.shape[1]):
-            t = targets[i, j]
+            t = targets[i, j] * keep + share
             t_sum += t
             if t != 0:  # a zero target must not meet an infinite log
                 row += t * (log_sum + (top - z[i, j]))
@@ -301,7 +332,7 @@ def dense_cross_entropy(
             factor = scale * weight
             for j in range(z.shape[1]):
                 p = np.exp(z[i, j] - top) / e_sum
-                gradient[i, j] = (p * t_sum - targets[i, j]) * factor
+                gradient[i, j] = (p * t_sum - (targets[i, j] * keep + share)) * factor
     if correct.size:
         correct[0] += hits
     _record(total, z.shape[0], step, loss_batch, loss_sum, nonfinite_step)
@@ -323,8 +354,10 @@ def mean_loss(
     loss_batch: Any,
     loss_sum: Any,
     nonfinite_step: Any,
+    keep: Any,
+    share: Any,
 ) -> None:
-    """The losses that are a mean over outputs, by `kind`."""
+    """The losses that are a mean over outputs, by `kind`; SIGMOID takes t * keep + share."""
     total = 0.0
     columns = p.shape[1]
     one = type(scale)(1)  # not scale / scale: a loss may have weight 0
@@ -338,6 +371,7 @@ def mean_loss(
             e = p[i, j] - t
             if kind == SIGMOID:
                 z = p[i, j]
+                t = t * keep + share
                 x = np.exp(-abs(z))
                 row += max(z, one - one) - z * t + np.log1p(x)
                 slope = (one / (one + x) if z >= 0 else x / (one + x)) - t
@@ -455,6 +489,28 @@ def clip_by_norm(gradients: Any, limit: float) -> None:
         factor = limit / norm
         for i in range(gradients.size):
             gradients[i] *= factor
+
+
+# Constraints
+
+
+@_kernel
+def norm_constraint(
+    w: Any, factors: Any, minimum: Any, maximum: Any, rate: Any, epsilon: Any
+) -> None:
+    """Column by column; `factors` is scratch of a column each."""
+    factors[:] = epsilon - epsilon
+    for i in range(w.shape[0]):
+        for j in range(w.shape[1]):
+            factors[j] += w[i, j] * w[i, j]
+    rest = type(rate)(1) - rate
+    for j in range(w.shape[1]):
+        norm = np.sqrt(factors[j])
+        clipped = minimum if norm < minimum else maximum if norm > maximum else norm
+        factors[j] = (rate * clipped + rest * norm) / (epsilon + norm)
+    for i in range(w.shape[0]):
+        for j in range(w.shape[1]):
+            w[i, j] *= factors[j]
 
 
 # Optimizers, on flat arrays; rate = learning rate of this step, an array of one value.

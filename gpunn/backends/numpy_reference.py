@@ -212,6 +212,27 @@ def softmax_gradient(a: Arrays, attrs: Attrs, rows: int) -> None:
     a["input_gradient"][...] = y * (gradient - (gradient * y).sum(axis=-1, keepdims=True))
 
 
+def _flat_alpha(a: Arrays) -> Array:
+    """Return alpha, which has a sample's shape, as (..., 1, features)."""
+    shape = a["values"].shape
+    return a["alpha"].reshape(*shape[:-2], 1, shape[-1])
+
+
+@_operation
+def prelu(a: Arrays, attrs: Attrs, rows: int) -> None:
+    x = a["values"]
+    a["result"][...] = np.maximum(x, 0) + _flat_alpha(a) * np.minimum(x, 0)
+
+
+@_operation
+def prelu_gradient(a: Arrays, attrs: Attrs, rows: int) -> None:
+    gradient, x = a["gradient"], a["values"]
+    if "input_gradient" in a:
+        a["input_gradient"][...] = gradient * np.where(x > 0, 1, _flat_alpha(a))
+    sums = (gradient * np.minimum(x, 0)).sum(axis=-2)
+    a["alpha_gradient"][...] = sums.reshape(a["alpha_gradient"].shape)
+
+
 @_operation
 def dropout(a: Arrays, attrs: Attrs, rows: int) -> None:
     a["result"][...] = _drop(a["values"], a, attrs["stream"])
@@ -272,14 +293,18 @@ def softmax_cross_entropy(a: Arrays, attrs: Attrs, rows: int) -> None:
     total = e.sum(axis=-1, keepdims=True)
     log_p = shifted - np.log(total)
     p = e / total
+    smoothing = attrs["label_smoothing"]
+    share = smoothing / z.shape[-1]
     if attrs["sparse"]:
         index = a["targets"][..., np.newaxis]
         losses = -np.take_along_axis(log_p, index, axis=-1)[..., 0]
-        gradient = p
-        at = np.take_along_axis(p, index, axis=-1) - p.dtype.type(1)
+        if smoothing:
+            losses = losses * (1 - smoothing) - share * log_p.sum(axis=-1)
+        gradient = p - share
+        at = np.take_along_axis(gradient, index, axis=-1) - p.dtype.type(1 - smoothing)
         np.put_along_axis(gradient, index, at, axis=-1)
     else:
-        t = a["targets"]
+        t = a["targets"] * (1 - smoothing) + share
         # A zero target must not meet an infinite log.
         losses = -np.where(t == 0, 0, t * log_p).sum(axis=-1)
         gradient = p * t.sum(axis=-1, keepdims=True) - t
@@ -303,6 +328,7 @@ def _mean_loss(
 
 @_mean_loss
 def sigmoid_cross_entropy(z: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
+    t = t * (1 - attrs["label_smoothing"]) + attrs["label_smoothing"] / 2
     loss = np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
     return loss, activations.forward("sigmoid", z) - t
 
@@ -366,8 +392,10 @@ def squared_error_sum(a: Arrays, attrs: Attrs, rows: int) -> None:
 
 @_operation
 def regularizer(a: Arrays, attrs: Attrs, rows: int) -> None:
-    w = a["kernel"].astype(np.float64)
-    penalty = attrs["l1"] * np.abs(w).sum(axis=(-1, -2)) + attrs["l2"] * (w * w).sum(axis=(-1, -2))
+    # `sum` is (1,), or (models, 1): what it has before the last axis is no axis of the weight.
+    models = a["sum"].shape[:-1]
+    w = a["kernel"].astype(np.float64).reshape(*models, -1)
+    penalty = attrs["l1"] * np.abs(w).sum(axis=-1) + attrs["l2"] * (w * w).sum(axis=-1)
     a["sum"][...] += rows * penalty[..., np.newaxis]
 
 
@@ -389,6 +417,23 @@ def clip_by_norm(a: Arrays, attrs: Attrs, rows: int) -> None:
     axes = tuple(range(-attrs["axes"], 0))
     norm = np.sqrt((g.astype(np.float64) ** 2).sum(axis=axes, keepdims=True))
     g *= (attrs["limit"] / np.maximum(norm, attrs["limit"])).astype(g.dtype)
+
+
+# Constraints
+
+
+@_operation
+def norm_constraint(a: Arrays, attrs: Attrs, rows: int) -> None:
+    w = a["kernel"]
+    norm = np.sqrt((w.astype(np.float64) ** 2).sum(axis=-attrs["axes"], keepdims=True))
+    desired = attrs["rate"] * np.clip(norm, attrs["minimum"], attrs["maximum"])
+    desired += (1 - attrs["rate"]) * norm
+    w *= (desired / (attrs["epsilon"] + norm)).astype(w.dtype)
+
+
+@_operation
+def non_negative(a: Arrays, attrs: Attrs, rows: int) -> None:
+    np.maximum(a["kernel"], 0, out=a["kernel"])
 
 
 # Optimizers

@@ -207,6 +207,23 @@ class Backward:
             lambda result: self.b.emit("softmax_gradient", roles, {"input_gradient": result}),
         )
 
+    def _backward_prelu(self, i: int, unit: Unit) -> None:
+        (source,) = unit.inputs
+        alpha = f"{unit.scope}/alpha"
+        roles = {"gradient": self.gradient_of[i], "values": self.b.value(source)}
+        roles["alpha"] = self.b.parameter(alpha)
+        outputs = {"alpha_gradient": self.parameter_gradient(alpha)}
+        if self.needs_gradient[source]:
+            self.contribute(
+                source,
+                lambda result: self.b.emit(
+                    "prelu_gradient", roles, {"input_gradient": result} | outputs
+                ),
+            )
+        else:
+            self.b.emit("prelu_gradient", roles, outputs)
+        self.parameter_gradient_written(alpha)
+
     def _backward_dropout(self, i: int, unit: Unit) -> None:
         assert unit.dropout is not None
         stream = unit.dropout.index

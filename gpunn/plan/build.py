@@ -402,6 +402,11 @@ class _Builder:
     def _forward_softmax(self, i: int, unit: Unit, training: bool) -> None:
         self.emit("softmax", {"values": self.value(unit.inputs[0])}, {"result": self.value(i)})
 
+    def _forward_prelu(self, i: int, unit: Unit, training: bool) -> None:
+        alpha = self.parameter(f"{unit.scope}/alpha")
+        inputs = {"values": self.value(unit.inputs[0]), "alpha": alpha}
+        self.emit("prelu", inputs, {"result": self.value(i)})
+
     def _forward_dropout(self, i: int, unit: Unit, training: bool) -> None:
         source, result = self.value(unit.inputs[0]), self.value(i)
         if training:
@@ -492,8 +497,17 @@ class _Builder:
         trainable: list[Variable] = [v for v in self.graph.variables if v.trainable]
         if not trainable:
             raise PlanError("The model has no weights to train.")
-        if self.in_place:
-            return
+        if not self.in_place:
+            self._optimize(optimizer, trainable)
+        for v in trainable:
+            if v.constraint is not None:
+                attrs = dict(v.constraint.attrs)
+                if "axes" in OPS[v.constraint.op].attrs:
+                    attrs["axes"] = len(v.shape)
+                self.emit(v.constraint.op, {}, {"kernel": self.parameter(v.path)}, **attrs)
+
+    def _optimize(self, optimizer: Optimizer, trainable: list[Variable]) -> None:
+        """Emit penalties' gradients, clipping, and the flat update of all parameters."""
         written = {name for step in self.steps for name in step.outputs.values()}
         for v in trainable:
             if v.regularizer is not None:

@@ -244,6 +244,21 @@ _op(
     flops=_per_value("gradient", 4),
 )
 _op(
+    "prelu",
+    "result = max(values, 0) + alpha * min(values, 0), alpha by feature",
+    inputs="values alpha",
+    outputs="result",
+    flops=_per_value("values", 2),
+)
+_op(
+    "prelu_gradient",
+    "input_gradient = gradient where values > 0, else gradient * alpha; alpha_gradient = sum over "
+    "the batch of gradient * min(values, 0)",
+    inputs="gradient values alpha",
+    outputs="input_gradient? alpha_gradient",
+    flops=_per_value("gradient", 4),
+)
+_op(
     "dropout",
     "result = values under dropout",
     inputs="values seed step rate",
@@ -289,15 +304,16 @@ _op(
 for _name, _formula, _constants, _operations in (
     (
         "softmax_cross_entropy",
-        "loss_i = -sum_k target_ik * log softmax(logits_i)_k; correct += number of rows whose "
-        "largest logit is the target's class",
-        "sparse loss_weight",
+        "loss_i = -sum_k t_ik * log softmax(logits_i)_k, t = target * (1 - label_smoothing) + "
+        "label_smoothing / K; correct += number of rows whose largest logit is the target's class",
+        "sparse loss_weight label_smoothing",
         6,
     ),
     (
         "sigmoid_cross_entropy",
-        "loss_i = mean_k of max(z, 0) - z * t + log(1 + exp(-|z|))",
-        "loss_weight",
+        "loss_i = mean_k of max(z, 0) - z * t + log(1 + exp(-|z|)), t = target * (1 - "
+        "label_smoothing) + label_smoothing / 2",
+        "loss_weight label_smoothing",
         6,
     ),
     ("squared_error", "loss_i = mean_k of (p - t)**2", "loss_weight", 4),
@@ -369,6 +385,23 @@ _op(
     updates="gradients",
     attrs="limit axes",
     flops=_per_value("gradients", 3),
+)
+
+# Constraints, after an update
+
+_op(
+    "norm_constraint",
+    "kernel *= (rate * clip(norm, minimum, maximum) + (1 - rate) * norm) / (epsilon + norm), norm "
+    "over the first of the last `axes` axes",
+    updates="kernel",
+    attrs="minimum maximum rate epsilon axes",
+    flops=_per_value("kernel", 3),
+)
+_op(
+    "non_negative",
+    "kernel = max(kernel, 0)",
+    updates="kernel",
+    flops=_per_value("kernel", 1),
 )
 
 # Optimizers, on all parameters at once; formulas in gpunn/optimizers.py.

@@ -33,7 +33,7 @@ class Unit:
     Attributes
     ----------
     kind : str
-        input, dense, activation, softmax, dropout, affine, add or concatenate.
+        input, dense, activation, softmax, prelu, dropout, affine, add or concatenate.
     name : str
         Of the value it computes.
     inputs : list of int
@@ -88,8 +88,10 @@ class _Fusion:
             return self.affine(node, layer)
         if isinstance(layer, layers.Dense):
             return self.dense(position, node, layer)
-        if isinstance(layer, layers.Activation):
+        if isinstance(layer, layers.ACTIVATION_LAYERS):
             return self.activation(position, node, layer.activation)
+        if isinstance(layer, layers.PReLU):
+            return self.new("prelu", node)
         if isinstance(layer, layers.Dropout):
             return self.dropout(node, layer)
         if isinstance(layer, layers.Add):

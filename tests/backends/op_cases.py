@@ -716,10 +716,11 @@ def _cross_entropies(dtype: str) -> Iterator[Case]:
                     targets = _class_targets(rng, shape, dtype, sparse, soft)
                     return 2 * signed(rng, shape, dtype), targets
 
-                label = f"{kind}-{shape[0]}x{shape[1]}"
-                attrs = {"sparse": sparse}
-                op = "softmax_cross_entropy"
-                yield from _losses(dtype, op, shape, label, attrs, pair, correct=correct)
+                op, size = "softmax_cross_entropy", f"{shape[0]}x{shape[1]}"
+                for smoothing in (0.0, 0.1):
+                    label = f"{kind}-{size}" + (f"-smooth{smoothing:g}" if smoothing else "")
+                    attrs = {"sparse": sparse, "label_smoothing": smoothing}
+                    yield from _losses(dtype, op, shape, label, attrs, pair, correct=correct)
 
         def shifted(
             rng: np.random.Generator, sparse: bool = sparse, soft: bool = soft
@@ -747,7 +748,7 @@ def _cross_entropies(dtype: str) -> Iterator[Case]:
             logits[3, 2] = math.nan
             return logits, _class_targets(rng, (7, 5), dtype, sparse, soft)
 
-        op, attrs = "softmax_cross_entropy", {"sparse": sparse}
+        op, attrs = "softmax_cross_entropy", {"sparse": sparse, "label_smoothing": 0.0}
         yield from _losses(dtype, op, (7, 5), f"{kind}-shifted", attrs, shifted, correct=True)
         yield from _losses(
             dtype, op, (7, 5), f"{kind}-large", attrs, large, correct=True, magnitude=1e4
@@ -764,13 +765,15 @@ def _cross_entropies(dtype: str) -> Iterator[Case]:
 
 def _mean_losses(dtype: str) -> Iterator[Case]:
     for op, attrs in (
-        ("sigmoid_cross_entropy", {}),
+        ("sigmoid_cross_entropy", {"label_smoothing": 0.0}),
+        ("sigmoid_cross_entropy", {"label_smoothing": 0.3}),
         ("squared_error", {}),
         ("absolute_error", {}),
         ("huber", {"delta": 1.0}),
         ("huber", {"delta": 0.4}),
     ):
         delta = attrs.get("delta", 0.0)
+        smooth = "-smooth" if attrs.get("label_smoothing") else ""
         for shape in OUTPUT_SIZES:
 
             def pair(
@@ -787,7 +790,7 @@ def _mean_losses(dtype: str) -> Iterator[Case]:
                 error = np.where(np.abs(np.abs(error) - delta) < 0.05, 2 * error, error)
                 return predictions, (predictions - error).astype(dtype)
 
-            label = f"{shape[0]}x{shape[1]}" + (f"-{delta:g}" if delta else "")
+            label = f"{shape[0]}x{shape[1]}" + (f"-{delta:g}" if delta else "") + smooth
             yield from _losses(dtype, op, shape, label, attrs, pair)
 
         def broken(rng: np.random.Generator, op: str = op) -> tuple[Array, Array]:
@@ -796,7 +799,7 @@ def _mean_losses(dtype: str) -> Iterator[Case]:
             return predictions, np.ones((7, 3), dtype)
 
         for found in (-1, 12):
-            label = f"nan-found{found}-{delta:g}"
+            label = f"nan-found{found}-{delta:g}" + smooth
             yield from _losses(
                 dtype, op, (7, 3), label, attrs, broken, found=found, all_variants=False
             )
@@ -806,12 +809,13 @@ def _mean_losses(dtype: str) -> Iterator[Case]:
         return logits.astype(dtype), rng.integers(2, size=(13, 5)).astype(dtype)
 
     op = "sigmoid_cross_entropy"
-    yield from _losses(dtype, op, (13, 5), "large", {}, large, magnitude=1e4)
+    attrs = {"label_smoothing": 0.0}
+    yield from _losses(dtype, op, (13, 5), "large", attrs, large, magnitude=1e4)
 
     def soft(rng: np.random.Generator) -> tuple[Array, Array]:
         return signed(rng, (13, 5), dtype), rng.uniform(0.1, 0.9, (13, 5)).astype(dtype)
 
-    yield from _losses(dtype, op, (13, 5), "soft", {}, soft)
+    yield from _losses(dtype, op, (13, 5), "soft", attrs, soft)
 
 
 def _metric(
@@ -879,9 +883,10 @@ FLAT_SIZES = (1, 7, 64, 65, 1000)
 
 
 def _regularizers(dtype: str) -> Iterator[Case]:
-    for shape in ((1, 1), (7, 11), (64, 32), (65, 33), (131, 70)):
+    for shape in ((1, 1), (7, 11), (64, 32), (65, 33), (131, 70), (13,)):
         for l1, l2 in ((0.01, 0.0), (0.0, 0.02), (0.01, 0.02)):
-            label, attrs = f"{shape[0]}x{shape[1]}-{l1:g}-{l2:g}", {"l1": l1, "l2": l2}
+            label = f"{'x'.join(map(str, shape))}-{l1:g}-{l2:g}"
+            attrs = {"l1": l1, "l2": l2}
 
             def draw(rng: np.random.Generator, step: int, shape: Shape = shape) -> Arrays:
                 return {"kernel": signed(rng, shape, dtype), "sum": rng.uniform(1, 2, 1)}
@@ -891,6 +896,60 @@ def _regularizers(dtype: str) -> Iterator[Case]:
             yield Case("regularizer", label, dtype, draw, {}, attrs, 13, reduction=size)
             roles = {"kernel": shape, "kernel_gradient": shape}
             yield _simple("regularizer_gradient", dtype, roles, {}, label, attrs)
+
+
+# minimum, maximum, rate of MaxNorm, UnitNorm and MinMaxNorm; the norms of the columns lie on
+# either side of the bounds.
+NORMS = ((0.0, 2.0, 1.0), (1.0, 1.0, 1.0), (3.0, 5.0, 0.7))
+
+
+def _constraints(dtype: str) -> Iterator[Case]:
+    shapes = ((1, 1), (5, 3), (8, 4), (33, 65), (64, 32), (1200, 12), (2100, 7), (13,), (3000,))
+    for shape in (*shapes, (3, 4, 5)):
+        label, size = "x".join(map(str, shape)), {"kernel": shape}
+        for low, high, rate in NORMS:
+            attrs = {"minimum": low, "maximum": high, "rate": rate, "epsilon": 1e-7}
+            yield _simple(
+                "norm_constraint",
+                dtype,
+                size,
+                {},
+                f"{label}-{low:g}-{high:g}-{rate:g}",
+                attrs | {"axes": len(shape)},
+                reduction=shape[0],
+                magnitude=1.0,
+            )
+        yield _simple("non_negative", dtype, size, {}, label)
+
+    def with_zeros(rng: np.random.Generator, shape: Shape, dtype: str) -> Array:
+        return signed(rng, shape, dtype) * (np.arange(shape[1]) % 2).astype(dtype)
+
+    for columns in (5, 8):  # a column of zeros has no direction, and stays
+        attrs = {"minimum": 1.0, "maximum": 1.0, "rate": 1.0, "epsilon": 1e-7, "axes": 2}
+        roles = {"kernel": (7, columns)}
+        label = f"zeros-7x{columns}"
+        yield _simple("norm_constraint", dtype, roles, {}, label, attrs, with_zeros, reduction=7)
+
+
+def _prelu(dtype: str) -> Iterator[Case]:
+    for shape in (*SIZES, (2000, 12), (1500, 7)):
+        label, columns = f"{shape[0]}x{shape[1]}", shape[1]
+        for alpha in ((columns,),) if columns % 2 else ((columns,), (2, columns // 2)):
+            name = label + "-two-axes" * (len(alpha) == 2)
+            roles = {"values": shape, "alpha": alpha}
+            yield _simple("prelu", dtype, roles, {"result": shape}, name)
+            for outputs in (
+                {"input_gradient": shape, "alpha_gradient": alpha},
+                {"alpha_gradient": alpha},
+            ):
+                yield _simple(
+                    "prelu_gradient",
+                    dtype,
+                    {"gradient": shape, **roles},
+                    outputs,
+                    name + "-input" * (len(outputs) == 2),
+                    reduction=shape[0],
+                )
 
 
 def _clips(dtype: str) -> Iterator[Case]:
@@ -1012,6 +1071,8 @@ def _empty(dtype: str) -> Iterator[Case]:
     attrs = {"stream": 2}
     yield _simple("dropout", dtype, {"values": shape}, {"result": shape}, "empty", attrs, rate=0.5)
     yield dense_case(dtype, (0, 5, 3), ("relu", 0.0))
+    roles = {"values": shape, "alpha": (5,)}
+    yield _simple("prelu", dtype, roles, {"result": shape}, "empty")
 
 
 _SCALED = {"scale": 0.3, "shift": -0.7}
@@ -1032,6 +1093,8 @@ _FAMILIES = (
     _mean_losses,
     _metrics,
     _regularizers,
+    _constraints,
+    _prelu,
     _clips,
     _optimizers,
     _advance,

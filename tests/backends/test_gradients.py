@@ -33,6 +33,8 @@ from gpunn.backends.numba_cpu import NumbaCPU
 from gpunn.backends.numpy_reference import NumpyReference
 from gpunn.graph import Graph, SymbolicTensor, build_graph
 from gpunn.layers import (
+    ACTIVATION_LAYERS,
+    ELU,
     Activation,
     Add,
     Concatenate,
@@ -41,8 +43,12 @@ from gpunn.layers import (
     Flatten,
     Input,
     InputLayer,
+    LeakyReLU,
     Normalization,
+    PReLU,
+    ReLU,
     Rescaling,
+    Softmax,
 )
 from gpunn.optimizers import SGD, Adam, Optimizer
 from gpunn.plan.bind import BoundPlan
@@ -250,8 +256,11 @@ def layer_by_layer(run: Run, rows: Array, training: bool) -> list[Array]:
             if layer.use_bias:
                 result = result + run.bound.read(f"{PARAMETERS}/{node.layer_name}/bias")
             result = layer.activation(result)
-        elif isinstance(layer, Activation):
+        elif isinstance(layer, ACTIVATION_LAYERS):
             result = layer.activation(sources[0])
+        elif isinstance(layer, PReLU):
+            alpha = run.bound.read(f"{PARAMETERS}/{node.layer_name}/alpha")
+            result = np.where(sources[0] > 0, sources[0], alpha * sources[0])
         elif isinstance(layer, Dropout):
             result = sources[0]
             if training:
@@ -275,9 +284,12 @@ def textbook_loss(loss: losses.Loss, y: Array, t: Array) -> Array:
     if loss.op == "softmax_cross_entropy":
         p = activations.softmax(y) if getattr(loss, "from_logits", False) else y
         one_hot = np.eye(y.shape[1])[t] if loss.sparse else t
+        smoothing = loss.label_smoothing  # type: ignore[attr-defined]
+        one_hot = one_hot * (1 - smoothing) + smoothing / y.shape[1]
         return -(one_hot * np.log(p)).sum(axis=-1)
     if loss.op == "sigmoid_cross_entropy":
         p = activations.sigmoid(y) if getattr(loss, "from_logits", False) else y
+        t = t + loss.label_smoothing * (0.5 - t)  # type: ignore[attr-defined]
         return -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean(axis=-1)
     if loss.op == "squared_error":
         return ((y - t) ** 2).mean(axis=-1)
@@ -371,6 +383,9 @@ LOSSES: dict[str, tuple[losses.Loss, str | None, int]] = {
     "binary-logits": (losses.BinaryCrossentropy(from_logits=True), None, 1),
     "multilabel": (losses.BinaryCrossentropy(), "sigmoid", 3),
     "multilabel-logits": (losses.BinaryCrossentropy(from_logits=True), None, 3),
+    "sparse-smooth": (losses.SparseCategoricalCrossentropy(label_smoothing=0.2), "softmax", 4),
+    "categorical-smooth": (losses.CategoricalCrossentropy(label_smoothing=0.6), "softmax", 3),
+    "multilabel-smooth": (losses.BinaryCrossentropy(label_smoothing=0.3), "sigmoid", 3),
     "mse": (losses.MeanSquaredError(), None, 3),
     "mse-sigmoid": (losses.MeanSquaredError(), "sigmoid", 1),
     "mae": (losses.MeanAbsoluteError(), None, 3),
@@ -627,6 +642,48 @@ def _shared_activation() -> Net:
     return net(x, Dense(2)(tanh(Dense(4)(tanh(Dense(4)(x))))))
 
 
+@case("activation-layers")
+def _activation_layers() -> Net:
+    """Joined to a dense layer, and on their own behind one that another layer reads, too."""
+    x = Input((3,))
+    first = Dense(4)(x)
+    kinds = (LeakyReLU, ELU, ReLU, Softmax)
+    layers = [kind()(Dense(4)(first)) for kind in kinds] + [kind()(first) for kind in kinds]
+    return net(x, ReLU(negative_slope=0.4)(Dense(2)(Add()(layers))))
+
+
+@case("prelu")
+def _prelu() -> Net:
+    """Behind a dense layer, an input, a dropout; where the loss is, and two in a row."""
+    x = Input((2, 3))
+    hidden = Dense(5)(Flatten()(PReLU()(Rescaling(0.7, 0.2)(x))))
+    hidden = Dropout(0.3)(PReLU(alpha_regularizer=regularizers.L1L2(0.02, 0.03))(hidden))
+    return net(x, PReLU()(PReLU()(Dense(4)(hidden))))
+
+
+@case("prelu-fan-out")
+def _prelu_fan_out() -> Net:
+    x = Input((4,))
+    first = Dense(4)(x)
+    curved = PReLU()(first)
+    return net(x, [Dense(2)(Add()([curved, first])), Activation("tanh")(curved)])
+
+
+@case("shared-prelu")
+def _shared_prelu() -> Net:
+    x = Input((4,))
+    shared = PReLU()
+    hidden = shared(Dense(4)(shared(x)))
+    return net(x, Add()([shared(hidden), hidden]))
+
+
+@case("regularized-bias")
+def _regularized_bias() -> Net:
+    x = Input((3,))
+    hidden = Dense(4, activation="tanh", bias_regularizer=regularizers.L1L2(0.05, 0.1))(x)
+    return net(x, Dense(2)(hidden))
+
+
 @case("softmax-hidden-fan-out")
 def _softmax_hidden() -> Net:
     x = Input((3,))
@@ -731,6 +788,8 @@ def in_place(name: str) -> bool:
     made = NETS[name]()
     graph = build_graph(made.inputs, made.outputs)
     dense = [node.layer_name for node in graph.nodes if isinstance(node.layer, Dense)]
+    if any(isinstance(node.layer, PReLU) for node in graph.nodes):
+        return False
     return len(set(dense)) == len(dense) and all(v.regularizer is None for v in graph.variables)
 
 
@@ -764,9 +823,11 @@ def random_nets(draw: st.DrawFn) -> Net:
     inputs = [Input((3,)) for _ in range(draw(st.integers(1, 2)))]
     tensors = [Dense(3)(x) for x in inputs]
     shared = Dense(3, activation=draw(st.sampled_from(SMOOTH)))
+    curved = PReLU()
     for _ in range(draw(st.integers(1, 6))):
         pick = st.sampled_from(tensors)
-        kind = draw(st.sampled_from(("dense", "shared", "add", "join", "act", "drop", "affine")))
+        kinds = ("dense", "shared", "add", "join", "act", "drop", "affine", "prelu")
+        kind = draw(st.sampled_from(kinds))
         source = draw(pick)
         if kind == "dense":
             tensors.append(Dense(3, activation=draw(st.sampled_from(SMOOTH)))(source))
@@ -778,6 +839,8 @@ def random_nets(draw: st.DrawFn) -> Net:
             tensors.append(Dense(3)(Concatenate()([source, draw(pick)])))
         elif kind == "act":
             tensors.append(Activation(draw(st.sampled_from(SMOOTH[1:])))(source))
+        elif kind == "prelu":
+            tensors.append(curved(source))
         elif kind == "drop":
             tensors.append(Dropout(draw(st.sampled_from((0.0, 0.3))))(source))
         else:

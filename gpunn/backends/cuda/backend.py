@@ -16,11 +16,13 @@ import numpy as np
 
 from gpunn.backends.cuda import (
     ops_activations,
+    ops_constraints,
     ops_data,
     ops_dense,
     ops_joins,
     ops_losses,
     ops_parameters,
+    ops_prelu,
 )
 from gpunn.backends.cuda.driver import Call, Driver, Launch
 from gpunn.backends.cuda.launches import BINDERS, Attrs, Context, Work
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
 
 TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16")
 # Imported for what they add to BINDERS.
-TABLES = (ops_activations, ops_data, ops_dense, ops_joins, ops_losses, ops_parameters)
+TABLES = (
+    *(ops_activations, ops_constraints, ops_data, ops_dense, ops_joins, ops_losses),
+    *(ops_parameters, ops_prelu),
+)
 
 
 class CudaBackend(Backend):

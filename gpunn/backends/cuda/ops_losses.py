@@ -48,6 +48,12 @@ def _class_targets(a: Arrays, attrs: Attrs) -> tuple[Any, Any]:
 # Losses
 
 
+def _smoothing(p: Any, attrs: Attrs, classes: int) -> tuple[Any, Any]:
+    """Return the factor of a target, and what is added to it."""
+    real, smoothing = p.dtype.type, attrs.get("label_smoothing", 0.0)
+    return real(1 - smoothing), real(smoothing / classes)
+
+
 @operation(
     CROSS_ENTROPY,
     "softmax_cross_entropy_4",
@@ -79,7 +85,7 @@ def softmax_cross_entropy(context: Context, a: Arrays, attrs: Attrs, rows: int) 
     arguments = (
         *(p, *_class_targets(a, attrs), a.get("weights"), a["step"], a.get("gradient")),
         *(*totals, parts, int64(batch), int32(columns)),
-        *(p.dtype.type(attrs["loss_weight"] / batch), int32(last)),
+        *(p.dtype.type(attrs["loss_weight"] / batch), *_smoothing(p, attrs, columns), int32(last)),
     )
     first = Launch(source, symbol, (blocks, 1, 1), (threads, 1, 1), arguments, shared)
     finish = (a["step"], *totals, int64(batch))
@@ -102,7 +108,7 @@ def _mean_loss(op: str) -> Binder:
             *(p, a["targets"], a.get("weights"), a["step"], a.get("gradient")),
             *(*totals, parts, int64(batch), int32(columns)),
             *(real(attrs["loss_weight"] / p.size), int32(LOSS_KINDS[op])),
-            real(attrs.get("delta", 0.0)),
+            *(real(attrs.get("delta", 0.0)), *_smoothing(p, attrs, 2)),
         )
         first = Launch(source, "mean_loss", (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
         finish = (a["step"], *totals, int64(batch))
