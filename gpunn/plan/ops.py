@@ -282,6 +282,55 @@ _op(
     flops=_per_value("values", 1),
 )
 
+# Normalization with learned scale and shift: gamma or beta left out stand for 1 and 0. Sums over
+# the batch are as exact as the type: a mean may be much larger than the deviation from it.
+
+_op(
+    "batch_normalization",
+    "of each column, mean and biased variance over the batch; inverse_deviation = 1 / "
+    "sqrt(variance + epsilon); result = (values - mean) * inverse_deviation * gamma + beta; "
+    "moving = moving * momentum + batch * (1 - momentum) for mean and variance",
+    inputs="values gamma? beta?",
+    outputs="result mean inverse_deviation",
+    updates="moving_mean moving_variance",
+    attrs="momentum epsilon",
+    flops=_per_value("values", 7),
+)
+_op(
+    "batch_normalization_inference",
+    "result = (values - mean) / sqrt(variance + epsilon) * gamma + beta, by column",
+    inputs="values mean variance gamma? beta?",
+    outputs="result",
+    attrs="epsilon",
+    flops=_per_value("values", 4),
+)
+_op(
+    "batch_normalization_gradient",
+    "with n = (values - mean) * inverse_deviation, over the batch: beta_gradient = sum(gradient), "
+    "gamma_gradient = sum(gradient * n), input_gradient = gamma * inverse_deviation * "
+    "(gradient - (beta_gradient + n * gamma_gradient) / B)",
+    inputs="values gradient mean inverse_deviation gamma?",
+    outputs="input_gradient? gamma_gradient? beta_gradient?",
+    flops=_per_value("gradient", 10),
+)
+_op(
+    "layer_normalization",
+    "as batch_normalization, with mean and biased variance of each row",
+    inputs="values gamma? beta?",
+    outputs="result mean? inverse_deviation?",
+    attrs="epsilon",
+    flops=_per_value("values", 7),
+)
+_op(
+    "layer_normalization_gradient",
+    "with n = (values - mean) * inverse_deviation by row: beta_gradient = sum(gradient) and "
+    "gamma_gradient = sum(gradient * n) over the batch; with g = gradient * gamma, input_gradient "
+    "= inverse_deviation * (g - mean_c(g) - n * mean_c(g * n)), mean_c being a row's mean",
+    inputs="values gradient mean inverse_deviation gamma?",
+    outputs="input_gradient? gamma_gradient? beta_gradient?",
+    flops=_per_value("gradient", 12),
+)
+
 # Losses: loss_batch = sum_i weights_i * loss_i / B; loss_sum += B * loss_batch;
 # gradient = loss_weight * d loss_batch / d predictions. The first step whose loss_batch is not
 # finite is kept in nonfinite_step (-1 until then).

@@ -33,7 +33,8 @@ class Unit:
     Attributes
     ----------
     kind : str
-        input, dense, activation, softmax, dropout, affine, add or concatenate.
+        input, dense, activation, softmax, dropout, affine, add, concatenate, batch_normalization
+        or layer_normalization.
     name : str
         Of the value it computes.
     inputs : list of int
@@ -48,6 +49,8 @@ class Unit:
         For kinds input and affine: ``values * scale + shift``.
     normalization : str or None
         For kinds input and affine: scope of the statistics, applied after scale and shift.
+    layer : BatchNormalization or LayerNormalization, optional
+        For these kinds: the layer, which has the constants.
     """
 
     kind: str
@@ -62,6 +65,7 @@ class Unit:
     shift: float = 0.0
     normalization: str | None = None
     columns: list[int] = field(default_factory=list)
+    layer: layers.BatchNormalization | layers.LayerNormalization | None = None
 
 
 class _Fusion:
@@ -96,6 +100,11 @@ class _Fusion:
             return self.new("add", node)
         if isinstance(layer, layers.Concatenate):
             return self.new("concatenate", node)
+        if isinstance(layer, layers.BatchNormalization | layers.LayerNormalization):
+            batch = isinstance(layer, layers.BatchNormalization)
+            index = self.new("batch_normalization" if batch else "layer_normalization", node)
+            self.units[index].layer = layer
+            return index
         raise PlanError(f"Layer {node.name!r}: {type(layer).__name__} has no part in the plan.")
 
     def new(self, kind: str, node: Node) -> int:

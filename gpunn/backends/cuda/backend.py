@@ -20,6 +20,7 @@ from gpunn.backends.cuda import (
     ops_dense,
     ops_joins,
     ops_losses,
+    ops_normalization,
     ops_parameters,
 )
 from gpunn.backends.cuda.driver import Call, Driver, Launch
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 
 TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16")
 # Imported for what they add to BINDERS.
-TABLES = (ops_activations, ops_data, ops_dense, ops_joins, ops_losses, ops_parameters)
+TABLES = (
+    *(ops_activations, ops_data, ops_dense, ops_joins, ops_losses, ops_normalization),
+    ops_parameters,
+)
 
 
 class CudaBackend(Backend):
