@@ -1007,7 +1007,7 @@ def _advance(dtype: str) -> Iterator[Case]:
 # Short batches, and some that block rows share; rows of less and of more than a warp.
 NORMALIZED_SIZES = (
     *SIZES,
-    *((300, 64), (200, 13), (1030, 5), (5, 200), (3, 600), (6, 65), (700, 12), (2100, 1)),
+    *((300, 64), (200, 13), (1030, 5), (5, 200), (3, 600), (3, 131), (700, 12), (2100, 1)),
 )
 
 
