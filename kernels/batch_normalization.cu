@@ -344,7 +344,7 @@ DEVICE Sums<N> block_sums_of_gradient(const real *values, const real *gradient, 
             store_part(found, parts, columns, column);                                            \
     }                                                                                             \
                                                                                                   \
-    KERNEL(256) batch_normalization_gradient_finish##suffix(                                      \
+    BOUNDED_KERNEL(256, 2) batch_normalization_gradient_finish##suffix(                           \
         const real *parts, int count, const real *values, const real *gradient,                   \
         const real *mean, const real *inverse_deviation, const real *gamma,                       \
         real *input_gradient, real *gamma_gradient, real *beta_gradient, int64 rows, int columns, \

@@ -112,7 +112,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const real *gr
 }
 
 #define ROW_KERNELS(suffix, N)                                                                    \
-    KERNEL(256) layer_normalization##suffix(                                                      \
+    BOUNDED_KERNEL(256, 4) layer_normalization##suffix(                                           \
         const real *values, const real *gamma, const real *beta, real *result, real *mean,        \
         real *inverse_deviation, int64 rows, int columns, int threads, real epsilon)              \
     {                                                                                             \
@@ -120,7 +120,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const real *gr
                         rows, columns, threads, epsilon);                                         \
     }                                                                                             \
                                                                                                   \
-    KERNEL(256) layer_normalization_wide##suffix(                                                 \
+    BOUNDED_KERNEL(256, 4) layer_normalization_wide##suffix(                                      \
         const real *values, const real *gamma, const real *beta, real *result, real *mean,        \
         real *inverse_deviation, int64 rows, int columns, int threads, real epsilon)              \
     {                                                                                             \
@@ -129,7 +129,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const real *gr
                         rows, columns, threads, epsilon);                                         \
     }                                                                                             \
                                                                                                   \
-    KERNEL(256) layer_normalization_gradient##suffix(                                             \
+    BOUNDED_KERNEL(256, 4) layer_normalization_gradient##suffix(                                  \
         const real *values, const real *gradient, const real *mean,                               \
         const real *inverse_deviation, const real *gamma, real *input_gradient, int64 rows,       \
         int columns, int threads)                                                                 \
@@ -138,7 +138,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const real *gr
                          input_gradient, rows, columns, threads);                                 \
     }                                                                                             \
                                                                                                   \
-    KERNEL(256) layer_normalization_gradient_wide##suffix(                                        \
+    BOUNDED_KERNEL(256, 4) layer_normalization_gradient_wide##suffix(                             \
         const real *values, const real *gradient, const real *mean,                               \
         const real *inverse_deviation, const real *gamma, real *input_gradient, int64 rows,       \
         int columns, int threads)                                                                 \
