@@ -30,7 +30,8 @@ DEVICE void forward_rows(const Group &group, const real *values, const real *gam
                          const real *beta, real *result, real *mean, real *inverse_deviation,
                          int64 rows, int columns, int threads, real epsilon)
 {
-    each_row(rows, columns, threads, [&](int64 row, int lane, bool active) {
+    each_row(rows, threads, [&](int64 number, int lane, bool active) {
+        const int64 row = number * columns;
         const real *x = values + row;
         const int start = N * lane, step = N * threads;
         const real first = x[0], share = real(1) / (real)columns;
@@ -59,9 +60,9 @@ DEVICE void forward_rows(const Group &group, const real *values, const real *gam
         if (!active)
             return;
         if (lane == 0 && mean)
-            mean[row / columns] = center;
+            mean[number] = center;
         if (lane == 0 && inverse_deviation)
-            inverse_deviation[row / columns] = inverse;
+            inverse_deviation[number] = inverse;
         for (int c = start; c < columns; c += step) {
             Values<real, N> found = load<N>(x + c);
             const Values<real, N> factor = load_or<N>(gamma, c, real(1));
@@ -80,8 +81,9 @@ DEVICE void gradient_rows(const Group &group, const real *values, const real *gr
                           const real *mean, const real *inverse_deviation, const real *gamma,
                           real *input_gradient, int64 rows, int columns, int threads)
 {
-    each_row(rows, columns, threads, [&](int64 row, int lane, bool active) {
-        const real center = mean[row / columns], inverse = inverse_deviation[row / columns];
+    each_row(rows, threads, [&](int64 number, int lane, bool active) {
+        const int64 row = number * columns;
+        const real center = mean[number], inverse = inverse_deviation[number];
         const int start = N * lane, step = N * threads;
         real sum = 0, along = 0;
         for (int c = start; c < columns; c += step) {
@@ -112,7 +114,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const real *gr
 }
 
 #define ROW_KERNELS(suffix, N)                                                                    \
-    BOUNDED_KERNEL(256, 4) layer_normalization##suffix(                                           \
+    BOUNDED_KERNEL(256, 2) layer_normalization##suffix(                                           \
         const real *values, const real *gamma, const real *beta, real *result, real *mean,        \
         real *inverse_deviation, int64 rows, int columns, int threads, real epsilon)              \
     {                                                                                             \
@@ -120,7 +122,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const real *gr
                         rows, columns, threads, epsilon);                                         \
     }                                                                                             \
                                                                                                   \
-    BOUNDED_KERNEL(256, 4) layer_normalization_wide##suffix(                                      \
+    BOUNDED_KERNEL(256, 2) layer_normalization_wide##suffix(                                      \
         const real *values, const real *gamma, const real *beta, real *result, real *mean,        \
         real *inverse_deviation, int64 rows, int columns, int threads, real epsilon)              \
     {                                                                                             \
@@ -129,7 +131,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const real *gr
                         rows, columns, threads, epsilon);                                         \
     }                                                                                             \
                                                                                                   \
-    BOUNDED_KERNEL(256, 4) layer_normalization_gradient##suffix(                                  \
+    BOUNDED_KERNEL(256, 2) layer_normalization_gradient##suffix(                                  \
         const real *values, const real *gradient, const real *mean,                               \
         const real *inverse_deviation, const real *gamma, real *input_gradient, int64 rows,       \
         int columns, int threads)                                                                 \
@@ -138,7 +140,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const real *gr
                          input_gradient, rows, columns, threads);                                 \
     }                                                                                             \
                                                                                                   \
-    BOUNDED_KERNEL(256, 4) layer_normalization_gradient_wide##suffix(                             \
+    BOUNDED_KERNEL(256, 2) layer_normalization_gradient_wide##suffix(                             \
         const real *values, const real *gradient, const real *mean,                               \
         const real *inverse_deviation, const real *gamma, real *input_gradient, int64 rows,       \
         int columns, int threads)                                                                 \

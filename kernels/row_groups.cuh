@@ -18,15 +18,15 @@ struct Block {
     DEVICE real largest(real value) const { return block_maximum(value, scratch); }
 };
 
-// Calls take(first value of the row, lane, whether there is such a row) for the rows of a group.
+// Calls take(row, lane, whether there is such a row) for the rows of a group.
 // Groups beyond the last row go along with it: they take part in what their warp does together.
 template <typename Take>
-DEVICE void each_row(int64 rows, int columns, int threads, Take take)
+DEVICE void each_row(int64 rows, int threads, Take take)
 {
     const int lane = threadIdx.x % threads, groups = blockDim.x / threads;
     const int64 own = threadIdx.x / threads;
     for (int64 base = (int64)blockIdx.x * groups; base < rows; base += (int64)gridDim.x * groups) {
         const bool active = base + own < rows;
-        take((active ? base + own : rows - 1) * columns, lane, active);
+        take(active ? base + own : rows - 1, lane, active);
     }
 }

@@ -15,7 +15,8 @@ template <typename Group>
 DEVICE void softmax_rows(const Group &group, const real *values, real *result, int64 rows,
                          int columns, int threads)
 {
-    each_row(rows, columns, threads, [&](int64 row, int lane, bool active) {
+    each_row(rows, threads, [&](int64 number, int lane, bool active) {
+        const int64 row = number * columns;
         const real *z = values + row;
         real *y = result + row;
         real largest = z[minimum(lane, columns - 1)];
@@ -37,7 +38,8 @@ template <typename Group>
 DEVICE void gradient_rows(const Group &group, const real *gradient, const real *output,
                           real *input_gradient, int64 rows, int columns, int threads)
 {
-    each_row(rows, columns, threads, [&](int64 row, int lane, bool active) {
+    each_row(rows, threads, [&](int64 number, int lane, bool active) {
+        const int64 row = number * columns;
         const real *g = gradient + row, *y = output + row;
         real dot = 0;
         for (int c = lane; c < columns; c += threads)
