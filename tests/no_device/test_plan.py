@@ -21,11 +21,13 @@ from gpunn.graph import Graph, SymbolicTensor, build_graph
 from gpunn.layers import (
     Activation,
     Add,
+    BatchNormalization,
     Concatenate,
     Dense,
     Dropout,
     Flatten,
     Input,
+    LayerNormalization,
     Normalization,
     Rescaling,
 )
@@ -74,6 +76,65 @@ def ops(plan: Plan, program: str = "train") -> list[str]:
 
 
 # Which calls
+
+
+def normalized_plan(layer: Any, **options: Any) -> Plan:
+    """5 -> 6 -> normalization -> relu -> 2, in batches of 8."""
+    inputs = Input((5,))
+    hidden = layer(name="norm", **options)(Dense(6, use_bias=False, name="first")(inputs))
+    graph = build_graph([inputs], [Dense(2, name="last")(Activation("relu")(hidden))])
+    return build_plan(graph, batch_size=8, outputs=[MSE], optimizer=SGD())
+
+
+@pytest.mark.parametrize("layer", [BatchNormalization, LayerNormalization])
+def test_calls_of_normalization(layer: Any) -> None:
+    """One call forward, one backward; in place nothing is updated but moving statistics."""
+    plan = normalized_plan(layer)
+    op = "batch_normalization" if layer is BatchNormalization else "layer_normalization"
+    assert ops(plan) == [
+        *("gather", "dense", op, "activation", "dense", "gather_rows", "squared_error"),
+        *("bias_gradient", "dense_input_gradient", "dense_kernel_gradient"),
+        *("activation_gradient", f"{op}_gradient", "dense_kernel_gradient", "sgd", "advance"),
+    ]
+    inference = op + "_inference" * (layer is BatchNormalization)
+    assert ops(plan, "predict") == ["gather", "dense", inference, "activation", "dense", "advance"]
+    assert not {"mean", "moving_mean"} & set(plan.programs["predict"][2].outputs)
+    state = {name for name, buffer in plan.buffers.items() if buffer.region == STATE}
+    moving = {f"{STATE}/norm/moving_{name}" for name in ("mean", "variance")}
+    assert state == (moving if layer is BatchNormalization else set())
+    forward, backward = (
+        next(s for s in plan.programs["train"] if s.op == o) for o in (op, f"{op}_gradient")
+    )
+    assert forward.inputs["gamma"] == backward.inputs["gamma"] == "parameters/norm/gamma"
+    assert forward.outputs["mean"] == backward.inputs["mean"]
+    assert backward.outputs["beta_gradient"] == "gradients/norm/beta"
+
+
+def test_flops_and_bytes_of_normalization_by_hand() -> None:
+    b, c, f = 8, 6, 4  # rows, columns, bytes of a float32
+    batch, layer = (
+        dict(zip(ops(plan), costs(plan), strict=True))
+        for plan in (normalized_plan(BatchNormalization), normalized_plan(LayerNormalization))
+    )
+    # values and result; gamma, beta; mean and deviation written; moving ones read and written
+    assert batch["batch_normalization"] == (7 * b * c, f * (2 * b * c + 2 * c + 2 * c + 4 * c))
+    assert layer["layer_normalization"] == (7 * b * c, f * (2 * b * c + 2 * c + 2 * b))
+    # values, gradient and result; gamma, its gradient, beta's; mean and deviation
+    assert batch["batch_normalization_gradient"] == (10 * b * c, f * (3 * b * c + 3 * c + 2 * c))
+    assert layer["layer_normalization_gradient"] == (12 * b * c, f * (3 * b * c + 3 * c + 2 * b))
+
+
+def test_what_normalization_does_not_have_is_not_computed() -> None:
+    plan = normalized_plan(BatchNormalization, center=False)
+    (forward,) = (s for s in plan.programs["train"] if s.op == "batch_normalization")
+    (backward,) = (s for s in plan.programs["train"] if s.op == "batch_normalization_gradient")
+    assert "beta" not in forward.inputs
+    assert set(backward.outputs) == {"input_gradient", "gamma_gradient"}
+    inputs = Input((3,))
+    graph = build_graph([inputs], [Dense(1)(BatchNormalization()(inputs))])
+    plan = build_plan(graph, batch_size=2, outputs=[MSE], optimizer=Adam())
+    (backward,) = (s for s in plan.programs["train"] if s.op == "batch_normalization_gradient")
+    assert set(backward.outputs) == {"gamma_gradient", "beta_gradient"}
 
 
 def test_calls_of_plain_sgd() -> None:
@@ -396,7 +457,8 @@ def random_graphs(draw: st.DrawFn) -> Graph:
     for _ in range(draw(st.integers(1, 7))):
         source = draw(st.sampled_from(tensors))
         width = source.shape[0]
-        kind = draw(st.sampled_from(("dense", "shared", "add", "join", "act", "drop", "affine")))
+        kinds = ("dense", "shared", "add", "join", "act", "drop", "affine", "batch", "layer")
+        kind = draw(st.sampled_from(kinds))
         if kind == "dense":
             activation = draw(st.sampled_from((None, "relu", "gelu", "softmax")))
             bias = draw(st.booleans())
@@ -412,6 +474,10 @@ def random_graphs(draw: st.DrawFn) -> Graph:
             tensors.append(Activation(draw(st.sampled_from(("tanh", "silu"))))(source))
         elif kind == "drop":
             tensors.append(Dropout(0.5)(source))
+        elif kind in ("batch", "layer"):
+            options = {name: draw(st.booleans()) for name in ("center", "scale")}
+            layer = BatchNormalization if kind == "batch" else LayerNormalization
+            tensors.append(layer(**options)(source))
         else:
             tensors.append(draw(st.sampled_from((Rescaling(2.0), Normalization())))(source))
     # Joined, so that every layer has a part in the output.
