@@ -3,19 +3,23 @@
 //   batch_normalization            of each column c, over the batch:
 //                                  mean[c], and var the mean of (values[b, c] - mean[c])**2
 //                                  inverse_deviation[c] = 1 / sqrt(var + epsilon)
-//                                  result = (values - mean) * inverse_deviation * gamma + beta
+//                                  result = activation((values - mean) * inverse_deviation * gamma
+//                                  + beta)
 //                                  moving = moving * momentum + batch * (1 - momentum), of mean
 //                                  and variance
-//   batch_normalization_inference  result = (values - mean) / sqrt(variance + epsilon) * gamma
-//                                  + beta
-//   batch_normalization_gradient   with n = (values - mean) * inverse_deviation:
+//   batch_normalization_inference  result = activation((values - mean) / sqrt(variance + epsilon)
+//                                  * gamma + beta)
+//   batch_normalization_gradient   with n = (values - mean) * inverse_deviation, and gradient times
+//                                  the activation's derivative, which is slope where output <= 0:
 //                                  beta_gradient[c] = sum_b gradient[b, c]
 //                                  gamma_gradient[c] = sum_b gradient[b, c] * n[b, c]
 //                                  input_gradient = gamma * inverse_deviation *
 //                                  (gradient - (beta_gradient + n * gamma_gradient) / rows)
 //
-// Shapes: values, result, gradient, input_gradient (rows, columns); the others (columns,). gamma,
-// beta and the gradients may be null: 1, 0, and nobody wants them.
+// activation(z) = z above 0, slope * z below.
+//
+// Shapes: values, result, output, gradient, input_gradient (rows, columns); the others (columns,).
+// gamma, beta, output and the gradients may be null: 1, 0, no activation, nobody wants them.
 // Launch: tiles of threads (tiles.cuh), each thread N columns; N is 4 in `..._by_4`, for columns
 // that are a multiple of 4. A short batch is done in one launch of one block row, which reads the
 // values twice, the second time from its cache. A long one takes two, with `share` rows to a block
@@ -111,11 +115,11 @@ DEVICE Moments<N> block_moments(const real *values, int columns, int64 column, c
                        [&](auto visit) { visit(own); });
 }
 
-// result = (values - mean) * factor + beta, for a block's share of rows.
+// result = activation((values - mean) * factor + beta), for a block's share of rows.
 template <int N>
 DEVICE void normalize(const real *values, const Values<real, N> &mean,
-                      const Values<real, N> &factor, const real *beta, real *result, int columns,
-                      int64 column, const Share &share, const Tile &tile)
+                      const Values<real, N> &factor, const real *beta, real slope, real *result,
+                      int columns, int64 column, const Share &share, const Tile &tile)
 {
     if (column >= columns)
         return;
@@ -133,8 +137,8 @@ DEVICE void normalize(const real *values, const Values<real, N> &mean,
             if (row + u * stride < share.end) {
 #pragma unroll
                 for (int k = 0; k < N; ++k)
-                    x[u].value[k] =
-                        (x[u].value[k] - mean.value[k]) * factor.value[k] + shift.value[k];
+                    x[u].value[k] = activated(
+                        (x[u].value[k] - mean.value[k]) * factor.value[k] + shift.value[k], slope);
                 store(result + (row + u * stride) * columns + column, x[u]);
             }
     }
@@ -145,7 +149,8 @@ template <int N>
 DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const real *gamma,
                             const real *beta, real *result, real *mean, real *inverse_deviation,
                             real *moving_mean, real *moving_variance, int columns, int64 column,
-                            const Share &share, const Tile &tile, double momentum, double epsilon)
+                            const Share &share, const Tile &tile, double momentum, double epsilon,
+                            real slope)
 {
     if (column >= columns)
         return;
@@ -169,14 +174,14 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
         store(mean + column, center);
         store(inverse_deviation + column, inverse);
     }
-    normalize(values, center, factor, beta, result, columns, column, share, tile);
+    normalize(values, center, factor, beta, slope, result, columns, column, share, tile);
 }
 
 #define FORWARD_KERNELS(suffix, N)                                                                \
     KERNEL(256) batch_normalization##suffix(                                                      \
         const real *values, const real *gamma, const real *beta, real *result, real *mean,        \
         real *inverse_deviation, real *moving_mean, real *moving_variance, int64 rows,            \
-        int columns, int width, double momentum, double epsilon)                                  \
+        int columns, int width, double momentum, double epsilon, real slope)                      \
     {                                                                                             \
         SHARED_MEMORY(double, shared);                                                            \
         const Tile tile(width);                                                                   \
@@ -185,7 +190,7 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
         const Moments<N> batch =                                                                  \
             block_moments<N>(values, columns, column, share, tile, shared);                       \
         normalize_batch(batch, values, gamma, beta, result, mean, inverse_deviation, moving_mean, \
-                        moving_variance, columns, column, share, tile, momentum, epsilon);        \
+                        moving_variance, columns, column, share, tile, momentum, epsilon, slope); \
     }                                                                                             \
                                                                                                   \
     KERNEL(256) batch_normalization_parts##suffix(const real *values, double *parts, int64 rows,  \
@@ -207,7 +212,7 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
         const double *parts, const real *values, const real *gamma, const real *beta,             \
         real *result, real *mean, real *inverse_deviation, real *moving_mean,                     \
         real *moving_variance, int64 rows, int columns, int width, int64 per_block,               \
-        double momentum, double epsilon)                                                          \
+        double momentum, double epsilon, real slope)                                              \
     {                                                                                             \
         SHARED_MEMORY(double, shared);                                                            \
         const Tile tile(width);                                                                   \
@@ -222,13 +227,13 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
         });                                                                                       \
         normalize_batch(batch, values, gamma, beta, result, mean, inverse_deviation, moving_mean, \
                         moving_variance, columns, column, Share(rows, per_block), tile, momentum, \
-                        epsilon);                                                                 \
+                        epsilon, slope);                                                          \
     }                                                                                             \
                                                                                                   \
     KERNEL(256) batch_normalization_inference##suffix(                                            \
         const real *values, const real *mean, const real *variance, const real *gamma,            \
         const real *beta, real *result, int64 rows, int columns, int width, int64 per_block,      \
-        double epsilon)                                                                           \
+        double epsilon, real slope)                                                               \
     {                                                                                             \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
@@ -238,7 +243,7 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
         const Values<real, N> spread = load<N>(variance + column);                                \
         for (int k = 0; k < N; ++k)                                                               \
             factor.value[k] *= (real)(1.0 / sqrt((double)spread.value[k] + epsilon));             \
-        normalize(values, load<N>(mean + column), factor, beta, result, columns, column,          \
+        normalize(values, load<N>(mean + column), factor, beta, slope, result, columns, column,   \
                   Share(rows, per_block), tile);                                                  \
     }
 
@@ -247,7 +252,7 @@ FORWARD_KERNELS(_by_4, 4)
 
 // The gradients, where the sums over the whole batch are known.
 template <int N>
-DEVICE void batch_gradients(const Sums<N> &batch, const real *values, const real *gradient,
+DEVICE void batch_gradients(const Sums<N> &batch, const real *values, const Gradient &gradient,
                             const real *mean, const real *inverse_deviation, const real *gamma,
                             real *input_gradient, real *gamma_gradient, real *beta_gradient,
                             int64 rows, int columns, int64 column, const Share &share,
@@ -277,7 +282,7 @@ DEVICE void batch_gradients(const Sums<N> &batch, const real *values, const real
         for (int u = 0; u < AT_ONCE; ++u)
             if (row + u * stride < share.end) {
                 const int64 i = (row + u * stride) * columns + column;
-                g[u] = load<N>(gradient + i);
+                g[u] = gradient.at<N>(i);
                 x[u] = load<N>(values + i);
             }
 #pragma unroll
@@ -296,9 +301,10 @@ DEVICE void batch_gradients(const Sums<N> &batch, const real *values, const real
 
 // The sums of a block over its share of rows, in every thread of a column.
 template <int N>
-DEVICE Sums<N> block_sums_of_gradient(const real *values, const real *gradient, const real *mean,
-                                      const real *inverse_deviation, int columns, int64 column,
-                                      const Share &share, const Tile &tile, real *shared)
+DEVICE Sums<N> block_sums_of_gradient(const real *values, const Gradient &gradient,
+                                      const real *mean, const real *inverse_deviation,
+                                      int columns, int64 column, const Share &share,
+                                      const Tile &tile, real *shared)
 {
     Values<real, N> center = {}, inverse = {};
     if (column < columns) {
@@ -313,32 +319,35 @@ DEVICE Sums<N> block_sums_of_gradient(const real *values, const real *gradient, 
 }
 
 #define BACKWARD_KERNELS(suffix, N)                                                               \
-    KERNEL(256) batch_normalization_gradient##suffix(                                             \
-        const real *values, const real *gradient, const real *mean,                               \
-        const real *inverse_deviation, const real *gamma, real *input_gradient,                   \
-        real *gamma_gradient, real *beta_gradient, int64 rows, int columns, int width)            \
+    BOUNDED_KERNEL(256, 2) batch_normalization_gradient##suffix(                                  \
+        const real *values, const real *gradient, const real *output, real slope,                 \
+        const real *mean, const real *inverse_deviation, const real *gamma,                       \
+        real *input_gradient, real *gamma_gradient, real *beta_gradient, int64 rows, int columns, \
+        int width)                                                                                \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Share share(rows, rows);                                                            \
+        const Gradient incoming = {gradient, output, slope};                                      \
         const Sums<N> batch =                                                                     \
-            block_sums_of_gradient<N>(values, gradient, mean, inverse_deviation, columns, column, \
+            block_sums_of_gradient<N>(values, incoming, mean, inverse_deviation, columns, column, \
                                       share, tile, shared);                                       \
-        batch_gradients(batch, values, gradient, mean, inverse_deviation, gamma, input_gradient,  \
+        batch_gradients(batch, values, incoming, mean, inverse_deviation, gamma, input_gradient,  \
                         gamma_gradient, beta_gradient, rows, columns, column, share, tile);       \
     }                                                                                             \
                                                                                                   \
-    KERNEL(256) batch_normalization_gradient_parts##suffix(                                       \
-        const real *values, const real *gradient, const real *mean,                               \
-        const real *inverse_deviation, real *parts, int64 rows, int columns, int width,           \
-        int64 per_block)                                                                          \
+    BOUNDED_KERNEL(256, 2) batch_normalization_gradient_parts##suffix(                            \
+        const real *values, const real *gradient, const real *output, real slope,                 \
+        const real *mean, const real *inverse_deviation, real *parts, int64 rows, int columns,    \
+        int width, int64 per_block)                                                               \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
+        const Gradient incoming = {gradient, output, slope};                                      \
         const Sums<N> found =                                                                     \
-            block_sums_of_gradient<N>(values, gradient, mean, inverse_deviation, columns, column, \
+            block_sums_of_gradient<N>(values, incoming, mean, inverse_deviation, columns, column, \
                                       Share(rows, per_block), tile, shared);                      \
         if (tile.y == 0 && column < columns)                                                      \
             store_part(found, parts, columns, column);                                            \
@@ -346,16 +355,17 @@ DEVICE Sums<N> block_sums_of_gradient(const real *values, const real *gradient, 
                                                                                                   \
     BOUNDED_KERNEL(256, 2) batch_normalization_gradient_finish##suffix(                           \
         const real *parts, int count, const real *values, const real *gradient,                   \
-        const real *mean, const real *inverse_deviation, const real *gamma,                       \
-        real *input_gradient, real *gamma_gradient, real *beta_gradient, int64 rows, int columns, \
-        int width, int64 per_block)                                                               \
+        const real *output, real slope, const real *mean, const real *inverse_deviation,          \
+        const real *gamma, real *input_gradient, real *gamma_gradient, real *beta_gradient,       \
+        int64 rows, int columns, int width, int64 per_block)                                      \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
+        const Gradient incoming = {gradient, output, slope};                                      \
         const Sums<N> batch = total(load_parts<N>(parts, count, columns, column, tile), tile,     \
                                     reinterpret_cast<Values<real, N> *>(shared));                 \
-        batch_gradients(batch, values, gradient, mean, inverse_deviation, gamma, input_gradient,  \
+        batch_gradients(batch, values, incoming, mean, inverse_deviation, gamma, input_gradient,  \
                         gamma_gradient, beta_gradient, rows, columns, column,                     \
                         Share(rows, per_block), tile);                                            \
     }

@@ -28,6 +28,30 @@ template <typename T> DEVICE T column_total(T value, const Tile &tile, T *scratc
     return total;
 }
 
+// An activation of slope 1 above 0 and `slope` below: linear, relu and leaky_relu.
+DEVICE real activated(real z, real slope)
+{
+    return (z > real(0) ? z : z * slope) + real(0);  // + 0 turns the -0 of relu into 0
+}
+
+// What comes back to a normalization: the gradient, through the activation where there is one.
+struct Gradient {
+    const real *gradient, *output;
+    real slope;
+
+    template <int N> DEVICE Values<real, N> at(int64 i) const
+    {
+        Values<real, N> g = load<N>(gradient + i);
+        if (output) {
+            const Values<real, N> y = load<N>(output + i);
+#pragma unroll
+            for (int k = 0; k < N; ++k)
+                g.value[k] *= y.value[k] > real(0) ? real(1) : slope;
+        }
+        return g;
+    }
+};
+
 // Of each column: sum of the gradient, and of the gradient times the normalized value.
 template <int N> struct Sums {
     Values<real, N> gradient, product;
@@ -35,8 +59,9 @@ template <int N> struct Sums {
 
 // The sums of one thread over its rows; normalized(value, row, k) for column k of the thread's.
 template <int N, typename Normalized>
-DEVICE Sums<N> gradient_sums(const real *gradient, const real *values, int columns, int64 column,
-                             const Share &share, const Tile &tile, Normalized normalized)
+DEVICE Sums<N> gradient_sums(const Gradient &gradient, const real *values, int columns,
+                             int64 column, const Share &share, const Tile &tile,
+                             Normalized normalized)
 {
     const int AT_ONCE = N == 4 ? 2 : 4;  // rows whose loads are under way together
     const int64 stride = tile.height;
@@ -48,7 +73,7 @@ DEVICE Sums<N> gradient_sums(const real *gradient, const real *values, int colum
         for (int u = 0; u < AT_ONCE; ++u)
             if (row + u * stride < share.end) {
                 const int64 i = (row + u * stride) * columns + column;
-                g[u] = load<N>(gradient + i);
+                g[u] = gradient.at<N>(i);
                 x[u] = load<N>(values + i);
             }
 #pragma unroll

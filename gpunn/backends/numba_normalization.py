@@ -25,14 +25,20 @@ def _sums(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_kernel
-def _normalize_columns(values: Any, mean: Any, factor: Any, beta: Any, result: Any) -> None:
+def _normalize_columns(
+    values: Any, mean: Any, factor: Any, beta: Any, slope: Any, result: Any
+) -> None:
+    zero = slope - slope
     for i in range(values.shape[0]):
         if beta.size:
             for j in range(values.shape[1]):
-                result[i, j] = (values[i, j] - mean[j]) * factor[j] + beta[j]
+                z = (values[i, j] - mean[j]) * factor[j] + beta[j]
+                # + 0 turns the -0 of relu into 0.
+                result[i, j] = (z if z > zero else z * slope) + zero
         else:
             for j in range(values.shape[1]):
-                result[i, j] = (values[i, j] - mean[j]) * factor[j]
+                z = (values[i, j] - mean[j]) * factor[j]
+                result[i, j] = (z if z > zero else z * slope) + zero
 
 
 @_kernel
@@ -42,6 +48,7 @@ def _batch_forward(
     beta: Any,
     momentum: float,
     epsilon: float,
+    slope: Any,
     result: Any,
     mean: Any,
     inverse_deviation: Any,
@@ -70,7 +77,7 @@ def _batch_forward(
         factor[j] = inverse * gamma[j] if gamma.size else inverse
         moving_mean[j] = moving_mean[j] * momentum + average * (1.0 - momentum)
         moving_variance[j] = moving_variance[j] * momentum + variance * (1.0 - momentum)
-    _normalize_columns(values, mean, factor, beta, result)
+    _normalize_columns(values, mean, factor, beta, slope, result)
 
 
 @_kernel
@@ -81,13 +88,14 @@ def _batch_inference(
     gamma: Any,
     beta: Any,
     epsilon: float,
+    slope: Any,
     result: Any,
     factor: Any,
 ) -> None:
     for j in range(values.shape[1]):
         inverse = 1.0 / math.sqrt(np.float64(variance[j]) + epsilon)
         factor[j] = inverse * gamma[j] if gamma.size else inverse
-    _normalize_columns(values, mean, factor, beta, result)
+    _normalize_columns(values, mean, factor, beta, slope, result)
 
 
 @_kernel
@@ -122,6 +130,14 @@ def _batch_backward(
             input_gradient[i, j] = factor * (gradient[i, j] - common)
 
 
+@_kernel
+def _through_activation(gradient: Any, output: Any, slope: Any, result: Any) -> None:
+    """All flat."""
+    zero = slope - slope
+    for i in range(gradient.size):
+        result[i] = gradient[i] if output[i] > zero else gradient[i] * slope
+
+
 @_sums
 def _row_moments(values: Any, i: int) -> tuple[float, float]:
     columns = values.shape[1]
@@ -141,6 +157,7 @@ def _layer_forward(
     gamma: Any,
     beta: Any,
     epsilon: float,
+    slope: Any,
     result: Any,
     mean: Any,
     inverse_deviation: Any,
@@ -164,6 +181,11 @@ def _layer_forward(
         if beta.size:
             for j in range(values.shape[1]):
                 result[i, j] += beta[j]
+        if slope != 1:
+            zero = slope - slope
+            for j in range(values.shape[1]):
+                z = result[i, j]
+                result[i, j] = (z if z > zero else z * slope) + zero
 
 
 @_sums
@@ -251,6 +273,7 @@ def batch_normalization(a: Arrays, attrs: Attrs, rows: int) -> Call:
         _vector(a, "beta"),
         float(attrs["momentum"]),
         float(attrs["epsilon"]),
+        values.dtype.type(attrs["slope"]),
         *(a[role] for role in ("result", "mean", "inverse_deviation")),
         *(a[role] for role in ("moving_mean", "moving_variance")),
         np.empty(columns),
@@ -269,14 +292,37 @@ def batch_normalization_inference(a: Arrays, attrs: Attrs, rows: int) -> Call:
         _vector(a, "gamma"),
         _vector(a, "beta"),
         float(attrs["epsilon"]),
+        values.dtype.type(attrs["slope"]),
         a["result"],
         np.empty(values.shape[1], values.dtype),
     )
 
 
-def _gradient_arguments(a: Arrays, size: int) -> tuple[Any, ...]:
+def _with_activation(
+    backward: Callable[..., None], a: Arrays, attrs: Attrs, size: int, *more: Any
+) -> Call:
+    """Return the call of a backward kernel, after the derivative of the activation if any.
+
+    `size`: of the sums that nobody wants, if the kernel needs them.
+    """
+    gradient = a["gradient"]
+    if "output" not in a:
+        return partial(backward, *_gradient_arguments(a, gradient, size), *more)
+    through = np.empty_like(gradient)
+    slope, flat = gradient.dtype.type(attrs["slope"]), through.reshape(-1)
+    arguments = _gradient_arguments(a, through, size)
+    source, output = gradient.reshape(-1), a["output"].reshape(-1)
+
+    def call() -> None:
+        _through_activation(source, output, slope, flat)
+        backward(*arguments, *more)
+
+    return call
+
+
+def _gradient_arguments(a: Arrays, gradient: Any, size: int) -> tuple[Any, ...]:
     return (
-        *(a[role] for role in ("values", "gradient", "mean", "inverse_deviation")),
+        *(a["values"], gradient, a["mean"], a["inverse_deviation"]),
         _vector(a, "gamma"),
         _matrix(a, "input_gradient"),
         _vector(a, "gamma_gradient", size),
@@ -289,7 +335,7 @@ def batch_normalization_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
     if not values.size:
         return _nothing
     share = values.dtype.type(1 / rows)
-    return partial(_batch_backward, *_gradient_arguments(a, values.shape[1]), share)
+    return _with_activation(_batch_backward, a, attrs, values.shape[1], share)
 
 
 def layer_normalization(a: Arrays, attrs: Attrs, rows: int) -> Call:
@@ -299,6 +345,7 @@ def layer_normalization(a: Arrays, attrs: Attrs, rows: int) -> Call:
         _vector(a, "gamma"),
         _vector(a, "beta"),
         float(attrs["epsilon"]),
+        a["values"].dtype.type(attrs["slope"]),
         a["result"],
         _vector(a, "mean"),
         _vector(a, "inverse_deviation"),
@@ -308,7 +355,7 @@ def layer_normalization(a: Arrays, attrs: Attrs, rows: int) -> Call:
 
 def layer_normalization_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
     room = np.empty(2, a["values"].dtype)
-    return partial(_layer_backward, *_gradient_arguments(a, 0), room)
+    return _with_activation(_layer_backward, a, attrs, 0, room)
 
 
 OPERATIONS: dict[str, Binder] = {

@@ -232,6 +232,9 @@ class Backward:
         (source,) = unit.inputs
         inputs = {"values": self.b.value(source), "gradient": self.gradient_of[i]}
         inputs |= self.b.saved_statistics(unit) | self.b.gamma_roles(unit, "gamma")
+        if unit.activation.name != "linear":
+            inputs["output"] = self.b.value(i)
+        slope = unit.activation.negative_slope
         paths = {
             f"{name}_gradient": f"{unit.scope}/{name}"
             for name in self.b.gamma_roles(unit, "gamma", "beta")
@@ -240,7 +243,7 @@ class Backward:
 
         def emit(result: str | None) -> None:
             wanted = {"input_gradient": result} if result is not None else {}
-            self.b.emit(f"{unit.kind}_gradient", inputs, wanted | outputs)
+            self.b.emit(f"{unit.kind}_gradient", inputs, wanted | outputs, slope=slope)
 
         if self.needs_gradient[source]:
             self.contribute(source, emit)

@@ -418,6 +418,10 @@ class _Builder:
         has = {"gamma": unit.layer.scale, "beta": unit.layer.center}
         return {name: self.parameter(f"{unit.scope}/{name}") for name in names if has[name]}
 
+    def normalization_attrs(self, unit: Unit) -> dict[str, Any]:
+        assert unit.layer is not None
+        return {"epsilon": unit.layer.epsilon, "slope": unit.activation.negative_slope}
+
     def saved_statistics(self, unit: Unit) -> dict[str, str]:
         """Return where the forward pass leaves mean and deviation for the backward pass."""
         roles = ("mean", "inverse_deviation")
@@ -439,18 +443,19 @@ class _Builder:
         if training:
             outputs |= self.saved_statistics(unit)
             outputs |= {f"moving_{role}": buffer for role, buffer in moving.items()}
-            attrs = {"momentum": layer.momentum, "epsilon": layer.epsilon}
+            attrs = self.normalization_attrs(unit) | {"momentum": layer.momentum}
             self.emit("batch_normalization", inputs, outputs, **attrs)
         else:
             inputs |= moving
-            self.emit("batch_normalization_inference", inputs, outputs, epsilon=layer.epsilon)
+            attrs = self.normalization_attrs(unit)
+            self.emit("batch_normalization_inference", inputs, outputs, **attrs)
 
     def _forward_layer_normalization(self, i: int, unit: Unit, training: bool) -> None:
         assert unit.layer is not None
         values = {"values": self.value(unit.inputs[0])}
         inputs = values | self.gamma_roles(unit, "gamma", "beta")
         outputs = {"result": self.value(i)} | (self.saved_statistics(unit) if training else {})
-        self.emit("layer_normalization", inputs, outputs, epsilon=unit.layer.epsilon)
+        self.emit("layer_normalization", inputs, outputs, **self.normalization_attrs(unit))
 
     def copy(
         self, source: str, result: str, columns: int, source_start: int = 0, result_start: int = 0

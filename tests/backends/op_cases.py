@@ -1020,6 +1020,10 @@ def _normalizations(dtype: str) -> Iterator[Case]:
         small = shape in ((13, 11), (32, 64))
         for given in ("gamma beta", "gamma", "beta", "") if small else ("gamma beta",):
             yield from _normalization(dtype, shape, given)
+        if small:
+            yield from _normalization(dtype, shape, "gamma beta", slope=0.0)
+            yield from _normalization(dtype, shape, "gamma", slope=0.2)
+            yield from _normalization(dtype, shape, "beta", slope=0.0)
     # Deviations of about 1 must not drown in the rounding of sums over a larger mean. The
     # reference sums in float64, so it knows the answer in float32 only.
     for shape in ((33, 65), (300, 64), (8, 200)):
@@ -1028,7 +1032,7 @@ def _normalizations(dtype: str) -> Iterator[Case]:
 
 
 def _normalization(
-    dtype: str, shape: tuple[int, int], given: str, mean: float = 0.0
+    dtype: str, shape: tuple[int, int], given: str, mean: float = 0.0, slope: float = 1.0
 ) -> Iterator[Case]:
     batch, columns = shape
 
@@ -1047,8 +1051,9 @@ def _normalization(
         return values(rng, step) | {"mean": center, "variance": variance}
 
     name = f"{batch}x{columns}-{given.replace(' ', '-') or 'plain'}" + f"-mean{mean:g}" * (mean > 0)
+    name += f"-slope{slope:g}" * (slope != 1)
     out, by_column, by_row = (shape, dtype), ((columns,), dtype), ((batch,), dtype)
-    constants = {"epsilon": 1e-3}
+    constants = {"epsilon": 1e-3, "slope": slope}
     outputs = {"result": out, "mean": by_column, "inverse_deviation": by_column}
     attrs = {"momentum": 0.9, **constants}
     yield Case("batch_normalization", name, dtype, training, outputs, attrs, batch, batch)
@@ -1068,6 +1073,7 @@ def _normalization_gradients(dtype: str) -> Iterator[Case]:
             everything = shape in ((13, 11), (32, 64), (300, 64), (200, 13))
             for given in (True, False) if everything else (True,):
                 for wanted in some if everything else (kinds,):
+                    active = len(wanted) % 2 == 1
 
                     def draw(
                         rng: np.random.Generator,
@@ -1075,8 +1081,10 @@ def _normalization_gradients(dtype: str) -> Iterator[Case]:
                         shape: Shape = shape,
                         given: bool = given,
                         size: Shape = (shape[axis],),
+                        active: bool = active,
                     ) -> Arrays:
-                        return {
+                        output = {"output": signed(rng, shape, dtype)} if active else {}
+                        return output | {
                             "values": signed(rng, shape, dtype),
                             "gradient": signed(rng, shape, dtype),
                             "mean": signed(rng, size, dtype),
@@ -1085,12 +1093,13 @@ def _normalization_gradients(dtype: str) -> Iterator[Case]:
                         }
 
                     label = "-".join((f"{shape[0]}x{shape[1]}", *wanted)) + "-gamma" * given
+                    attrs = {"slope": (0.2 if given else 0.0) if active else 1.0}
                     outputs = {
                         role: (shape if role == "input_gradient" else shape[1:], dtype)
                         for role in wanted
                     }
                     name, longest = f"{op}_gradient", max(shape)
-                    yield Case(name, label, dtype, draw, outputs, {}, shape[0], longest)
+                    yield Case(name, label, dtype, draw, outputs, attrs, shape[0], longest)
 
 
 def _empty(dtype: str) -> Iterator[Case]:

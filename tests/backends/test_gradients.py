@@ -722,7 +722,9 @@ def _normalization_nets(kind: str) -> None:
             gamma_regularizer=regularizers.L1L2(0.02, 0.03), beta_regularizer=regularizers.L2(0.05)
         )
         hidden = both(Dense(4, activation="tanh")(both(x)))
-        return net([x, y], Dense(2)(Concatenate()([hidden, both(y)])))
+        slope = activations.ActivationFunction("leaky_relu", 0.3)
+        last = Activation(slope)(both(y))
+        return net([x, y], Dense(2)(Concatenate()([hidden, Activation("tanh")(last)])))
 
     @case(f"{kind}-normalization-of-classes")
     def of_classes() -> Net:

@@ -88,16 +88,16 @@ def normalized_plan(layer: Any, **options: Any) -> Plan:
 
 @pytest.mark.parametrize("layer", [BatchNormalization, LayerNormalization])
 def test_calls_of_normalization(layer: Any) -> None:
-    """One call forward, one backward; in place nothing is updated but moving statistics."""
+    """One call forward, one backward, with relu; only moving statistics are updated in place."""
     plan = normalized_plan(layer)
     op = "batch_normalization" if layer is BatchNormalization else "layer_normalization"
     assert ops(plan) == [
-        *("gather", "dense", op, "activation", "dense", "gather_rows", "squared_error"),
+        *("gather", "dense", op, "dense", "gather_rows", "squared_error"),
         *("bias_gradient", "dense_input_gradient", "dense_kernel_gradient"),
-        *("activation_gradient", f"{op}_gradient", "dense_kernel_gradient", "sgd", "advance"),
+        *(f"{op}_gradient", "dense_kernel_gradient", "sgd", "advance"),
     ]
     inference = op + "_inference" * (layer is BatchNormalization)
-    assert ops(plan, "predict") == ["gather", "dense", inference, "activation", "dense", "advance"]
+    assert ops(plan, "predict") == ["gather", "dense", inference, "dense", "advance"]
     assert not {"mean", "moving_mean"} & set(plan.programs["predict"][2].outputs)
     state = {name for name, buffer in plan.buffers.items() if buffer.region == STATE}
     moving = {f"{STATE}/norm/moving_{name}" for name in ("mean", "variance")}
@@ -108,6 +108,32 @@ def test_calls_of_normalization(layer: Any) -> None:
     assert forward.inputs["gamma"] == backward.inputs["gamma"] == "parameters/norm/gamma"
     assert forward.outputs["mean"] == backward.inputs["mean"]
     assert backward.outputs["beta_gradient"] == "gradients/norm/beta"
+    assert forward.attrs["slope"] == backward.attrs["slope"] == 0
+    assert forward.outputs["result"] == backward.inputs["output"] == "activations/activation"
+
+
+@pytest.mark.parametrize(
+    ("name", "slope"), [("relu", 0.0), ("leaky_relu", 0.2), ("tanh", None), ("gelu", None)]
+)
+def test_straight_activations_join_normalization(name: str, slope: float | None) -> None:
+    inputs = Input((3,))
+    activated = Dropout(0.2)(Activation(name)(BatchNormalization()(inputs)))
+    graph = build_graph([inputs], [Dense(1)(activated)])
+    plan = build_plan(graph, batch_size=2, outputs=[MSE], optimizer=SGD())
+    assert ("activation" in ops(plan)) is (slope is None)
+    assert "dropout" in ops(plan)
+    forward = next(s for s in plan.programs["train"] if s.op == "batch_normalization")
+    assert forward.attrs["slope"] == (1.0 if slope is None else slope)
+
+
+def test_a_normalization_that_others_read_keeps_its_value() -> None:
+    inputs = Input((3,))
+    normalized = LayerNormalization()(inputs)
+    both = Add()([normalized, Activation("relu")(normalized)])
+    plan = build_plan(
+        build_graph([inputs], [Dense(1)(both)]), batch_size=2, outputs=[MSE], optimizer=SGD()
+    )
+    assert Counter(ops(plan))["activation"] == 1
 
 
 def test_flops_and_bytes_of_normalization_by_hand() -> None:
@@ -117,11 +143,11 @@ def test_flops_and_bytes_of_normalization_by_hand() -> None:
         for plan in (normalized_plan(BatchNormalization), normalized_plan(LayerNormalization))
     )
     # values and result; gamma, beta; mean and deviation written; moving ones read and written
-    assert batch["batch_normalization"] == (7 * b * c, f * (2 * b * c + 2 * c + 2 * c + 4 * c))
-    assert layer["layer_normalization"] == (7 * b * c, f * (2 * b * c + 2 * c + 2 * b))
-    # values, gradient and result; gamma, its gradient, beta's; mean and deviation
-    assert batch["batch_normalization_gradient"] == (10 * b * c, f * (3 * b * c + 3 * c + 2 * c))
-    assert layer["layer_normalization_gradient"] == (12 * b * c, f * (3 * b * c + 3 * c + 2 * b))
+    assert batch["batch_normalization"] == (8 * b * c, f * (2 * b * c + 2 * c + 2 * c + 4 * c))
+    assert layer["layer_normalization"] == (8 * b * c, f * (2 * b * c + 2 * c + 2 * b))
+    # values, output, gradient and result; gamma, its gradient, beta's; mean and deviation
+    assert batch["batch_normalization_gradient"] == (11 * b * c, f * (4 * b * c + 3 * c + 2 * c))
+    assert layer["layer_normalization_gradient"] == (13 * b * c, f * (4 * b * c + 3 * c + 2 * b))
 
 
 def test_what_normalization_does_not_have_is_not_computed() -> None:

@@ -83,7 +83,8 @@ def batch_normalization(context: Context, a: Arrays, attrs: Attrs, rows: int) ->
         *(values, a.get("gamma"), a.get("beta"), a["result"], a["mean"], a["inverse_deviation"]),
         *(a["moving_mean"], a["moving_variance"]),
     )
-    constants = np.float64(attrs["momentum"]), np.float64(attrs["epsilon"])
+    slope = values.dtype.type(attrs["slope"])
+    constants = np.float64(attrs["momentum"]), np.float64(attrs["epsilon"]), slope
     if over.block_rows == 1:
         arguments = (*arrays, *over.sizes, *constants)
         return [over.launch(BATCH, name, arguments, block_rows=1, size=size)]
@@ -105,23 +106,29 @@ def batch_normalization_inference(
         return []
     over = _columns(values)
     arrays = (values, a["mean"], a["variance"], a.get("gamma"), a.get("beta"), a["result"])
-    arguments = (*arrays, *over.sizes, int64(over.share), np.float64(attrs["epsilon"]))
+    constants = np.float64(attrs["epsilon"]), values.dtype.type(attrs["slope"])
+    arguments = (*arrays, *over.sizes, int64(over.share), *constants)
     name = "batch_normalization_inference"
     return [over.launch(BATCH, name, arguments, block_rows=over.block_rows, size=0)]
 
 
-def _statistics(a: Arrays) -> tuple[Any, ...]:
-    return a["values"], a["gradient"], a["mean"], a["inverse_deviation"]
+def _read(a: Arrays, attrs: Attrs) -> tuple[Any, ...]:
+    """Return what all gradients read, as kernels take it."""
+    gradient = a["gradient"]
+    activation = a.get("output"), gradient.dtype.type(attrs["slope"])
+    return a["values"], gradient, *activation, a["mean"], a["inverse_deviation"]
 
 
 def _parameter_gradients(a: Arrays) -> tuple[Any, Any]:
     return a.get("gamma_gradient"), a.get("beta_gradient")
 
 
-def _finish(over: _Columns, parts: Any, a: Arrays, *, inputs: bool) -> Launch:
+def _finish(over: _Columns, parts: Any, a: Arrays, attrs: Attrs, *, inputs: bool) -> Launch:
     """Return the launch that adds up `parts`, and writes the input's gradient if `inputs`."""
     count = over.block_rows
-    read = (*_statistics(a), a.get("gamma"), a["input_gradient"]) if inputs else (None,) * 6
+    read = (*_read(a, attrs), a.get("gamma"), a.get("input_gradient"))
+    if not inputs:
+        read = (None, None, None, over.dtype.type(1), None, None, None, None)
     arguments = (
         *(parts, int32(count), *read, *_parameter_gradients(a), *over.sizes, int64(over.share)),
     )
@@ -143,13 +150,13 @@ def batch_normalization_gradient(
     name, size = "batch_normalization_gradient", gradient.dtype.itemsize
     if over.block_rows == 1:
         written = (a.get("gamma"), a.get("input_gradient"), *_parameter_gradients(a))
-        arguments = (*_statistics(a), *written, *over.sizes)
+        arguments = (*_read(a, attrs), *written, *over.sizes)
         return [over.launch(BATCH, name, arguments, block_rows=1, size=size)]
     parts = over.parts(context, gradient.dtype)
-    first = (*_statistics(a), parts, *over.sizes, int64(over.share))
+    first = (*_read(a, attrs), parts, *over.sizes, int64(over.share))
     return [
         over.launch(BATCH, name + "_parts", first, block_rows=over.block_rows, size=size),
-        _finish(over, parts, a, inputs="input_gradient" in a),
+        _finish(over, parts, a, attrs, inputs="input_gradient" in a),
     ]
 
 
@@ -173,8 +180,8 @@ def layer_normalization(context: Context, a: Arrays, attrs: Attrs, rows: int) ->
     if not values.size:
         return []
     arrays = (values, a.get("gamma"), a.get("beta"), a["result"], a.get("mean"))
-    epsilon = values.dtype.type(attrs["epsilon"])
-    arguments = (*arrays, a.get("inverse_deviation"), ..., epsilon)
+    constants = (values.dtype.type(attrs[name]) for name in ("epsilon", "slope"))
+    arguments = (*arrays, a.get("inverse_deviation"), ..., *constants)
     return [_rows(context, "layer_normalization", values, arguments)]
 
 
@@ -191,17 +198,17 @@ def layer_normalization_gradient(
         return []
     work: list[Work] = []
     if "input_gradient" in a:
-        arguments = (*_statistics(a), a.get("gamma"), a["input_gradient"], ...)
+        arguments = (*_read(a, attrs), a.get("gamma"), a["input_gradient"], ...)
         work.append(_rows(context, "layer_normalization_gradient", gradient, arguments))
     if not any(target is not None for target in _parameter_gradients(a)):
         return work
     over = _columns(gradient)
     parts = over.parts(context, gradient.dtype) if over.block_rows > 1 else None
     arguments = (
-        *(*_statistics(a), parts, *_parameter_gradients(a), *over.sizes, int64(over.share)),
+        *(*_read(a, attrs), parts, *_parameter_gradients(a), *over.sizes, int64(over.share)),
     )
     name, size = "layer_normalization_sums", gradient.dtype.itemsize
     work.append(over.launch(LAYER, name, arguments, block_rows=over.block_rows, size=size))
     if parts is not None:
-        work.append(_finish(over, parts, a, inputs=False))
+        work.append(_finish(over, parts, a, attrs, inputs=False))
     return work
