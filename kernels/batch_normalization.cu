@@ -20,28 +20,30 @@
 //
 // Shapes: values, result, output, gradient, input_gradient (rows, columns); the others (columns,).
 // gamma, beta, output and the gradients may be null: 1, 0, no activation, nobody wants them.
+// share_of_batch is 1 - momentum.
 // Launch: tiles of threads (tiles.cuh), each thread N columns; N is 4 in `..._by_4`, for columns
 // that are a multiple of 4. A short batch is done in one launch of one block row, which reads the
 // values twice, the second time from its cache. A long one takes two, with `share` rows to a block
 // row: `..._parts` leaves what each block row has found, and in `..._finish` each block adds that
 // up for its columns and goes through its rows.
 //
-// A thread adds up differences from its first value, so float does for rows with a mean much
-// larger than their deviation: with n values of a thread, at worst n roundings of the variance are
-// lost. What threads and blocks have found is put together in double: there are few of those.
+// A thread adds up differences from its first value, and what threads and blocks have found is put
+// together as differences from the first row. So float does for columns with a mean much larger
+// than their deviation: all that is added up is of the size of the deviation.
 
 #include "normalization.cuh"
 
-// Number of values, their mean, and the sum of squared differences from it, by column.
+// Number of values, mean of their differences from the first row, and the sum of squared
+// differences from that mean, by column.
 template <int N> struct Moments {
-    double count;
-    Values<double, N> mean, squares;
+    real count;
+    Values<real, N> mean, squares;
 };
 
-// The moments of one thread.
+// The moments of one thread; `origin` is its part of the first row.
 template <int N>
-DEVICE Moments<N> moments(const real *values, int columns, int64 column, const Share &share,
-                          const Tile &tile)
+DEVICE Moments<N> moments(const real *values, const Values<real, N> &origin, int columns,
+                          int64 column, const Share &share, const Tile &tile)
 {
     const int AT_ONCE = 4;  // rows whose loads are under way together
     const int64 stride = tile.height, start = share.first + tile.y;
@@ -66,12 +68,13 @@ DEVICE Moments<N> moments(const real *values, int columns, int64 column, const S
                 squares.value[k] += d * d;
             }
     }
-    found.count = (double)((share.end - start + stride - 1) / stride);
+    found.count = (real)((share.end - start + stride - 1) / stride);
+    const real each = real(1) / found.count;
 #pragma unroll
     for (int k = 0; k < N; ++k) {
-        const double shift = sum.value[k] / found.count;
-        found.mean.value[k] = first.value[k] + shift;
-        found.squares.value[k] = maximum(squares.value[k] - shift * sum.value[k], 0.0);
+        const real shift = sum.value[k] * each;
+        found.mean.value[k] = first.value[k] - origin.value[k] + shift;
+        found.squares.value[k] = maximum(squares.value[k] - shift * sum.value[k], real(0));
     }
     return found;
 }
@@ -79,26 +82,26 @@ DEVICE Moments<N> moments(const real *values, int columns, int64 column, const S
 // Moments of `count` values, from all that the threads of a column have: each(visit) calls visit
 // on those of a thread.
 template <int N, typename Each>
-DEVICE Moments<N> together(double count, const Tile &tile, double *shared, Each each)
+DEVICE Moments<N> together(int64 count, const Tile &tile, real *shared, Each each)
 {
-    Values<double, N> *scratch = reinterpret_cast<Values<double, N> *>(shared);
-    Values<double, N> sum = {};
+    Values<real, N> *scratch = reinterpret_cast<Values<real, N> *>(shared);
+    Values<real, N> sum = {};
     each([&](const Moments<N> &own) {
 #pragma unroll
         for (int k = 0; k < N; ++k)
             sum.value[k] += own.count * own.mean.value[k];
     });
     Moments<N> all;
-    all.count = count;
+    all.count = (real)count;
     all.mean = column_total(sum, tile, scratch);
 #pragma unroll
     for (int k = 0; k < N; ++k)
-        all.mean.value[k] /= count;
-    Values<double, N> squares = {};
+        all.mean.value[k] /= all.count;
+    Values<real, N> squares = {};
     each([&](const Moments<N> &own) {
 #pragma unroll
         for (int k = 0; k < N; ++k) {
-            const double d = own.mean.value[k] - all.mean.value[k];
+            const real d = own.mean.value[k] - all.mean.value[k];
             squares.value[k] += own.squares.value[k] + own.count * d * d;
         }
     });
@@ -106,13 +109,21 @@ DEVICE Moments<N> together(double count, const Tile &tile, double *shared, Each 
     return all;
 }
 
+// A thread's part of the first row.
+template <int N>
+DEVICE Values<real, N> first_row(const real *values, int columns, int64 column)
+{
+    const Values<real, N> none = {};
+    return column < columns ? load<N>(values + column) : none;
+}
+
 template <int N>
 DEVICE Moments<N> block_moments(const real *values, int columns, int64 column, const Share &share,
-                                const Tile &tile, double *shared)
+                                const Tile &tile, real *shared)
 {
-    const Moments<N> own = moments<N>(values, columns, column, share, tile);
-    return together<N>((double)(share.end - share.first), tile, shared,
-                       [&](auto visit) { visit(own); });
+    const Values<real, N> origin = first_row<N>(values, columns, column);
+    const Moments<N> own = moments<N>(values, origin, columns, column, share, tile);
+    return together<N>(share.end - share.first, tile, shared, [&](auto visit) { visit(own); });
 }
 
 // result = activation((values - mean) * factor + beta), for a block's share of rows.
@@ -149,25 +160,24 @@ template <int N>
 DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const real *gamma,
                             const real *beta, real *result, real *mean, real *inverse_deviation,
                             real *moving_mean, real *moving_variance, int columns, int64 column,
-                            const Share &share, const Tile &tile, double momentum, double epsilon,
-                            real slope)
+                            const Share &share, const Tile &tile, real momentum,
+                            real share_of_batch, real epsilon, real slope)
 {
     if (column >= columns)
         return;
     const bool writes = blockIdx.y == 0 && tile.y == 0;
+    const Values<real, N> origin = load<N>(values + column);
     Values<real, N> center, inverse, factor = load_or<N>(gamma, column, real(1));
 #pragma unroll
     for (int k = 0; k < N; ++k) {
-        const double variance = batch.squares.value[k] / batch.count;
-        center.value[k] = (real)batch.mean.value[k];
-        inverse.value[k] = (real)(1.0 / sqrt(variance + epsilon));
+        const real variance = batch.squares.value[k] / batch.count;
+        center.value[k] = origin.value[k] + batch.mean.value[k];
+        inverse.value[k] = real(1) / sqrt(variance + epsilon);
         factor.value[k] *= inverse.value[k];
         if (writes) {
             const int64 c = column + k;
-            moving_mean[c] =
-                (real)(moving_mean[c] * momentum + batch.mean.value[k] * (1.0 - momentum));
-            moving_variance[c] =
-                (real)(moving_variance[c] * momentum + variance * (1.0 - momentum));
+            moving_mean[c] = moving_mean[c] * momentum + center.value[k] * share_of_batch;
+            moving_variance[c] = moving_variance[c] * momentum + variance * share_of_batch;
         }
     }
     if (writes) {
@@ -181,59 +191,60 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
     KERNEL(256) batch_normalization##suffix(                                                      \
         const real *values, const real *gamma, const real *beta, real *result, real *mean,        \
         real *inverse_deviation, real *moving_mean, real *moving_variance, int64 rows,            \
-        int columns, int width, double momentum, double epsilon, real slope)                      \
+        int columns, int width, real momentum, real share_of_batch, real epsilon, real slope)     \
     {                                                                                             \
-        SHARED_MEMORY(double, shared);                                                            \
+        SHARED_MEMORY(real, shared);                                                              \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Share share(rows, rows);                                                            \
         const Moments<N> batch =                                                                  \
             block_moments<N>(values, columns, column, share, tile, shared);                       \
         normalize_batch(batch, values, gamma, beta, result, mean, inverse_deviation, moving_mean, \
-                        moving_variance, columns, column, share, tile, momentum, epsilon, slope); \
+                        moving_variance, columns, column, share, tile, momentum, share_of_batch,  \
+                        epsilon, slope);                                                          \
     }                                                                                             \
                                                                                                   \
-    KERNEL(256) batch_normalization_parts##suffix(const real *values, double *parts, int64 rows,  \
+    KERNEL(256) batch_normalization_parts##suffix(const real *values, real *parts, int64 rows,    \
                                                   int columns, int width, int64 per_block)        \
     {                                                                                             \
-        SHARED_MEMORY(double, shared);                                                            \
+        SHARED_MEMORY(real, shared);                                                              \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Moments<N> found = block_moments<N>(values, columns, column,                        \
                                                   Share(rows, per_block), tile, shared);          \
         if (tile.y > 0 || column >= columns)                                                      \
             return;                                                                               \
-        double *part = parts + 2 * (int64)blockIdx.y * columns + column;                          \
+        real *part = parts + 2 * (int64)blockIdx.y * columns + column;                            \
         store(part, found.mean);                                                                  \
         store(part + columns, found.squares);                                                     \
     }                                                                                             \
                                                                                                   \
     KERNEL(256) batch_normalization_finish##suffix(                                               \
-        const double *parts, const real *values, const real *gamma, const real *beta,             \
-        real *result, real *mean, real *inverse_deviation, real *moving_mean,                     \
-        real *moving_variance, int64 rows, int columns, int width, int64 per_block,               \
-        double momentum, double epsilon, real slope)                                              \
+        const real *parts, const real *values, const real *gamma, const real *beta, real *result, \
+        real *mean, real *inverse_deviation, real *moving_mean, real *moving_variance,            \
+        int64 rows, int columns, int width, int64 per_block, real momentum,                       \
+        real share_of_batch, real epsilon, real slope)                                            \
     {                                                                                             \
-        SHARED_MEMORY(double, shared);                                                            \
+        SHARED_MEMORY(real, shared);                                                              \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
-        const Moments<N> batch = together<N>((double)rows, tile, shared, [&](auto visit) {        \
+        const Moments<N> batch = together<N>(rows, tile, shared, [&](auto visit) {                \
             for (int p = tile.y; p < (int)gridDim.y && column < columns; p += tile.height) {      \
-                const double *part = parts + 2 * (int64)p * columns + column;                     \
+                const real *part = parts + 2 * (int64)p * columns + column;                       \
                 const int64 left = rows - p * per_block;                                          \
-                visit(Moments<N>{(double)minimum(left, per_block), load<N>(part),                 \
+                visit(Moments<N>{(real)minimum(left, per_block), load<N>(part),                   \
                                  load<N>(part + columns)});                                       \
             }                                                                                     \
         });                                                                                       \
         normalize_batch(batch, values, gamma, beta, result, mean, inverse_deviation, moving_mean, \
                         moving_variance, columns, column, Share(rows, per_block), tile, momentum, \
-                        epsilon, slope);                                                          \
+                        share_of_batch, epsilon, slope);                                          \
     }                                                                                             \
                                                                                                   \
     KERNEL(256) batch_normalization_inference##suffix(                                            \
         const real *values, const real *mean, const real *variance, const real *gamma,            \
         const real *beta, real *result, int64 rows, int columns, int width, int64 per_block,      \
-        double epsilon, real slope)                                                               \
+        real epsilon, real slope)                                                                 \
     {                                                                                             \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
@@ -242,7 +253,7 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
         Values<real, N> factor = load_or<N>(gamma, column, real(1));                              \
         const Values<real, N> spread = load<N>(variance + column);                                \
         for (int k = 0; k < N; ++k)                                                               \
-            factor.value[k] *= (real)(1.0 / sqrt((double)spread.value[k] + epsilon));             \
+            factor.value[k] *= real(1) / sqrt(spread.value[k] + epsilon);                         \
         normalize(values, load<N>(mean + column), factor, beta, slope, result, columns, column,   \
                   Share(rows, per_block), tile);                                                  \
     }

@@ -59,16 +59,31 @@ class _Columns:
         """Rows, columns and the tile's width, as kernels take them."""
         return int64(self.rows), int32(self.columns), int32(self.tile.width)
 
-    def parts(self, context: Context, dtype: Any) -> Any:
+    def parts(self, context: Context) -> Any:
         """Return room for two values of each column and block row."""
-        nbytes = 2 * self.block_rows * self.columns * np.dtype(dtype).itemsize
-        return context.workspace(nbytes).view(dtype)
+        nbytes = 2 * self.block_rows * self.columns * np.dtype(self.dtype).itemsize
+        return context.workspace(nbytes).view(self.dtype)
 
 
-def _columns(matrix: Any) -> _Columns:
+def _summed(context: Context, matrix: Any) -> _Columns:
+    """Return how to sum columns: by two blocks to a multiprocessor, or one block row.
+
+    More would cost more than they gain: each block of the second launch reads all the parts.
+    """
     rows, columns = matrix.shape
     tile = column_tile(columns, matrix.dtype)
-    share = ceil_div(rows, tile.block_rows(rows))
+    return _columns(matrix, min(tile.block_rows(rows), _held(context, tile, 2)))
+
+
+def _held(context: Context, tile: ColumnTile, each: int) -> int:
+    """Return the block rows with which a multiprocessor gets `each` blocks."""
+    return max(each * context.limits.multiprocessors // tile.across, 1)
+
+
+def _columns(matrix: Any, block_rows: int) -> _Columns:
+    rows, columns = matrix.shape
+    tile = column_tile(columns, matrix.dtype)
+    share = ceil_div(rows, block_rows)
     return _Columns(tile, rows, columns, matrix.dtype, share, ceil_div(rows, share))
 
 
@@ -77,18 +92,19 @@ def batch_normalization(context: Context, a: Arrays, attrs: Attrs, rows: int) ->
     values = a["values"]
     if not values.size:
         return []
-    over = _columns(values)
-    name, size = "batch_normalization", 8
+    over = _summed(context, values)
+    name, real = "batch_normalization", values.dtype.type
     arrays = (
         *(values, a.get("gamma"), a.get("beta"), a["result"], a["mean"], a["inverse_deviation"]),
         *(a["moving_mean"], a["moving_variance"]),
     )
-    slope = values.dtype.type(attrs["slope"])
-    constants = np.float64(attrs["momentum"]), np.float64(attrs["epsilon"]), slope
+    momentum = attrs["momentum"]
+    constants = real(momentum), real(1 - momentum), real(attrs["epsilon"]), real(attrs["slope"])
+    size = values.dtype.itemsize
     if over.block_rows == 1:
         arguments = (*arrays, *over.sizes, *constants)
         return [over.launch(BATCH, name, arguments, block_rows=1, size=size)]
-    parts, share = over.parts(context, np.float64), int64(over.share)
+    parts, share = over.parts(context), int64(over.share)
     first, last = (values, parts, *over.sizes, share), (parts, *arrays, *over.sizes, share)
     block_rows = over.block_rows
     return [
@@ -104,9 +120,10 @@ def batch_normalization_inference(
     values = a["values"]
     if not values.size:
         return []
-    over = _columns(values)
+    tile = column_tile(values.shape[1], values.dtype)
+    over = _columns(values, min(ceil_div(len(values), tile.height), _held(context, tile, 8)))
     arrays = (values, a["mean"], a["variance"], a.get("gamma"), a.get("beta"), a["result"])
-    constants = np.float64(attrs["epsilon"]), values.dtype.type(attrs["slope"])
+    constants = (values.dtype.type(attrs[name]) for name in ("epsilon", "slope"))
     arguments = (*arrays, *over.sizes, int64(over.share), *constants)
     name = "batch_normalization_inference"
     return [over.launch(BATCH, name, arguments, block_rows=over.block_rows, size=0)]
@@ -146,13 +163,13 @@ def batch_normalization_gradient(
     gradient = a["gradient"]
     if not gradient.size:
         return []
-    over = _columns(gradient)
+    over = _summed(context, gradient)
     name, size = "batch_normalization_gradient", gradient.dtype.itemsize
     if over.block_rows == 1:
         written = (a.get("gamma"), a.get("input_gradient"), *_parameter_gradients(a))
         arguments = (*_read(a, attrs), *written, *over.sizes)
         return [over.launch(BATCH, name, arguments, block_rows=1, size=size)]
-    parts = over.parts(context, gradient.dtype)
+    parts = over.parts(context)
     first = (*_read(a, attrs), parts, *over.sizes, int64(over.share))
     return [
         over.launch(BATCH, name + "_parts", first, block_rows=over.block_rows, size=size),
@@ -202,8 +219,8 @@ def layer_normalization_gradient(
         work.append(_rows(context, "layer_normalization_gradient", gradient, arguments))
     if not any(target is not None for target in _parameter_gradients(a)):
         return work
-    over = _columns(gradient)
-    parts = over.parts(context, gradient.dtype) if over.block_rows > 1 else None
+    over = _summed(context, gradient)
+    parts = over.parts(context) if over.block_rows > 1 else None
     arguments = (
         *(*_read(a, attrs), parts, *_parameter_gradients(a), *over.sizes, int64(over.share)),
     )
