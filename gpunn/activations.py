@@ -152,6 +152,12 @@ class ActivationFunction:
         """What `derivative_from` takes: ``"output"`` or ``"input"`` of the function."""
         return _DEFINITIONS[self.name].derivative_reads
 
+    @property
+    def negative_slope(self) -> float | None:
+        """Slope below 0 of a function that has slope 1 above, as relu's 0; None for others."""
+        known = {"linear": 1.0, "relu": 0.0, "leaky_relu": self.parameter}
+        return known.get(self.name)
+
     def __call__(self, x: Any) -> Array:
         """Evaluate the function on an array."""
         x = np.asarray(x)

@@ -516,6 +516,155 @@ class Dropout(Layer):
         set_field(self, "rate", check_number("Dropout", "rate", self.rate, minimum=0, below=1))
 
 
+def _check_normalization(layer: BatchNormalization | LayerNormalization) -> None:
+    """Check what the two have in common, and make specs of names."""
+    owner = type(layer).__name__
+    if layer.axis not in (-1, 1) or isinstance(layer.axis, bool):
+        raise ArgumentError(f"{owner}: axis must be -1 (the last one), not {layer.axis!r}.")
+    set_field(layer, "axis", int(layer.axis))
+    set_field(layer, "epsilon", check_number(owner, "epsilon", layer.epsilon, minimum=0))
+    for name in ("center", "scale"):
+        if not isinstance(getattr(layer, name), bool | np.bool_):
+            value = getattr(layer, name)
+            raise ArgumentTypeError(f"{owner}: {name} must be True or False, not {value!r}.")
+        set_field(layer, name, bool(getattr(layer, name)))
+    for name in ("beta", "gamma"):
+        initializer = initializers.get(getattr(layer, f"{name}_initializer"))
+        set_field(layer, f"{name}_initializer", initializer)
+        regularizer = regularizers.get(getattr(layer, f"{name}_regularizer"))
+        set_field(layer, f"{name}_regularizer", regularizer)
+
+
+def _normalized_shape(shape: Shape) -> Shape:
+    if len(shape) != 1:
+        raise ShapeError("expects one axis per sample; put a Flatten layer before it")
+    return shape
+
+
+def _gamma_and_beta(
+    layer: BatchNormalization | LayerNormalization, scope: str, size: Shape
+) -> tuple[Variable, ...]:
+    gamma = Variable(scope, "gamma", size, layer.gamma_initializer, layer.gamma_regularizer)
+    beta = Variable(scope, "beta", size, layer.beta_initializer, layer.beta_regularizer)
+    return (gamma,) * layer.scale + (beta,) * layer.center
+
+
+@layers.register()
+@dataclass(frozen=True, eq=False)
+class BatchNormalization(Layer):
+    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, feature by feature.
+
+    In training, mean and (biased) variance are those of the batch, and move the statistics kept
+    in the layer: ``moving = moving * momentum + batch * (1 - momentum)``. `evaluate` and
+    `predict` normalize by the moving statistics.
+
+    Parameters
+    ----------
+    axis : int, default -1
+        The last axis is the only one supported.
+    momentum : float, default 0.99
+        Between 0 and 1.
+    epsilon : float, default 1e-3
+        At least 0.
+    center, scale : bool, default True
+        Whether there is a `beta`, and a `gamma`.
+    beta_initializer, gamma_initializer : str or Initializer
+        Default zeros and ones.
+    moving_mean_initializer, moving_variance_initializer : str or Initializer
+        Default zeros and ones.
+    beta_regularizer, gamma_regularizer : str or L1L2, optional
+    input_shape : tuple of int, optional
+        As the first layer of a `Sequential`, in place of an `Input`.
+
+    Notes
+    -----
+    Input and output shape ``(features,)``. Weights gamma, beta, moving_mean and moving_variance,
+    all ``(features,)``; the last two are not trainable. After Ioffe and Szegedy, 2015
+    (arXiv:1502.03167). A dense layer before it needs no bias: ``Dense(100, use_bias=False)``.
+    """
+
+    axis: int = -1
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    center: bool = True
+    scale: bool = True
+    beta_initializer: Any = "zeros"
+    gamma_initializer: Any = "ones"
+    moving_mean_initializer: Any = "zeros"
+    moving_variance_initializer: Any = "ones"
+    beta_regularizer: Any = None
+    gamma_regularizer: Any = None
+    input_shape: Shape | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_normalization(self)
+        momentum = check_number(
+            "BatchNormalization", "momentum", self.momentum, minimum=0, maximum=1
+        )
+        set_field(self, "momentum", momentum)
+        for name in ("moving_mean_initializer", "moving_variance_initializer"):
+            set_field(self, name, initializers.get(getattr(self, name)))
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        return _normalized_shape(*self._one(shapes))
+
+    def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
+        mean, variance = (
+            Variable(scope, name, shapes[0], getattr(self, f"{name}_initializer"), trainable=False)
+            for name in ("moving_mean", "moving_variance")
+        )
+        return (*_gamma_and_beta(self, scope, shapes[0]), mean, variance)
+
+
+@layers.register()
+@dataclass(frozen=True, eq=False)
+class LayerNormalization(Layer):
+    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, with the statistics of each row.
+
+    Mean and (biased) variance are taken over the features of a sample, in training and after it.
+
+    Parameters
+    ----------
+    axis : int, default -1
+        The last axis is the only one supported.
+    epsilon : float, default 1e-3
+        At least 0.
+    center, scale : bool, default True
+        Whether there is a `beta`, and a `gamma`.
+    beta_initializer, gamma_initializer : str or Initializer
+        Default zeros and ones.
+    beta_regularizer, gamma_regularizer : str or L1L2, optional
+    input_shape : tuple of int, optional
+        As the first layer of a `Sequential`, in place of an `Input`.
+
+    Notes
+    -----
+    Input and output shape ``(features,)``. Weights gamma and beta, both ``(features,)``. After Ba,
+    Kiros and Hinton, 2016 (arXiv:1607.06450).
+    """
+
+    axis: int = -1
+    epsilon: float = 1e-3
+    center: bool = True
+    scale: bool = True
+    beta_initializer: Any = "zeros"
+    gamma_initializer: Any = "ones"
+    beta_regularizer: Any = None
+    gamma_regularizer: Any = None
+    input_shape: Shape | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_normalization(self)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        return _normalized_shape(*self._one(shapes))
+
+    def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
+        return _gamma_and_beta(self, scope, shapes[0])
+
+
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class Add(Layer):

@@ -9,39 +9,14 @@
 // Launch: groups of `threads` per row, a power of two. Up to 32 are part of a warp, and a block
 // has several; for long rows, in `..._wide`, a block is one group. Groups take rows in turn.
 
-#include "reduce.cuh"
-
-// Sums and largest values over the group, in every thread of it.
-struct Lanes {
-    int threads;
-    DEVICE real sum(real value) const { return warp_sum(value, threads); }
-    DEVICE real largest(real value) const { return warp_maximum(value, threads); }
-};
-
-struct Block {
-    real *scratch;
-    DEVICE real sum(real value) const { return block_sum(value, scratch); }
-    DEVICE real largest(real value) const { return block_maximum(value, scratch); }
-};
-
-// Calls take(first value of the row, lane, whether there is such a row) for the rows of a group.
-// Groups beyond the last row go along with it: they take part in what their warp does together.
-template <typename Take>
-DEVICE void each_row(int64 rows, int columns, int threads, Take take)
-{
-    const int lane = threadIdx.x % threads, groups = blockDim.x / threads;
-    const int64 own = threadIdx.x / threads;
-    for (int64 base = (int64)blockIdx.x * groups; base < rows; base += (int64)gridDim.x * groups) {
-        const bool active = base + own < rows;
-        take((active ? base + own : rows - 1) * columns, lane, active);
-    }
-}
+#include "row_groups.cuh"
 
 template <typename Group>
 DEVICE void softmax_rows(const Group &group, const real *values, real *result, int64 rows,
                          int columns, int threads)
 {
-    each_row(rows, columns, threads, [&](int64 row, int lane, bool active) {
+    each_row(rows, threads, [&](int64 number, int lane, bool active) {
+        const int64 row = number * columns;
         const real *z = values + row;
         real *y = result + row;
         real largest = z[minimum(lane, columns - 1)];
@@ -63,7 +38,8 @@ template <typename Group>
 DEVICE void gradient_rows(const Group &group, const real *gradient, const real *output,
                           real *input_gradient, int64 rows, int columns, int threads)
 {
-    each_row(rows, columns, threads, [&](int64 row, int lane, bool active) {
+    each_row(rows, threads, [&](int64 number, int lane, bool active) {
+        const int64 row = number * columns;
         const real *g = gradient + row, *y = output + row;
         real dot = 0;
         for (int c = lane; c < columns; c += threads)

@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from gpunn import activations
-from gpunn.backends import blas, numba_random
+from gpunn.backends import blas, numba_normalization, numba_random
 from gpunn.backends import numba_kernels as kernels
 from gpunn.backends.host_memory import HostBackend
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
@@ -461,6 +461,9 @@ def copy_columns(a: Arrays, attrs: Attrs, rows: int) -> Call:
 @_operation
 def accumulate(a: Arrays, attrs: Attrs, rows: int) -> Call:
     return partial(np.add, a["total"], a["values"], out=a["total"])
+
+
+_OPERATIONS.update(numba_normalization.OPERATIONS)
 
 
 # Losses

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import activations
+from gpunn.backends import numpy_normalization
 from gpunn.backends.host_memory import HostBackend
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
 from gpunn.randomness import philox
@@ -259,6 +260,10 @@ def accumulate(a: Arrays, attrs: Attrs, rows: int) -> None:
     a["total"][...] += a["values"]
 
 
+for _function in numpy_normalization.FUNCTIONS:
+    _operation(_function)
+
+
 # Losses
 
 
@@ -392,10 +397,9 @@ def squared_error_sum(a: Arrays, attrs: Attrs, rows: int) -> None:
 
 @_operation
 def regularizer(a: Arrays, attrs: Attrs, rows: int) -> None:
-    # `sum` is (1,), or (models, 1): what it has before the last axis is no axis of the weight.
-    models = a["sum"].shape[:-1]
-    w = a["kernel"].astype(np.float64).reshape(*models, -1)
-    penalty = attrs["l1"] * np.abs(w).sum(axis=-1) + attrs["l2"] * (w * w).sum(axis=-1)
+    w = a["kernel"].astype(np.float64)
+    axes = tuple(range(a["sum"].ndim - 1, w.ndim))  # all but that of the models
+    penalty = attrs["l1"] * np.abs(w).sum(axis=axes) + attrs["l2"] * (w * w).sum(axis=axes)
     a["sum"][...] += rows * penalty[..., np.newaxis]
 
 

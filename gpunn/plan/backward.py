@@ -244,6 +244,34 @@ class Backward:
 
         self.contribute(unit.inputs[0], emit)
 
+    def _backward_normalization(self, i: int, unit: Unit) -> None:
+        assert unit.layer is not None
+        (source,) = unit.inputs
+        inputs = {"values": self.b.value(source), "gradient": self.gradient_of[i]}
+        inputs |= self.b.saved_statistics(unit) | self.b.gamma_roles(unit, "gamma")
+        if unit.activation.name != "linear":
+            inputs["output"] = self.b.value(i)
+        slope = unit.activation.negative_slope
+        paths = {
+            f"{name}_gradient": f"{unit.scope}/{name}"
+            for name in self.b.gamma_roles(unit, "gamma", "beta")
+        }
+        outputs = {role: self.parameter_gradient(path) for role, path in paths.items()}
+
+        def emit(result: str | None) -> None:
+            wanted = {"input_gradient": result} if result is not None else {}
+            self.b.emit(f"{unit.kind}_gradient", inputs, wanted | outputs, slope=slope)
+
+        if self.needs_gradient[source]:
+            self.contribute(source, emit)
+        else:
+            emit(None)
+        for path in paths.values():
+            self.parameter_gradient_written(path)
+
+    _backward_batch_normalization = _backward_normalization
+    _backward_layer_normalization = _backward_normalization
+
     def _backward_add(self, i: int, unit: Unit) -> None:
         d = self.gradient_of[i]
         for source in unit.inputs:

@@ -14,6 +14,7 @@ from typing import Any
 
 from gpunn.errors import ArgumentError, PlanError, UnknownNameError
 from gpunn.graph import Graph, Variable
+from gpunn.layers import BatchNormalization
 from gpunn.losses import Loss
 from gpunn.metrics import Metric
 from gpunn.optimizers import Optimizer
@@ -415,6 +416,51 @@ class _Builder:
             self.emit("dropout", inputs, {"result": result}, stream=unit.dropout.index)
         else:
             self.copy(source, result, unit.features)
+
+    def gamma_roles(self, unit: Unit, *names: str) -> dict[str, str]:
+        """Return those of the roles gamma and beta that the layer of `unit` has."""
+        assert unit.layer is not None
+        has = {"gamma": unit.layer.scale, "beta": unit.layer.center}
+        return {name: self.parameter(f"{unit.scope}/{name}") for name in names if has[name]}
+
+    def normalization_attrs(self, unit: Unit) -> dict[str, Any]:
+        assert unit.layer is not None
+        return {"epsilon": unit.layer.epsilon, "slope": unit.activation.negative_slope}
+
+    def saved_statistics(self, unit: Unit) -> dict[str, str]:
+        """Return where the forward pass leaves mean and deviation for the backward pass."""
+        roles = ("mean", "inverse_deviation")
+        names = {role: f"{ACTIVATIONS}/{unit.name}/{role}" for role in roles}
+        for name in names.values():
+            if unit.kind == "batch_normalization":
+                self.buffer(name, ACTIVATIONS, (unit.features,))
+            else:
+                self.batched(name, ACTIVATIONS, 0)
+        return names
+
+    def _forward_batch_normalization(self, i: int, unit: Unit, training: bool) -> None:
+        layer, (source,) = unit.layer, unit.inputs
+        assert isinstance(layer, BatchNormalization)
+        inputs = {"values": self.value(source)} | self.gamma_roles(unit, "gamma", "beta")
+        outputs = {"result": self.value(i)}
+        statistics = ("mean", "variance")
+        moving = {role: self.parameter(f"{unit.scope}/moving_{role}") for role in statistics}
+        if training:
+            outputs |= self.saved_statistics(unit)
+            outputs |= {f"moving_{role}": buffer for role, buffer in moving.items()}
+            attrs = self.normalization_attrs(unit) | {"momentum": layer.momentum}
+            self.emit("batch_normalization", inputs, outputs, **attrs)
+        else:
+            inputs |= moving
+            attrs = self.normalization_attrs(unit)
+            self.emit("batch_normalization_inference", inputs, outputs, **attrs)
+
+    def _forward_layer_normalization(self, i: int, unit: Unit, training: bool) -> None:
+        assert unit.layer is not None
+        values = {"values": self.value(unit.inputs[0])}
+        inputs = values | self.gamma_roles(unit, "gamma", "beta")
+        outputs = {"result": self.value(i)} | (self.saved_statistics(unit) if training else {})
+        self.emit("layer_normalization", inputs, outputs, **self.normalization_attrs(unit))
 
     def copy(
         self, source: str, result: str, columns: int, source_start: int = 0, result_start: int = 0

@@ -297,6 +297,60 @@ _op(
     flops=_per_value("values", 1),
 )
 
+# Normalization with learned scale and shift: gamma or beta left out stand for 1 and 0. Sums over
+# the batch are as exact as the type: a mean may be much larger than the deviation from it. In all,
+# activation(z) is z above 0 and slope * z below; its derivative is taken from `output`, and applied
+# to the gradient first. Without `output` there is no activation.
+
+_op(
+    "batch_normalization",
+    "of each column, mean and biased variance over the batch; inverse_deviation = 1 / "
+    "sqrt(variance + epsilon); result = activation((values - mean) * inverse_deviation * gamma + "
+    "beta); "
+    "moving = moving * momentum + batch * (1 - momentum) for mean and variance",
+    inputs="values gamma? beta?",
+    outputs="result mean inverse_deviation",
+    updates="moving_mean moving_variance",
+    attrs="momentum epsilon slope",
+    flops=_per_value("values", 8),
+)
+_op(
+    "batch_normalization_inference",
+    "result = activation((values - mean) / sqrt(variance + epsilon) * gamma + beta), by column",
+    inputs="values mean variance gamma? beta?",
+    outputs="result",
+    attrs="epsilon slope",
+    flops=_per_value("values", 5),
+)
+_op(
+    "batch_normalization_gradient",
+    "with n = (values - mean) * inverse_deviation, over the batch: beta_gradient = sum(gradient), "
+    "gamma_gradient = sum(gradient * n), input_gradient = gamma * inverse_deviation * "
+    "(gradient - (beta_gradient + n * gamma_gradient) / B)",
+    inputs="values gradient mean inverse_deviation gamma? output?",
+    outputs="input_gradient? gamma_gradient? beta_gradient?",
+    attrs="slope",
+    flops=_per_value("gradient", 11),
+)
+_op(
+    "layer_normalization",
+    "as batch_normalization, with mean and biased variance of each row",
+    inputs="values gamma? beta?",
+    outputs="result mean? inverse_deviation?",
+    attrs="epsilon slope",
+    flops=_per_value("values", 8),
+)
+_op(
+    "layer_normalization_gradient",
+    "with n = (values - mean) * inverse_deviation by row: beta_gradient = sum(gradient) and "
+    "gamma_gradient = sum(gradient * n) over the batch; with g = gradient * gamma, input_gradient "
+    "= inverse_deviation * (g - mean_c(g) - n * mean_c(g * n)), mean_c being a row's mean",
+    inputs="values gradient mean inverse_deviation gamma? output?",
+    outputs="input_gradient? gamma_gradient? beta_gradient?",
+    attrs="slope",
+    flops=_per_value("gradient", 13),
+)
+
 # Losses: loss_batch = sum_i weights_i * loss_i / B; loss_sum += B * loss_batch;
 # gradient = loss_weight * d loss_batch / d predictions. The first step whose loss_batch is not
 # finite is kept in nonfinite_step (-1 until then).

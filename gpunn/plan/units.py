@@ -1,8 +1,9 @@
 """Fusion of the graph's nodes into units, each of which becomes one call per direction.
 
 Flatten costs nothing; Rescaling and Normalization of an input join its gather; an activation
-and a dropout join the dense layer they follow. What is fused has no other reader. A softmax,
-and a sigmoid that the loss takes in, stay units of their own behind the logits.
+and a dropout join the dense layer they follow, relu and leaky_relu a BatchNormalization or
+LayerNormalization too. What is fused has no other reader. A softmax, and a sigmoid that the loss
+takes in, stay units of their own behind the logits.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Unit:
     Attributes
     ----------
     kind : str
-        input, dense, activation, softmax, prelu, dropout, affine, add or concatenate.
+        input, dense, activation, softmax, prelu, dropout, affine, add, concatenate,
+        batch_normalization or layer_normalization.
     name : str
         Of the value it computes.
     inputs : list of int
@@ -43,11 +45,14 @@ class Unit:
     scope : str
         Name of the layer that has the weights or statistics.
     activation, dropout
-        Applied to the result, for kind dense; the function or the dropout itself for these kinds.
+        Applied to the result, for kind dense and, of activations that are two straight lines, for
+        the kinds of normalization; the function or the dropout itself for these kinds.
     scale, shift : float
         For kinds input and affine: ``values * scale + shift``.
     normalization : str or None
         For kinds input and affine: scope of the statistics, applied after scale and shift.
+    layer : BatchNormalization or LayerNormalization, optional
+        For these kinds: the layer, which has the constants.
     """
 
     kind: str
@@ -62,6 +67,7 @@ class Unit:
     shift: float = 0.0
     normalization: str | None = None
     columns: list[int] = field(default_factory=list)
+    layer: layers.BatchNormalization | layers.LayerNormalization | None = None
 
 
 class _Fusion:
@@ -98,6 +104,11 @@ class _Fusion:
             return self.new("add", node)
         if isinstance(layer, layers.Concatenate):
             return self.new("concatenate", node)
+        if isinstance(layer, layers.BatchNormalization | layers.LayerNormalization):
+            batch = isinstance(layer, layers.BatchNormalization)
+            index = self.new("batch_normalization" if batch else "layer_normalization", node)
+            self.units[index].layer = layer
+            return index
         raise PlanError(f"Layer {node.name!r}: {type(layer).__name__} has no part in the plan.")
 
     def new(self, kind: str, node: Node) -> int:
@@ -159,8 +170,9 @@ class _Fusion:
         if function.name == "softmax" and len(node.shape) != 1:
             raise PlanError(f"Layer {node.name!r}: softmax expects one axis; flatten before it.")
         unit = self.fusible(node)
-        plain = unit is not None and unit.kind == "dense" and unit.dropout is None
-        plain = plain and unit.activation.name == "linear"  # type: ignore[union-attr]
+        plain = unit is not None and unit.activation.name == "linear" and unit.dropout is None
+        if unit is not None and unit.kind != "dense":
+            plain = plain and unit.layer is not None and function.negative_slope is not None
         if not plain or function.name == "softmax" or position in self.sigmoid_heads:
             return self.function(source, node, function)
         unit.activation = function  # type: ignore[union-attr]

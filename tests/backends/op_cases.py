@@ -883,7 +883,8 @@ FLAT_SIZES = (1, 7, 64, 65, 1000)
 
 
 def _regularizers(dtype: str) -> Iterator[Case]:
-    for shape in ((1, 1), (7, 11), (64, 32), (65, 33), (131, 70), (13,)):
+    shapes: tuple[Shape, ...] = ((1, 1), (7, 11), (64, 32), (65, 33), (131, 70), (1,), (37,))
+    for shape in shapes:
         for l1, l2 in ((0.01, 0.0), (0.0, 0.02), (0.01, 0.02)):
             label = f"{'x'.join(map(str, shape))}-{l1:g}-{l2:g}"
             attrs = {"l1": l1, "l2": l2}
@@ -1061,6 +1062,104 @@ def _advance(dtype: str) -> Iterator[Case]:
         yield Case("advance", f"rate-{label}", dtype, draw_rate, rows=5)
 
 
+# Short batches, and some that block rows share; rows of less and of more than a warp.
+NORMALIZED_SIZES = (
+    *SIZES,
+    *((300, 64), (200, 13), (1030, 5), (5, 200), (3, 600), (3, 131), (700, 12), (2100, 1)),
+)
+
+
+def _gamma_and_beta(rng: np.random.Generator, columns: int, dtype: str, given: str) -> Arrays:
+    return {role: signed(rng, (columns,), dtype) for role in given.split()}
+
+
+def _normalizations(dtype: str) -> Iterator[Case]:
+    for shape in NORMALIZED_SIZES:
+        small = shape in ((13, 11), (32, 64))
+        for given in ("gamma beta", "gamma", "beta", "") if small else ("gamma beta",):
+            yield from _normalization(dtype, shape, given)
+        if small:
+            yield from _normalization(dtype, shape, "gamma beta", slope=0.0)
+            yield from _normalization(dtype, shape, "gamma", slope=0.2)
+            yield from _normalization(dtype, shape, "beta", slope=0.0)
+    # Deviations of about 1 must not drown in the rounding of sums over a larger mean. The
+    # reference sums in float64, so it knows the answer in float32 only.
+    for shape in ((33, 65), (300, 64), (8, 200)):
+        for mean in (30.0, 1e4) if dtype == "float32" else ():
+            yield from _normalization(dtype, shape, "gamma beta", mean)
+
+
+def _normalization(
+    dtype: str, shape: tuple[int, int], given: str, mean: float = 0.0, slope: float = 1.0
+) -> Iterator[Case]:
+    batch, columns = shape
+
+    def values(rng: np.random.Generator, step: int) -> Arrays:
+        arrays = {"values": (mean + signed(rng, shape, "float64")).astype(dtype)}
+        return arrays | _gamma_and_beta(rng, columns, dtype, given)
+
+    def training(rng: np.random.Generator, step: int) -> Arrays:
+        moving = {"moving_mean": signed(rng, (columns,), dtype)}
+        return values(rng, step) | moving | {"moving_variance": positive(rng, (columns,), dtype)}
+
+    def inference(rng: np.random.Generator, step: int) -> Arrays:
+        variance = positive(rng, (columns,), dtype)
+        variance[0] = 0  # a constant feature: epsilon takes over
+        center = (mean + signed(rng, (columns,), "float64")).astype(dtype)
+        return values(rng, step) | {"mean": center, "variance": variance}
+
+    name = f"{batch}x{columns}-{given.replace(' ', '-') or 'plain'}" + f"-mean{mean:g}" * (mean > 0)
+    name += f"-slope{slope:g}" * (slope != 1)
+    out, by_column, by_row = (shape, dtype), ((columns,), dtype), ((batch,), dtype)
+    constants = {"epsilon": 1e-3, "slope": slope}
+    outputs = {"result": out, "mean": by_column, "inverse_deviation": by_column}
+    attrs = {"momentum": 0.9, **constants}
+    yield Case("batch_normalization", name, dtype, training, outputs, attrs, batch, batch)
+    op, outputs = "batch_normalization_inference", {"result": out}
+    yield Case(op, name, dtype, inference, outputs, constants, batch)
+    outputs = outputs | {"mean": by_row, "inverse_deviation": by_row}
+    op = "layer_normalization"
+    yield Case(op, name + "-statistics", dtype, values, outputs, constants, batch, columns)
+    yield Case(op, name, dtype, values, {"result": out}, constants, batch, columns)
+
+
+def _normalization_gradients(dtype: str) -> Iterator[Case]:
+    kinds = ("input_gradient", "gamma_gradient", "beta_gradient")
+    some = [tuple(kinds[k] for k in range(3) if n >> k & 1) for n in range(1, 8)]
+    for axis, op in enumerate(("layer_normalization", "batch_normalization")):
+        for shape in NORMALIZED_SIZES:
+            everything = shape in ((13, 11), (32, 64), (300, 64), (200, 13))
+            for given in (True, False) if everything else (True,):
+                for wanted in some if everything else (kinds,):
+                    active = len(wanted) % 2 == 1
+
+                    def draw(
+                        rng: np.random.Generator,
+                        step: int,
+                        shape: Shape = shape,
+                        given: bool = given,
+                        size: Shape = (shape[axis],),
+                        active: bool = active,
+                    ) -> Arrays:
+                        output = {"output": signed(rng, shape, dtype)} if active else {}
+                        return output | {
+                            "values": signed(rng, shape, dtype),
+                            "gradient": signed(rng, shape, dtype),
+                            "mean": signed(rng, size, dtype),
+                            "inverse_deviation": positive(rng, size, dtype),
+                            **_gamma_and_beta(rng, shape[1], dtype, "gamma" * given),
+                        }
+
+                    label = "-".join((f"{shape[0]}x{shape[1]}", *wanted)) + "-gamma" * given
+                    attrs = {"slope": (0.2 if given else 0.0) if active else 1.0}
+                    outputs = {
+                        role: (shape if role == "input_gradient" else shape[1:], dtype)
+                        for role in wanted
+                    }
+                    name, longest = f"{op}_gradient", max(shape)
+                    yield Case(name, label, dtype, draw, outputs, attrs, shape[0], longest)
+
+
 def _empty(dtype: str) -> Iterator[Case]:
     """Batches without rows: nothing to do, and nothing that fails."""
     shape, plain = (0, 5), {"activation": "tanh", "parameter": 0.0}
@@ -1092,6 +1191,8 @@ _FAMILIES = (
     _cross_entropies,
     _mean_losses,
     _metrics,
+    _normalizations,
+    _normalization_gradients,
     _regularizers,
     _constraints,
     _prelu,

@@ -37,12 +37,14 @@ from gpunn.layers import (
     ELU,
     Activation,
     Add,
+    BatchNormalization,
     Concatenate,
     Dense,
     Dropout,
     Flatten,
     Input,
     InputLayer,
+    LayerNormalization,
     LeakyReLU,
     Normalization,
     PReLU,
@@ -175,7 +177,7 @@ class Run:
         for variable in self.graph.variables:
             region = PARAMETERS if variable.trainable else "state"
             values = self.rng.normal(scale=0.7, size=variable.shape)
-            if variable.name == "variance":
+            if variable.name.endswith("variance"):
                 values = self.rng.uniform(0.5, 2, variable.shape)
             self.bound.write(f"{region}/{variable.path}", values)
         self.bound.write(f"{CONTROL}/seed", np.uint64(SEED))
@@ -251,6 +253,8 @@ def layer_by_layer(run: Run, rows: Array, training: bool) -> list[Array]:
                 run.bound.read(f"state/{node.layer_name}/{name}") for name in ("mean", "variance")
             )
             result = (sources[0] - mean) / np.sqrt(variance)
+        elif isinstance(layer, BatchNormalization | LayerNormalization):
+            result = normalized(run, layer, node.layer_name, sources[0], training)
         elif isinstance(layer, Dense):
             result = sources[0] @ run.bound.read(f"{PARAMETERS}/{node.layer_name}/kernel")
             if layer.use_bias:
@@ -277,6 +281,23 @@ def layer_by_layer(run: Run, rows: Array, training: bool) -> list[Array]:
             result = np.concatenate(sources, axis=-1)
         values.append(result)
     return [values[i].reshape(len(rows), -1) for i in graph.outputs]
+
+
+def normalized(
+    run: Run, layer: BatchNormalization | LayerNormalization, scope: str, x: Array, training: bool
+) -> Array:
+    """Batch or layer normalization; in inference, by the moving statistics as they are now."""
+    if isinstance(layer, LayerNormalization):
+        mean, variance = x.mean(axis=1, keepdims=True), x.var(axis=1, keepdims=True)
+    elif training:
+        mean, variance = x.mean(axis=0), x.var(axis=0)
+    else:
+        names = ("moving_mean", "moving_variance")
+        mean, variance = (run.bound.read(f"state/{scope}/{name}") for name in names)
+    result = (x - mean) / np.sqrt(variance + layer.epsilon)
+    if layer.scale:
+        result = result * run.bound.read(f"{PARAMETERS}/{scope}/gamma")
+    return result + run.bound.read(f"{PARAMETERS}/{scope}/beta") if layer.center else result
 
 
 def textbook_loss(loss: losses.Loss, y: Array, t: Array) -> Array:
@@ -720,6 +741,59 @@ def _unreached_regularized() -> Net:
     return net(x, [Dense(2)(hidden), lost], [OutputSpec(losses.MeanSquaredError()), OutputSpec()])
 
 
+# Nets: batch and layer normalization
+
+NORMALIZATIONS = {"batch": BatchNormalization, "layer": LayerNormalization}
+
+
+def _normalization_nets(kind: str) -> None:
+    """No dense layer before them has a bias: batch normalization would make its gradient 0."""
+    layer = NORMALIZATIONS[kind]
+
+    @case(f"{kind}-normalization")
+    def hidden() -> Net:
+        x, linear = Input((3,)), Dense(4, use_bias=False)
+        first = Activation("relu")(layer()(Dense(6, use_bias=False)(x)))
+        second = Dense(5, activation="tanh")(Dropout(0.2)(first))
+        return net(x, Dense(2)(layer(scale=False)(linear(layer(center=False)(second)))))
+
+    @case(f"{kind}-normalization-of-inputs")
+    def of_inputs() -> Net:
+        """Nobody wants the gradient of what the first ones read."""
+        x, y = Input((4,)), Input((3,))
+        plain = layer(center=False, scale=False)
+        return net([x, y], Dense(2)(Concatenate()([layer()(x), plain(y), Dense(3)(plain(y))])))
+
+    @case(f"{kind}-normalization-fan-out")
+    def fan_out() -> Net:
+        x = Input((3,))
+        hidden = Dense(4, use_bias=False)(x)
+        normal = layer(epsilon=0.1, center=False)(hidden)
+        joined = Add()([hidden, Dense(4, use_bias=False)(normal), normal])
+        return net(x, [Dense(2)(layer(center=False, scale=False)(joined)), layer()(joined)])
+
+    @case(f"{kind}-normalization-shared")
+    def shared() -> Net:
+        x, y = Input((4,)), Input((4,))
+        both = layer(
+            gamma_regularizer=regularizers.L1L2(0.02, 0.03), beta_regularizer=regularizers.L2(0.05)
+        )
+        hidden = both(Dense(4, activation="tanh")(both(x)))
+        slope = activations.ActivationFunction("leaky_relu", 0.3)
+        last = Activation(slope)(both(y))
+        return net([x, y], Dense(2)(Concatenate()([hidden, Activation("tanh")(last)])))
+
+    @case(f"{kind}-normalization-of-classes")
+    def of_classes() -> Net:
+        x = Input((3,))
+        logits = layer()(Dense(3, use_bias=False)(x))
+        return net(x, Activation("softmax")(logits), "sparse_categorical_crossentropy")
+
+
+for _kind in NORMALIZATIONS:
+    _normalization_nets(_kind)
+
+
 # Tests
 
 
@@ -758,8 +832,12 @@ def test_gradients_equal_finite_differences(name: str, backend: str) -> None:
         assert worst <= TOLERANCE * np.abs(expected).max(), f"{path}:\n{gradient}\n{expected}"
 
 
+SHORT = ["wide-and-deep", "dropout-standalone", "regularizers"]
+SHORT += ["batch-normalization", "layer-normalization-shared"]
+
+
 @pytest.mark.parametrize("backend", DEVICES)
-@pytest.mark.parametrize("name", ["wide-and-deep", "dropout-standalone", "regularizers"])
+@pytest.mark.parametrize("name", SHORT)
 def test_gradients_of_a_short_batch(name: str, backend: str) -> None:
     """A ragged last batch divides by its own number of rows and leaves the others alone."""
     run = Run(name, NETS[name](), on(backend), Adam())
@@ -784,13 +862,13 @@ def test_backends_agree_on_the_whole_step(name: str, backend: str) -> None:
 
 
 def in_place(name: str) -> bool:
-    """Whether plain SGD may update in place: no layer is called twice, none is penalized."""
+    """Whether plain SGD may update in place: dense layers only, called once, not penalized."""
     made = NETS[name]()
     graph = build_graph(made.inputs, made.outputs)
     dense = [node.layer_name for node in graph.nodes if isinstance(node.layer, Dense)]
-    if any(isinstance(node.layer, PReLU) for node in graph.nodes):
-        return False
-    return len(set(dense)) == len(dense) and all(v.regularizer is None for v in graph.variables)
+    alone = all(v.layer in dense for v in graph.variables if v.trainable)
+    unpenalized = all(v.regularizer is None for v in graph.variables)
+    return alone and len(set(dense)) == len(dense) and unpenalized
 
 
 @pytest.mark.parametrize("backend", DEVICES)
@@ -814,6 +892,7 @@ def test_sgd_in_place_equals_sgd_through_gradients(name: str, backend: str) -> N
 
 # Random graphs: one directional derivative each
 
+KINDS = ("dense", "shared", "add", "join", "act", "drop", "affine", "prelu", *NORMALIZATIONS)
 SMOOTH = (None, "tanh", "sigmoid", "softplus", "silu", "gelu", "softmax")
 
 
@@ -826,8 +905,7 @@ def random_nets(draw: st.DrawFn) -> Net:
     curved = PReLU()
     for _ in range(draw(st.integers(1, 6))):
         pick = st.sampled_from(tensors)
-        kinds = ("dense", "shared", "add", "join", "act", "drop", "affine", "prelu")
-        kind = draw(st.sampled_from(kinds))
+        kind = draw(st.sampled_from(KINDS))
         source = draw(pick)
         if kind == "dense":
             tensors.append(Dense(3, activation=draw(st.sampled_from(SMOOTH)))(source))
@@ -843,6 +921,8 @@ def random_nets(draw: st.DrawFn) -> Net:
             tensors.append(curved(source))
         elif kind == "drop":
             tensors.append(Dropout(draw(st.sampled_from((0.0, 0.3))))(source))
+        elif kind in NORMALIZATIONS:
+            tensors.append(NORMALIZATIONS[kind]()(source))
         else:
             tensors.append(Rescaling(-0.7, 0.2)(source))
     outputs = [Dense(2)(tensors[-1])]

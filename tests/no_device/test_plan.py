@@ -21,11 +21,13 @@ from gpunn.graph import Graph, SymbolicTensor, build_graph
 from gpunn.layers import (
     Activation,
     Add,
+    BatchNormalization,
     Concatenate,
     Dense,
     Dropout,
     Flatten,
     Input,
+    LayerNormalization,
     Normalization,
     Rescaling,
 )
@@ -74,6 +76,91 @@ def ops(plan: Plan, program: str = "train") -> list[str]:
 
 
 # Which calls
+
+
+def normalized_plan(layer: Any, **options: Any) -> Plan:
+    """5 -> 6 -> normalization -> relu -> 2, in batches of 8."""
+    inputs = Input((5,))
+    hidden = layer(name="norm", **options)(Dense(6, use_bias=False, name="first")(inputs))
+    graph = build_graph([inputs], [Dense(2, name="last")(Activation("relu")(hidden))])
+    return build_plan(graph, batch_size=8, outputs=[MSE], optimizer=SGD())
+
+
+@pytest.mark.parametrize("layer", [BatchNormalization, LayerNormalization])
+def test_calls_of_normalization(layer: Any) -> None:
+    """One call forward, one backward, with relu; only moving statistics are updated in place."""
+    plan = normalized_plan(layer)
+    op = "batch_normalization" if layer is BatchNormalization else "layer_normalization"
+    assert ops(plan) == [
+        *("gather", "dense", op, "dense", "gather_rows", "squared_error"),
+        *("bias_gradient", "dense_input_gradient", "dense_kernel_gradient"),
+        *(f"{op}_gradient", "dense_kernel_gradient", "sgd", "advance"),
+    ]
+    inference = op + "_inference" * (layer is BatchNormalization)
+    assert ops(plan, "predict") == ["gather", "dense", inference, "dense", "advance"]
+    assert not {"mean", "moving_mean"} & set(plan.programs["predict"][2].outputs)
+    state = {name for name, buffer in plan.buffers.items() if buffer.region == STATE}
+    moving = {f"{STATE}/norm/moving_{name}" for name in ("mean", "variance")}
+    assert state == (moving if layer is BatchNormalization else set())
+    forward, backward = (
+        next(s for s in plan.programs["train"] if s.op == o) for o in (op, f"{op}_gradient")
+    )
+    assert forward.inputs["gamma"] == backward.inputs["gamma"] == "parameters/norm/gamma"
+    assert forward.outputs["mean"] == backward.inputs["mean"]
+    assert backward.outputs["beta_gradient"] == "gradients/norm/beta"
+    assert forward.attrs["slope"] == backward.attrs["slope"] == 0
+    assert forward.outputs["result"] == backward.inputs["output"] == "activations/activation"
+
+
+@pytest.mark.parametrize(
+    ("name", "slope"), [("relu", 0.0), ("leaky_relu", 0.2), ("tanh", None), ("gelu", None)]
+)
+def test_straight_activations_join_normalization(name: str, slope: float | None) -> None:
+    inputs = Input((3,))
+    activated = Dropout(0.2)(Activation(name)(BatchNormalization()(inputs)))
+    graph = build_graph([inputs], [Dense(1)(activated)])
+    plan = build_plan(graph, batch_size=2, outputs=[MSE], optimizer=SGD())
+    assert ("activation" in ops(plan)) is (slope is None)
+    assert "dropout" in ops(plan)
+    forward = next(s for s in plan.programs["train"] if s.op == "batch_normalization")
+    assert forward.attrs["slope"] == (1.0 if slope is None else slope)
+
+
+def test_a_normalization_that_others_read_keeps_its_value() -> None:
+    inputs = Input((3,))
+    normalized = LayerNormalization()(inputs)
+    both = Add()([normalized, Activation("relu")(normalized)])
+    plan = build_plan(
+        build_graph([inputs], [Dense(1)(both)]), batch_size=2, outputs=[MSE], optimizer=SGD()
+    )
+    assert Counter(ops(plan))["activation"] == 1
+
+
+def test_flops_and_bytes_of_normalization_by_hand() -> None:
+    b, c, f = 8, 6, 4  # rows, columns, bytes of a float32
+    batch, layer = (
+        dict(zip(ops(plan), costs(plan), strict=True))
+        for plan in (normalized_plan(BatchNormalization), normalized_plan(LayerNormalization))
+    )
+    # values and result; gamma, beta; mean and deviation written; moving ones read and written
+    assert batch["batch_normalization"] == (8 * b * c, f * (2 * b * c + 2 * c + 2 * c + 4 * c))
+    assert layer["layer_normalization"] == (8 * b * c, f * (2 * b * c + 2 * c + 2 * b))
+    # values, output, gradient and result; gamma, its gradient, beta's; mean and deviation
+    assert batch["batch_normalization_gradient"] == (11 * b * c, f * (4 * b * c + 3 * c + 2 * c))
+    assert layer["layer_normalization_gradient"] == (13 * b * c, f * (4 * b * c + 3 * c + 2 * b))
+
+
+def test_what_normalization_does_not_have_is_not_computed() -> None:
+    plan = normalized_plan(BatchNormalization, center=False)
+    (forward,) = (s for s in plan.programs["train"] if s.op == "batch_normalization")
+    (backward,) = (s for s in plan.programs["train"] if s.op == "batch_normalization_gradient")
+    assert "beta" not in forward.inputs
+    assert set(backward.outputs) == {"input_gradient", "gamma_gradient"}
+    inputs = Input((3,))
+    graph = build_graph([inputs], [Dense(1)(BatchNormalization()(inputs))])
+    plan = build_plan(graph, batch_size=2, outputs=[MSE], optimizer=Adam())
+    (backward,) = (s for s in plan.programs["train"] if s.op == "batch_normalization_gradient")
+    assert set(backward.outputs) == {"gamma_gradient", "beta_gradient"}
 
 
 def test_calls_of_plain_sgd() -> None:
@@ -396,7 +483,8 @@ def random_graphs(draw: st.DrawFn) -> Graph:
     for _ in range(draw(st.integers(1, 7))):
         source = draw(st.sampled_from(tensors))
         width = source.shape[0]
-        kind = draw(st.sampled_from(("dense", "shared", "add", "join", "act", "drop", "affine")))
+        kinds = ("dense", "shared", "add", "join", "act", "drop", "affine", "batch", "layer")
+        kind = draw(st.sampled_from(kinds))
         if kind == "dense":
             activation = draw(st.sampled_from((None, "relu", "gelu", "softmax")))
             bias = draw(st.booleans())
@@ -412,6 +500,10 @@ def random_graphs(draw: st.DrawFn) -> Graph:
             tensors.append(Activation(draw(st.sampled_from(("tanh", "silu"))))(source))
         elif kind == "drop":
             tensors.append(Dropout(0.5)(source))
+        elif kind in ("batch", "layer"):
+            options = {name: draw(st.booleans()) for name in ("center", "scale")}
+            layer = BatchNormalization if kind == "batch" else LayerNormalization
+            tensors.append(layer(**options)(source))
         else:
             tensors.append(draw(st.sampled_from((Rescaling(2.0), Normalization())))(source))
     # Joined, so that every layer has a part in the output.

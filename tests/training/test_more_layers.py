@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import gpunn
-from gpunn import constraints, layers, losses
+from gpunn import constraints, layers, losses, saving
 from gpunn.backends.select import simulator_status
 from gpunn.errors import (
     ArgumentError,
@@ -247,9 +247,9 @@ def test_a_file_from_before_is_loaded_and_resumed(
     whole, halfway, resumed = model(), model(), model()
     whole.fit(x, y, 16, epochs=3, verbose=0)
     save = gpunn.callbacks.Checkpoints(tmp_path, save_every=1)
-    get_config = gpunn.Model.get_config
+    model_config = saving.model_config
     with monkeypatch.context() as patch:
-        patch.setattr(gpunn.Model, "get_config", lambda self: without_new_fields(get_config(self)))
+        patch.setattr(saving, "model_config", lambda model: without_new_fields(model_config(model)))
         halfway.fit(x, y, 16, epochs=2, verbose=0, callbacks=[save])
     written = json.dumps(checkpoints.read_config(checkpoints.resolve(tmp_path)))
     assert "units" in written and not any(name in written for name in NEW_FIELDS)

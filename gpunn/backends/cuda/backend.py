@@ -21,6 +21,7 @@ from gpunn.backends.cuda import (
     ops_dense,
     ops_joins,
     ops_losses,
+    ops_normalization,
     ops_parameters,
     ops_prelu,
 )
@@ -36,7 +37,7 @@ TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16")
 # Imported for what they add to BINDERS.
 TABLES = (
     *(ops_activations, ops_constraints, ops_data, ops_dense, ops_joins, ops_losses),
-    *(ops_parameters, ops_prelu),
+    *(ops_normalization, ops_parameters, ops_prelu),
 )
 
 

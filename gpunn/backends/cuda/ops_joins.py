@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import Launch
-from gpunn.backends.cuda.geometry import WARP, ceil_div, tiles
+from gpunn.backends.cuda.geometry import WARP, row_groups, tiles
 from gpunn.backends.cuda.launches import (
     Arrays,
     Attrs,
@@ -25,8 +25,6 @@ DROPOUT = "dropout.cu"
 ADD = "add.cu"
 COPY_COLUMNS = "copy_columns.cu"
 SOFTMAX = "softmax.cu"
-# Threads of a block that softmax's rows share, and the most for one row.
-_THREADS, _ROW_THREADS = 128, 256
 
 
 def _drop(context: Context, values: Any, result: Any, a: Arrays, attrs: Attrs) -> list[Work]:
@@ -88,12 +86,8 @@ def _rows(
     if not batch or not columns:
         return []
     source = kernel_source(SOFTMAX, arrays[0].dtype)
-    # A power of two; where rows are long each thread takes four values and more.
-    threads = 1 << ((columns if columns <= WARP else ceil_div(columns, 4)) - 1).bit_length()
-    threads = min(threads if columns <= WARP else max(threads, WARP), _ROW_THREADS)
+    threads, grid, block = row_groups(batch, columns, context.limits)
     wide = threads > WARP
-    block = threads if wide else _THREADS
-    grid = min(ceil_div(batch, block // threads), 16 * context.limits.multiprocessors)
     shared = WARP * arrays[0].dtype.itemsize if wide else 0
     arguments = (*arrays, int64(batch), int32(columns), int32(threads))
     symbol = name + "_wide" * wide
