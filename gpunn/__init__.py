@@ -21,6 +21,7 @@ _MODULES = (
     "losses",
     "metrics",
     "models",
+    "ops",
     "optimizers",
     "plots",
     "regularizers",

@@ -18,6 +18,7 @@ from gpunn.backends.cuda import (
     ops_activations,
     ops_data,
     ops_dense,
+    ops_expressions,
     ops_joins,
     ops_losses,
     ops_parameters,
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 
 TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16")
 # Imported for what they add to BINDERS.
-TABLES = (ops_activations, ops_data, ops_dense, ops_joins, ops_losses, ops_parameters)
+TABLES = (
+    *(ops_activations, ops_data, ops_dense, ops_expressions, ops_joins, ops_losses),
+    ops_parameters,
+)
 
 
 class CudaBackend(Backend):
