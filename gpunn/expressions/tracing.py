@@ -17,6 +17,7 @@ from gpunn.expressions.builder import Builder
 from gpunn.expressions.expression import OPERATIONS, Expression, result_kind
 
 _PACKAGE = Path(__file__).parents[1]
+LONGEST_LINE = 80  # of code that a message shows
 # NumPy's names for what is called otherwise here.
 _UFUNCS = {"abs": "absolute", "true_divide": "divide", "bitwise_and": "logical_and"}
 _UFUNCS |= {"bitwise_or": "logical_or", "invert": "logical_not", "float_power": "power"}
@@ -324,6 +325,7 @@ def _line(error: BaseException) -> str:
     """Return where in the user's own code an error comes from."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if _PACKAGE not in Path(frame.filename).parents:
-            text = f": `{frame.line}`" if frame.line else ""
+            line = frame.line or ""
+            text = f": `{line}`" if 0 < len(line) <= LONGEST_LINE else ""
             return f" ({Path(frame.filename).name}, line {frame.lineno}{text})"
     return ""

@@ -881,11 +881,9 @@ def _bent(z: Any) -> Any:
     inside = ops.logical_and(z > -1.31, ops.logical_not(ops.greater_equal(z, 1.27)))
     curve = ops.where(inside | (z == 7), z**3 / 4, 0.3 * ops.log1p(ops.abs(z)))
     smooth = ops.erf(z) + ops.sigmoid(z) * ops.softplus(-z) - ops.tanh(z / 2) ** 2
-    return curve + smooth + ops.clip(z, -0.05, 0.04) + 0.5 * (z > 0) + 0.1 * ops.sign(z)
-
-
-def _rational(z: Any) -> Any:
-    return ops.sqrt(1 + z * z) / (2 + ops.arctan(z)) - ops.exp(-z * z) + ops.expm1(0.1 * z)
+    rational = ops.sqrt(1 + z * z) / (2 + ops.arctan(z)) - ops.exp(-z * z) + ops.expm1(z / 8)
+    steps = ops.clip(z, -0.05, 0.04) + 0.5 * (z > 0) + 0.1 * ops.sign(z)
+    return curve + smooth + rational + steps
 
 
 def _log_cosh(t: Any, p: Any) -> Any:
@@ -900,11 +898,12 @@ def _relative(t: Any, p: Any) -> Any:
 
 
 def _expressions(dtype: str) -> Iterator[Case]:
-    for function in (_bent, _rational, lambda z: z, lambda z: 0.7):
-        made = activations.from_function(function)
+    functions = {"bent": _bent, "linear": lambda z: z, "0.7": lambda z: 0.7}
+    for name, function in functions.items():
+        made = activations.from_function(function, name=name)
         for shape in (*SIZES, (0, 5)):
-            label = f"{made.name}{len(made.expression.code)}-{shape[0]}x{shape[1]}"
-            attrs = {"function": made.name}
+            label = f"{name}-{shape[0]}x{shape[1]}"
+            attrs = {"function": name}
             yield _simple(
                 "expression",
                 dtype,
