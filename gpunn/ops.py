@@ -311,7 +311,9 @@ def leaky_relu(x: Any, negative_slope: float = 0.2) -> Any:
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """`x` above 0, else ``alpha * (exp(x) - 1)``."""
-    return where(greater(x, 0), x, alpha * expm1(minimum(x, 0)))
+    # A symbol needs no minimum: what is not taken may overflow. NumPy would warn of it.
+    negative_part = x if isinstance(x, Symbol) else minimum(x, 0)
+    return where(greater(x, 0), x, alpha * expm1(negative_part))
 
 
 def selu(x: Any) -> Any:
