@@ -137,11 +137,10 @@ def _program(
         part = slice(start, start + BLOCK)
         blocks = ([array[part] for array in ins], [array[part] for array in outs])
         calls += _block(code, results, *blocks, registers)
-    # A branch that is not taken may be NaN, and a loss that is not finite is found by the loop.
-    quiet = np.errstate
 
     def call() -> None:
-        with quiet(all="ignore"):
+        # A branch that is not taken may overflow; a loss that does is found by the loop.
+        with np.errstate(all="ignore"):
             for one in calls:
                 one()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 from gpunn.expressions.builder import Builder
 from gpunn.expressions.expression import Expression
@@ -32,11 +33,19 @@ class _Chain:
 
     def outside(self, use: Callable[[int], int], slope: int) -> int:
         """Return ``use(slope)``, with a ``where`` that is 0 on one side moved to the outside."""
-        name, *operands = self.b.code[slope]
-        if name == "where" and 0 in map(self.b.value, operands[1:]):
-            sides = (s if self.b.value(s) == 0 else self.outside(use, s) for s in operands[1:])
-            return self.b.emit("where", operands[0], *sides)
-        return use(slope)
+        chosen: list[tuple[int, int, bool]] = []
+        while self.b.code[slope][0] == "where":
+            condition, first, second = self.b.code[slope][1:]
+            if self.b.value(first) != 0 and self.b.value(second) != 0:
+                break
+            taken = self.b.value(second) == 0
+            slope, zero = (first, second) if taken else (second, first)
+            chosen.append((condition, zero, taken))
+        result = use(slope)
+        for condition, zero, taken in reversed(chosen):
+            sides = (result, zero) if taken else (zero, result)
+            result = self.b.emit("where", condition, *sides)
+        return result
 
     def times(self, factor: int, slope: Slope) -> Slope:
         if slope is None or self.b.value(factor) == 0:
@@ -158,6 +167,7 @@ _FACTORS: dict[str, Callable[[Builder, int, int], int]] = {
 }
 
 
+@lru_cache(maxsize=256)
 def differentiate(expression: Expression, argument: int = 0) -> Expression:
     """Return the derivative of an expression with respect to an argument.
 
