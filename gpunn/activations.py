@@ -338,6 +338,11 @@ def get(identifier: object) -> AnyActivation:
     if isinstance(identifier, dict) and isinstance(identifier.get("config"), dict):
         user_made = identifier.get("class_name") == ExpressionActivation.__name__
         return (ExpressionActivation if user_made else ActivationFunction)(**identifier["config"])
+    if hasattr(identifier, "output_shape"):
+        raise ArgumentTypeError(
+            f"An activation is a name or a function, not a layer; put {type(identifier).__name__} "
+            f"behind the layer as one of its own."
+        )
     if callable(identifier) and not isinstance(identifier, type):
         return from_function(identifier)
     raise ArgumentTypeError(

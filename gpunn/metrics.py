@@ -12,6 +12,7 @@ from typing import Any
 from gpunn.errors import ArgumentError, ArgumentTypeError
 from gpunn.expressions import Expression
 from gpunn.expressions.tracing import function_name, trace
+from gpunn.losses import ExpressionLoss
 from gpunn.registry import Registry, check_count, check_number, set_field
 
 
@@ -260,6 +261,8 @@ def get(identifier: object) -> Metric:
             f"metrics: {kind.__name__} keeps a state of its own (update_state), which gpunn does "
             f"not run; give a function of (y_true, y_pred) of which the mean is taken."
         )
+    if isinstance(identifier, ExpressionLoss):
+        return ExpressionMetric(identifier.name, identifier.expression)
     if callable(identifier) and not isinstance(identifier, Metric | type):
         return from_function(identifier)
     return metrics.get(identifier)

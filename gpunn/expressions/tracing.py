@@ -211,6 +211,9 @@ _ELEMENTWISE = (
 )
 
 
+_LEFT_BEHIND = "it uses a value that an earlier call has left behind"
+
+
 def _hint(name: str) -> str:
     known = name in OPERATIONS or name in ("clip", "mean", "log2", "log10", "tan", "logaddexp")
     return f"ops.{name}" if known else "which has no such function"
@@ -224,7 +227,7 @@ def apply(name: str, *operands: Any) -> Symbol:
     for operand in operands:
         if isinstance(operand, Symbol):
             if operand.builder is not b:
-                _refuse("it uses a value that an earlier call has left behind")
+                _refuse(_LEFT_BEHIND)
             at.append(operand.at)
         elif is_number(operand):
             at.append(b.constant(float(operand)))
@@ -287,17 +290,19 @@ def trace(
     _check_signature(function, symbols, f"{owner} is called with ({', '.join(arguments)})")
     try:
         result = function(*symbols)
+        if is_number(result):
+            result = Symbol(builder, builder.constant(float(result)))
+        elif isinstance(result, Symbol) and result.builder is not builder:
+            _refuse(_LEFT_BEHIND)
     except GpunnError as error:
         kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentError
-        raise kind(f"{owner}{_line(error)}: {error}.".replace("..", ".")) from error
+        raise kind(f"{owner}{_line(error)}: {str(error).rstrip('.')}.") from error
     except TypeError as error:
         # An object of another library that knows nothing of symbols, most of the time.
         raise ArgumentTypeError(
             f"{owner}{_line(error)}: {error}. It is traced with symbols of gpunn: it may use "
             f"Python's operators, the functions of gpunn.ops, and constants."
         ) from error
-    if is_number(result):
-        result = Symbol(builder, builder.constant(float(result)))
     if not isinstance(result, Symbol):
         raise ArgumentTypeError(
             f"{owner} must return a value computed from {' and '.join(arguments)}, not "

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpunn import activations, losses, metrics, ops
+from gpunn import activations, layers, losses, metrics, ops
 from gpunn.errors import ArgumentError, ArgumentTypeError, GpunnError, PlanError
 from gpunn.expressions import Expression, evaluate, join
 from gpunn.expressions.derivatives import differentiate
@@ -200,6 +200,11 @@ MISTAKES: dict[str, tuple[Callable[..., Any], str]] = {
     "large constant": (lambda z: z * 1e300, "the constant 1e+300 is no number of float32"),
     "NaN constant": (lambda z: z * math.nan, "the constant nan"),
     "from elsewhere": (_takes_it_up, "a value that an earlier call has left behind"),
+    "returned from elsewhere": (
+        lambda z: (trace(_leaves, ("z",), "activation"), _LEFT.pop())[1],
+        "a value that an earlier call has left behind",
+    ),
+    "returns NaN": (lambda z: math.nan, "the constant nan"),
     "other libraries": (lambda z: memoryview(z), "may use Python's operators"),
     "nowhere finite": (lambda z: ops.log(-1 - z * z), "NaN or infinite wherever it was tried"),
 }
@@ -492,6 +497,18 @@ def test_loss_classes_of_the_users() -> None:
     assert losses.get(PinballLoss(name="upper")).name == "upper"
     with pytest.raises(ArgumentError, match="the mean over the batch, not 'sum'"):
         PinballLoss(reduction="sum")
+
+
+def test_an_own_loss_is_a_metric_too() -> None:
+    loss = losses.from_function(_cross_entropy, name="entropy")
+    metric = metrics.get(loss)
+    assert (metric.label, metric.higher_is_better) == ("entropy", False)
+    assert metric.expression == loss.expression
+
+
+def test_a_layer_is_no_activation() -> None:
+    with pytest.raises(ArgumentTypeError, match="put Dropout behind the layer"):
+        activations.get(layers.Dropout(0.5))
 
 
 def test_metrics_with_a_state_are_refused() -> None:
