@@ -24,6 +24,7 @@ from gpunn.backends.numba_cpu import NumbaCPU
 from gpunn.backends.numpy_reference import NumpyReference
 from gpunn.expressions import Expression
 from gpunn.expressions.builder import Builder
+from gpunn.expressions.checks import compare
 from gpunn.expressions.derivatives import differentiate
 from gpunn.expressions.expression import OPERATIONS
 from gpunn.expressions.tracing import trace
@@ -50,7 +51,7 @@ PAIRS: tuple[Callable[[Any, Any], Any], ...] = (
 )
 BENT_PAIRS: tuple[Callable[[Any, Any], Any], ...] = (
     *(ops.maximum, ops.minimum, lambda u, v: ops.where(u > v, u + 1, 2 * v)),
-    lambda u, v: ops.where(ops.logical_and(u > -0.3, ~(v > 0.4) | (u == v)), u * 0.7, v),
+    lambda u, v: ops.where(ops.logical_and(u > -0.3, ops.logical_or(v <= 0.4, u == v)), u * 0.7, v),
     lambda u, v: u + 0.5 * (v <= 0.2) + ops.cast(u != v, "float32"),
 )
 
@@ -104,6 +105,18 @@ def test_random_functions_on_numpy_reference_and_cpu(function: Function) -> None
         value, gradient = results(backend, expression, slope, z)
         np.testing.assert_allclose(value, plain, rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(gradient, 2 * slope(z), rtol=1e-11, atol=1e-11)
+
+
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(function=functions())
+def test_the_check_passes_random_functions_and_finds_a_wrong_factor(function: Function) -> None:
+    expression = trace(function, ("z",), "activation")
+    slope = differentiate(expression)
+    assert not compare(expression, slope, 1).wrong.any()
+    wrong = trace(lambda z: 1.01 * function(z), ("z",), "activation")
+    report = compare(expression, differentiate(wrong), 1)
+    large = report.compared & (np.abs(report.measured) > 0.01)
+    assert report.wrong[large].all()
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)

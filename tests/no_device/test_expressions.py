@@ -297,6 +297,34 @@ def test_right_derivatives_pass(name: str) -> None:
 @pytest.mark.parametrize(
     "function",
     [
+        lambda z: ops.sin(50 * z),
+        lambda z: 1e6 * z,
+        lambda z: 1e-8 * z,
+        lambda z: z**16,
+        lambda z: 1e10 + z,
+        lambda z: abs(ops.sin(20 * z)),
+        lambda z: ops.floor(20 * z) * z,
+        lambda z: ops.tanh(1000 * z),
+        lambda z: ops.log(z * z + 1e-12),
+        lambda z: ops.sqrt(z * z + 1e-12),
+        lambda z: ops.exp(-1e4 * z * z),
+        lambda z: ops.exp(ops.minimum(z, 20)),
+        lambda z: ops.where(z > 3.3333, 1e5, 0) + z,
+        lambda z: (z + 1e8) - 1e8,
+    ],
+)
+def test_right_derivatives_of_difficult_functions_pass(function: Any) -> None:
+    assert activations.from_function(function).trainable_through
+
+
+def test_what_cannot_be_checked_is_warned_of() -> None:
+    with pytest.warns(RuntimeWarning, match="so fast everywhere that its derivative could not be"):
+        activations.from_function(lambda z: ops.sin(1e5 * z))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
         lambda z: ops.where(z > 0, ops.log(z), 0),
         lambda z: ops.where(z > 0, ops.sqrt(z), -z),
         lambda z: ops.sqrt(ops.where(z > 0, z, 0.0)),
