@@ -35,11 +35,11 @@ class Loss:
     name : str, optional
         Of a loss of your own; default: its class's.
     reduction : str
-        Only "sum_over_batch_size": the mean over the batch.
+        "sum_over_batch_size" or "mean", which are the same: the mean over the batch.
     """
 
     def __init__(self, name: str | None = None, reduction: str = "sum_over_batch_size") -> None:
-        if reduction not in ("sum_over_batch_size", "mean_with_sample_weight", "mean"):
+        if reduction not in ("sum_over_batch_size", "mean"):
             raise ArgumentError(
                 f"Loss: reduction must be 'sum_over_batch_size', the mean over the batch, not "
                 f"{reduction!r}."
