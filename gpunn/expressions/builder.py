@@ -37,7 +37,9 @@ class Builder:
         key = repr(instruction)  # tells -0.0 from 0.0
         if key not in self._known:
             if len(self.code) >= MOST_INSTRUCTIONS:
-                raise ArgumentError(f"it takes more than {MOST_INSTRUCTIONS} operations")
+                raise ArgumentError(
+                    f"a function and its derivative have at most {MOST_INSTRUCTIONS} operations each"
+                )
             self._known[key] = len(self.code)
             self.code.append(instruction)
         return self._known[key]
