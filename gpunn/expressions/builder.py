@@ -38,7 +38,7 @@ class Builder:
         if key not in self._known:
             if len(self.code) >= MOST_INSTRUCTIONS:
                 raise ArgumentError(
-                    f"a function and its derivative have at most {MOST_INSTRUCTIONS} operations each"
+                    f"a function, or its derivative, has more than {MOST_INSTRUCTIONS} operations"
                 )
             self._known[key] = len(self.code)
             self.code.append(instruction)
