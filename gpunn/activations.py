@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.errors import ArgumentTypeError, UnknownNameError
+from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
+from gpunn.expressions import Expression
+from gpunn.expressions.checks import check, compare
+from gpunn.expressions.derivatives import differentiate
+from gpunn.expressions.tracing import function_name, trace
 from gpunn.registry import check_number, set_field
 
 Array = NDArray[Any]
@@ -174,6 +178,128 @@ class ActivationFunction:
         return derivative(self.name, value, self.parameter or 0.0)
 
 
+@dataclass(frozen=True)
+class ExpressionActivation:
+    """An activation function of the user's, as data; made by `from_function`.
+
+    Parameters
+    ----------
+    name : str
+        The function's.
+    expression : Expression
+        What it computes from one number.
+    given_derivative : Expression, optional
+        Its derivative, as given by the user; derived from the expression if left out.
+
+    Raises
+    ------
+    ArgumentError
+        The derivative is not what finite differences of the function give.
+
+    Notes
+    -----
+    Called on an array it evaluates the function, as an `ActivationFunction` does.
+    """
+
+    name: str
+    expression: Any
+    given_derivative: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ArgumentTypeError(f"An activation's name is a text, not {self.name!r}.")
+        set_field(self, "expression", Expression.get(self.expression))
+        if self.given_derivative is not None:
+            set_field(self, "given_derivative", Expression.get(self.given_derivative))
+        owner = f"The activation {self.name!r}"
+        for one in (self.expression, self.slope):
+            if one.arguments > 1:
+                raise ArgumentError(f"{owner} is a function of one number, not of two.")
+        check(owner, self.expression, self.slope, ("z",), everywhere=True)
+
+    @property
+    def slope(self) -> Expression:
+        """The derivative: as given, or derived."""
+        given: Expression | None = self.given_derivative
+        return differentiate(self.expression) if given is None else given
+
+    @property
+    def parameter(self) -> float:
+        """0: there is none beside the function's own constants."""
+        return 0.0
+
+    @property
+    def trainable_through(self) -> bool:
+        """Whether gradients pass: not if the derivative is 0 wherever there is one."""
+        return not compare(self.expression, self.slope, 1).flat
+
+    @property
+    def negative_slope(self) -> float | None:
+        """None: a function of the user's is not taken for two straight lines."""
+        return None
+
+    @property
+    def derivative_reads(self) -> str:
+        """``"input"``: what the derivative is a function of."""
+        return "input"
+
+    def __call__(self, x: Any) -> Array:
+        """Evaluate the function on an array."""
+        return self.expression(_floats(x))
+
+    def derivative(self, x: Any) -> Array:
+        """Evaluate the derivative on an array."""
+        return self.slope(_floats(x))
+
+
+def _floats(x: Any) -> Array:
+    x = np.asarray(x)
+    return x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float32)
+
+
+def from_function(
+    function: Callable[..., Any],
+    *,
+    derivative: Callable[..., Any] | None = None,
+    name: str | None = None,
+) -> ExpressionActivation:
+    """Make an activation of a Python function of one number.
+
+    Parameters
+    ----------
+    function : callable
+        Uses Python's operators, the functions of `gpunn.ops` and constants. It is called once;
+        what it computes becomes data, which is saved with a model.
+    derivative : callable, optional
+        Its derivative, in the same way; by default it is derived.
+    name : str, optional
+        Default: the function's name.
+
+    Returns
+    -------
+    ExpressionActivation
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        The function is not elementwise, or the derivative does not agree with finite differences
+        of the function; the message shows where.
+
+    Warns
+    -----
+    RuntimeWarning
+        Function or derivative are NaN or infinite in float32 for some input between -30 and 30.
+    """
+    return ExpressionActivation(
+        name or function_name(function),
+        trace(function, ("z",), "activation"),
+        None if derivative is None else trace(derivative, ("z",), "derivative"),
+    )
+
+
+AnyActivation = ActivationFunction | ExpressionActivation
+
+
 def forward(name: str, z: Array, parameter: float = 0.0) -> Array:
     """Evaluate activation `name` on the float array `z`; same shape and dtype."""
     return _DEFINITIONS[name].forward(z, parameter).astype(z.dtype, copy=False)
@@ -209,11 +335,11 @@ _ALIASES = {name: name for name in _DEFINITIONS} | {
 }
 
 
-def get(identifier: object) -> ActivationFunction:
-    """Return the activation that `identifier` (a name, a spec, a config or None) stands for."""
+def get(identifier: object) -> AnyActivation:
+    """Return the activation for `identifier`: a name, a spec, a function, a config or None."""
     if identifier is None:
         return linear
-    if isinstance(identifier, ActivationFunction):
+    if isinstance(identifier, ActivationFunction | ExpressionActivation):
         return identifier
     if isinstance(identifier, str):
         name = _ALIASES.get(identifier.lower())
@@ -221,8 +347,16 @@ def get(identifier: object) -> ActivationFunction:
             raise UnknownNameError("activation", identifier, _ALIASES)
         return ActivationFunction(name)
     if isinstance(identifier, dict) and isinstance(identifier.get("config"), dict):
-        return ActivationFunction(**identifier["config"])
+        user_made = identifier.get("class_name") == ExpressionActivation.__name__
+        return (ExpressionActivation if user_made else ActivationFunction)(**identifier["config"])
+    if hasattr(identifier, "output_shape"):
+        raise ArgumentTypeError(
+            f"An activation is a name or a function, not a layer; put {type(identifier).__name__} "
+            f"behind the layer as one of its own."
+        )
+    if callable(identifier) and not isinstance(identifier, type):
+        return from_function(identifier)
     raise ArgumentTypeError(
-        f"An activation is given by name, such as 'relu', not as "
+        f"An activation is given by name, such as 'relu', or as a function, not as "
         f"{type(identifier).__name__}: {identifier!r}."
     )

@@ -252,7 +252,7 @@ class Dense(Layer):
     ----------
     units : int
         Number of outputs.
-    activation : str or ActivationFunction, optional
+    activation : str, ActivationFunction or function, optional
         None for linear.
     use_bias : bool, default True
     kernel_initializer, bias_initializer : str or Initializer
@@ -496,6 +496,29 @@ class PReLU(Layer):
 
 # The layers that are nothing but their `activation`.
 ACTIVATION_LAYERS = (Activation, ReLU, LeakyReLU, ELU, Softmax)
+
+
+@layers.register()
+@dataclass(frozen=True, eq=False)
+class Lambda(Layer):
+    """A function of your own, applied to each value: ``Lambda(lambda x: x**2)``.
+
+    Parameters
+    ----------
+    function : callable or ExpressionActivation
+        As for `gpunn.activations.from_function`.
+    """
+
+    function: Any
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.function, str) or self.function is None:
+            raise ArgumentTypeError(
+                f"Lambda: function must be a function of one value, not {self.function!r}; "
+                f"activations with names go into an Activation layer."
+            )
+        set_field(self, "function", activations.get(self.function))
 
 
 @layers.register()

@@ -8,15 +8,43 @@ sigmoid that the output layer ends with becomes part of the loss when the plan i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpunn.registry import Registry, check_number
+from gpunn.errors import ArgumentError, ArgumentTypeError, PlanError
+from gpunn.expressions import Expression
+from gpunn.expressions.checks import check
+from gpunn.expressions.derivatives import differentiate
+from gpunn.expressions.tracing import function_name, trace
+from gpunn.registry import Registry, check_number, set_field
+
+# What functions of users are given, in Keras's order.
+ARGUMENTS = ("y_true", "y_pred")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Loss:
-    """Base class of losses."""
+    """Base class of losses.
+
+    A class of your own has a method ``call(self, y_true, y_pred)``, which is used as a function
+    given to `from_function` is.
+
+    Parameters
+    ----------
+    name : str, optional
+        Of a loss of your own; default: its class's.
+    reduction : str
+        "sum_over_batch_size" or "mean", which are the same: the mean over the batch.
+    """
+
+    def __init__(self, name: str | None = None, reduction: str = "sum_over_batch_size") -> None:
+        if reduction not in ("sum_over_batch_size", "mean"):
+            raise ArgumentError(
+                f"Loss: reduction must be 'sum_over_batch_size', the mean over the batch, not "
+                f"{reduction!r}."
+            )
+        set_field(self, "_name", name)
 
     @property
     def op(self) -> str:
@@ -189,8 +217,125 @@ class Huber(Loss):
         return {"delta": self.delta}
 
 
+@losses.register()
+@dataclass(frozen=True)
+class ExpressionLoss(Loss):
+    """A loss of the user's, as data; made by `from_function`.
+
+    Parameters
+    ----------
+    name : str
+        The function's.
+    expression : Expression
+        The loss of one output, from target and prediction.
+    given_derivative : Expression, optional
+        Its derivative with respect to the prediction, as given by the user; derived from the
+        expression if left out.
+
+    Raises
+    ------
+    ArgumentError
+        The derivative is not what finite differences of the function give.
+    PlanError
+        The derivative is 0 everywhere, so that nothing could be learned.
+    """
+
+    name: str
+    expression: Any
+    given_derivative: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ArgumentTypeError(f"A loss's name is a text, not {self.name!r}.")
+        set_field(self, "expression", Expression.get(self.expression))
+        if self.given_derivative is not None:
+            set_field(self, "given_derivative", Expression.get(self.given_derivative))
+        owner = f"The loss {self.name!r}"
+        report = check(owner, self.expression, self.slope, ARGUMENTS, everywhere=False)
+        if report.flat:
+            raise PlanError(
+                f"{owner} has no useful gradient: its derivative with respect to y_pred is 0 "
+                f"everywhere. It can be a metric."
+            )
+
+    @property
+    def slope(self) -> Expression:
+        """The derivative with respect to the prediction: as given, or derived."""
+        given: Expression | None = self.given_derivative
+        return differentiate(self.expression, 1) if given is None else given
+
+    @property
+    def op(self) -> str:
+        return "expression_loss"
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {
+            "function": self.name,
+            "expression": self.expression.code,
+            "derivative": self.slope.code,
+        }
+
+    def __call__(self, y_true: Any, y_pred: Any) -> Any:
+        """Evaluate the loss of each output on float arrays."""
+        return self.expression(y_true, y_pred)
+
+
+def from_function(
+    function: Callable[..., Any],
+    *,
+    derivative: Callable[..., Any] | None = None,
+    name: str | None = None,
+) -> ExpressionLoss:
+    """Make a loss of a Python function of ``(y_true, y_pred)``.
+
+    Parameters
+    ----------
+    function : callable
+        Uses Python's operators, the functions of `gpunn.ops` and constants, and may end with
+        ``ops.mean``. It is called once, with single numbers; what it computes becomes data, which
+        is saved with a model. The loss of a sample is the mean over its outputs.
+    derivative : callable, optional
+        The derivative of one output's loss with respect to `y_pred`, in the same way; by default
+        it is derived.
+    name : str, optional
+        Default: the function's name.
+
+    Returns
+    -------
+    ExpressionLoss
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        The function is not elementwise, or the derivative does not agree with finite differences
+        of the function; the message shows where.
+    PlanError
+        The derivative is 0 everywhere.
+
+    Warns
+    -----
+    RuntimeWarning
+        Somewhere between -30 and 30 float32 cannot hold the loss, or the derivative is NaN.
+    """
+    return ExpressionLoss(
+        name or function_name(function),
+        trace(function, ARGUMENTS, "loss", mean=True),
+        None if derivative is None else trace(derivative, ARGUMENTS, "derivative", mean=True),
+    )
+
+
 def get(identifier: object) -> Loss:
-    """Return the loss that `identifier` (a name, a spec, a class, a config) stands for."""
+    """Return the loss for `identifier`: a name, a spec, a class, a function or a config."""
+    if isinstance(identifier, type) and issubclass(identifier, Loss):
+        identifier = identifier()
+    if isinstance(identifier, Loss):
+        call = getattr(identifier, "call", None)
+        if callable(call):
+            name = getattr(identifier, "_name", None) or type(identifier).__name__
+            return from_function(call, name=name)
+    elif callable(identifier) and not isinstance(identifier, type):
+        return from_function(identifier)
     return losses.get(identifier)
 
 

@@ -5,10 +5,15 @@ Names and definitions are those of Keras 3; metrics do not use sample weights.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gpunn.registry import Registry, check_count, check_number
+from gpunn.errors import ArgumentError, ArgumentTypeError
+from gpunn.expressions import Expression
+from gpunn.expressions.tracing import function_name, trace
+from gpunn.losses import ExpressionLoss
+from gpunn.registry import Registry, check_count, check_number, set_field
 
 
 @dataclass(frozen=True)
@@ -180,8 +185,86 @@ class RootMeanSquaredError(_Error):
         return "squared_error_sum"
 
 
+@metrics.register()
+@dataclass(frozen=True)
+class ExpressionMetric(Metric):
+    """A metric of the user's, as data: a mean over outputs and samples; made by `from_function`.
+
+    Parameters
+    ----------
+    name : str
+        The function's; the label in the history.
+    expression : Expression
+        The figure of one output, from target and prediction.
+    higher_better : bool, default False
+        Whether larger values are better.
+    """
+
+    name: str
+    expression: Any
+    higher_better: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ArgumentTypeError(f"A metric's name is a text, not {self.name!r}.")
+        set_field(self, "expression", Expression.get(self.expression))
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def op(self) -> str:
+        return "expression_sum"
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {"function": self.name, "expression": self.expression.code}
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.higher_better
+
+
+def from_function(
+    function: Callable[..., Any], *, name: str | None = None, higher_is_better: bool = False
+) -> ExpressionMetric:
+    """Make a metric of a Python function of ``(y_true, y_pred)``.
+
+    Parameters
+    ----------
+    function : callable
+        As for `gpunn.losses.from_function`; it needs no derivative.
+    name : str, optional
+        Label in the history; default: the function's name.
+    higher_is_better : bool, default False
+        For callbacks that keep the best model.
+
+    Returns
+    -------
+    ExpressionMetric
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        The function is not elementwise; the message shows where.
+    """
+    expression = trace(function, ("y_true", "y_pred"), "metric", mean=True)
+    return ExpressionMetric(name or function_name(function), expression, higher_is_better)
+
+
 def get(identifier: object) -> Metric:
-    """Return the metric that `identifier` (a name, a spec, a class, a config) stands for."""
+    """Return the metric for `identifier`: a name, a spec, a class, a function or a config."""
+    if hasattr(identifier, "update_state"):
+        kind = identifier if isinstance(identifier, type) else type(identifier)
+        raise ArgumentError(
+            f"metrics: {kind.__name__} keeps a state of its own (update_state), which gpunn does "
+            f"not run; give a function of (y_true, y_pred) of which the mean is taken."
+        )
+    if isinstance(identifier, ExpressionLoss):
+        return ExpressionMetric(identifier.name, identifier.expression)
+    if callable(identifier) and not isinstance(identifier, Metric | type):
+        return from_function(identifier)
     return metrics.get(identifier)
 
 

@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from gpunn import activations
-from gpunn.backends import blas, numba_normalization, numba_random
+from gpunn.backends import blas, cpu_expressions, numba_normalization, numba_random
 from gpunn.backends import numba_kernels as kernels
 from gpunn.backends.host_memory import HostBackend
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
@@ -514,6 +514,11 @@ _mean_loss("sigmoid_cross_entropy", kernels.SIGMOID)
 _mean_loss("squared_error", kernels.SQUARED)
 _mean_loss("absolute_error", kernels.ABSOLUTE)
 _mean_loss("huber", kernels.HUBER)
+
+# Expressions of the user's
+
+for _bind in cpu_expressions.BINDERS:
+    _operation(_bind)
 
 
 # Metrics

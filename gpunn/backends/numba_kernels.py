@@ -394,7 +394,51 @@ def mean_loss(
     _record(total, p.shape[0], step, loss_batch, loss_sum, nonfinite_step)
 
 
+@_kernel
+def finish_loss(
+    losses: Any,
+    weights: Any,
+    scale: Any,
+    gradient: Any,
+    step: Any,
+    loss_batch: Any,
+    loss_sum: Any,
+    nonfinite_step: Any,
+) -> None:
+    """Sum `losses`, one for each output; `gradient` holds their derivatives, to be scaled."""
+    total = 0.0
+    columns = losses.shape[1]
+    one = type(scale)(1)
+    for i in range(losses.shape[0]):
+        weight = weights[i] if weights.size else one
+        row = 0.0
+        for j in range(columns):
+            row += losses[i, j]
+        if gradient.size:
+            factor = scale * weight / np.float32(columns)
+            for j in range(columns):
+                gradient[i, j] *= factor
+        total += row / columns * weight
+    _record(total, losses.shape[0], step, loss_batch, loss_sum, nonfinite_step)
+
+
 # Metrics
+
+
+@_kernel
+def mean_sum(values: Any, total: Any) -> None:
+    """Add the sum over rows of the means of `values`."""
+    result = 0.0
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            result += values[i, j]
+    total[0] += result / values.shape[1]
+
+
+@_kernel
+def erf(x: Any, y: Any) -> None:
+    for i in range(x.size):
+        y[i] = math.erf(x[i])
 
 
 @_kernel

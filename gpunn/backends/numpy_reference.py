@@ -17,6 +17,7 @@ from gpunn import activations
 from gpunn.backends import numpy_normalization
 from gpunn.backends.host_memory import HostBackend
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
+from gpunn.expressions import Expression
 from gpunn.randomness import philox
 from gpunn.randomness.permutation import KeyedPermutation
 
@@ -355,6 +356,30 @@ def huber(p: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
     half = p.dtype.type(0.5)
     loss = np.where(inside, half * e * e, delta * (np.abs(e) - half * delta))
     return loss, np.clip(e, -delta, delta)
+
+
+# Expressions
+
+
+@_operation
+def expression(a: Arrays, attrs: Attrs, rows: int) -> None:
+    a["result"][...] = Expression(attrs["expression"])(a["values"])
+
+
+@_operation
+def expression_gradient(a: Arrays, attrs: Attrs, rows: int) -> None:
+    a["input_gradient"][...] = a["gradient"] * Expression(attrs["derivative"])(a["values"])
+
+
+@_mean_loss
+def expression_loss(p: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
+    return Expression(attrs["expression"])(t, p), Expression(attrs["derivative"])(t, p)
+
+
+@_operation
+def expression_sum(a: Arrays, attrs: Attrs, rows: int) -> None:
+    values = Expression(attrs["expression"])(a["targets"], a["predictions"])
+    a["sum"][...] += values.mean(axis=-1, dtype=np.float64).sum(axis=-1, keepdims=True)
 
 
 # Metrics

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gpunn.activations import ExpressionActivation
 from gpunn.errors import PlanError
 from gpunn.plan.spec import SCRATCH
 
@@ -197,6 +198,17 @@ class Backward:
         def emit(result: str) -> None:
             attrs = self.b.activation_attrs(unit)
             self.b.emit("activation_gradient", roles, {"input_gradient": result}, **attrs)
+
+        self.contribute(source, emit)
+
+    def _backward_expression(self, i: int, unit: Unit) -> None:
+        assert isinstance(unit.activation, ExpressionActivation)
+        (source,) = unit.inputs
+        roles = {"gradient": self.gradient_of[i], "values": self.b.value(source)}
+        attrs = {"function": unit.activation.name, "derivative": unit.activation.slope.code}
+
+        def emit(result: str) -> None:
+            self.b.emit("expression_gradient", roles, {"input_gradient": result}, **attrs)
 
         self.contribute(source, emit)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gpunn.activations import ExpressionActivation
 from gpunn.errors import ArgumentError, PlanError, UnknownNameError
 from gpunn.graph import Graph, Variable
 from gpunn.layers import BatchNormalization
@@ -398,6 +399,16 @@ class _Builder:
             {"result": self.value(i)},
             activation=unit.activation.name,
             parameter=unit.activation.parameter,
+        )
+
+    def _forward_expression(self, i: int, unit: Unit, training: bool) -> None:
+        assert isinstance(unit.activation, ExpressionActivation)
+        self.emit(
+            "expression",
+            {"values": self.value(unit.inputs[0])},
+            {"result": self.value(i)},
+            function=unit.activation.name,
+            expression=unit.activation.expression.code,
         )
 
     def _forward_softmax(self, i: int, unit: Unit, training: bool) -> None:

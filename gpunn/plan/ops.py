@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpunn.errors import UnknownNameError
+from gpunn.expressions import Expression, join
 
 Shapes = Mapping[str, tuple[int, ...]]
 Attrs = Mapping[str, Any]
@@ -407,6 +408,54 @@ for _name, _formula, _constants in (
         attrs=_constants,
         flops=_per_value("predictions", 2),
     )
+
+# Expressions: functions of the user's, whose instructions (gpunn/expressions) are attributes. The
+# name of the function is for people; losses and metrics are functions of (target, prediction).
+
+
+def _expressions(role: str, *names: str, more: int = 0) -> Callable[[Shapes, Attrs], int]:
+    def flops(shapes: Shapes, attrs: Attrs) -> int:
+        code, _ = join(*(Expression(attrs[name]) for name in names))
+        operations = sum(one[0] not in ("argument", "constant") for one in code)
+        return (operations + more) * math.prod(shapes[role])
+
+    return flops
+
+
+_op(
+    "expression",
+    "result = expression(values)",
+    inputs="values",
+    outputs="result",
+    attrs="function expression",
+    flops=_expressions("values", "expression"),
+)
+_op(
+    "expression_gradient",
+    "input_gradient = gradient * derivative(values)",
+    inputs="gradient values",
+    outputs="input_gradient",
+    attrs="function derivative",
+    flops=_expressions("values", "derivative", more=1),
+)
+_op(
+    "expression_loss",
+    "loss_i = mean_k of expression(t, p), whose derivative with respect to p is derivative(t, p); "
+    "results as of the other losses",
+    inputs="predictions targets weights? step",
+    outputs="loss_batch gradient?",
+    updates="loss_sum nonfinite_step",
+    attrs="function expression derivative loss_weight",
+    flops=_expressions("predictions", "expression", "derivative", more=2),
+)
+_op(
+    "expression_sum",
+    "sum += the batch's sum of mean_k of expression(t, p)",
+    inputs="predictions targets",
+    updates="sum",
+    attrs="function expression",
+    flops=_expressions("predictions", "expression", more=1),
+)
 
 # Regularizers and clipping
 

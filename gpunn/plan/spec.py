@@ -227,6 +227,8 @@ class Plan:
                 label = step.op
                 if step.attrs.get("activation", "linear") != "linear":
                     label += f" ({step.attrs['activation']})"
+                if "function" in step.attrs:
+                    label += f" ({step.attrs['function']})"
                 lines.append(
                     f"  {number:>2}  {label:<34}{name:<40}{shape:<14}{flops:>13,}{moved:>13,}"
                 )

@@ -2,8 +2,8 @@
 
 Flatten costs nothing; Rescaling and Normalization of an input join its gather; an activation
 and a dropout join the dense layer they follow, relu and leaky_relu a BatchNormalization or
-LayerNormalization too. What is fused has no other reader. A softmax, and a sigmoid that the loss
-takes in, stay units of their own behind the logits.
+LayerNormalization too. What is fused has no other reader. A softmax, a function of the user's, and
+a sigmoid that the loss takes in, stay units of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from gpunn import layers
-from gpunn.activations import ActivationFunction, linear
+from gpunn.activations import AnyActivation, ExpressionActivation, linear
 from gpunn.errors import PlanError
 from gpunn.graph import Graph, Node
 
@@ -34,7 +34,7 @@ class Unit:
     Attributes
     ----------
     kind : str
-        input, dense, activation, softmax, prelu, dropout, affine, add, concatenate,
+        input, dense, activation, expression, softmax, prelu, dropout, affine, add, concatenate,
         batch_normalization or layer_normalization.
     name : str
         Of the value it computes.
@@ -61,7 +61,7 @@ class Unit:
     features: int
     scope: str = ""
     use_bias: bool = False
-    activation: ActivationFunction = linear
+    activation: AnyActivation = linear
     dropout: DropoutCall | None = None
     scale: float = 1.0
     shift: float = 0.0
@@ -98,6 +98,8 @@ class _Fusion:
             return self.activation(position, node, layer.activation)
         if isinstance(layer, layers.PReLU):
             return self.new("prelu", node)
+        if isinstance(layer, layers.Lambda):
+            return self.activation(position, node, layer.function)
         if isinstance(layer, layers.Dropout):
             return self.dropout(node, layer)
         if isinstance(layer, layers.Add):
@@ -151,6 +153,9 @@ class _Fusion:
         unit = self.units[index]
         unit.use_bias = layer.use_bias
         function = layer.activation
+        if isinstance(function, ExpressionActivation):
+            unit.name += "/product"
+            return self.function(index, node, function)
         if function.name == "softmax" or (
             function.name == "sigmoid" and position in self.sigmoid_heads
         ):
@@ -159,14 +164,18 @@ class _Fusion:
         unit.activation = function
         return index
 
-    def function(self, source: int, node: Node, function: ActivationFunction) -> int:
+    def function(self, source: int, node: Node, function: AnyActivation) -> int:
         kind = "softmax" if function.name == "softmax" else "activation"
+        if isinstance(function, ExpressionActivation):
+            kind = "expression"
         features = math.prod(node.shape)
         self.units.append(Unit(kind, node.name, [source], features, activation=function))
         return len(self.units) - 1
 
-    def activation(self, position: int, node: Node, function: ActivationFunction) -> int:
+    def activation(self, position: int, node: Node, function: AnyActivation) -> int:
         source = self.unit_of[node.inputs[0]]
+        if isinstance(function, ExpressionActivation):
+            return self.function(source, node, function)
         if function.name == "softmax" and len(node.shape) != 1:
             raise PlanError(f"Layer {node.name!r}: softmax expects one axis; flatten before it.")
         unit = self.fusible(node)

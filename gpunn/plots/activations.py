@@ -24,7 +24,8 @@ class ActivationDisplay:
     Parameters
     ----------
     functions : list of ActivationFunction
-        From `gpunn.activations`; functions of one number, so softmax is not among them.
+        From `gpunn.activations`, also of your own (`gpunn.activations.from_function`); functions
+        of one number, so softmax is not among them.
     limits : tuple of float, default (-5, 5)
         Smallest and largest input.
 
@@ -45,14 +46,14 @@ class ActivationDisplay:
 
     def __init__(
         self,
-        functions: Sequence[activations.ActivationFunction],
+        functions: Sequence[activations.AnyActivation],
         limits: tuple[float, float] = (-5.0, 5.0),
     ) -> None:
         self.functions = list(functions)
         if not self.functions:
             raise ArgumentError("names is empty; give one activation at least, such as 'relu'.")
         for function in self.functions:
-            if function.name == "softmax":
+            if isinstance(function, activations.ActivationFunction) and function.name == "softmax":
                 raise ArgumentError(
                     "names: 'softmax' is a function of all outputs of a layer, and has no curve; "
                     "leave it out."
@@ -73,7 +74,7 @@ class ActivationDisplay:
 
         Parameters
         ----------
-        names : str or ActivationFunction, or list of them
+        names : str, ActivationFunction or function of one number, or list of them
             ``["step", "sigmoid", "tanh", "relu"]``, say.
         limits : tuple of float, default (-5, 5)
             Smallest and largest input.
@@ -105,7 +106,8 @@ class ActivationDisplay:
             for i, row in enumerate(rows):
                 colour, style = COLOURS[i % len(COLOURS)], STYLES[i % len(STYLES)]
                 axes.plot(self.z, row, style, color=colour, lw=1.8, label=self.names[i])
-            low, high = max(rows.min(), -HIGHEST), min(rows.max(), HIGHEST)
+            drawn = rows[np.isfinite(rows)]  # where a function is not defined there is no line
+            low, high = max(drawn.min(), -HIGHEST), min(drawn.max(), HIGHEST)
             margin = 0.08 * (high - low) or 0.1
             axes.set_ylim(low - margin, high + margin)
             axes.set_xlim(*self.limits)
@@ -124,8 +126,10 @@ class ActivationDisplay:
         return self
 
 
-def _label(function: activations.ActivationFunction) -> str:
+def _label(function: activations.AnyActivation) -> str:
     """Return the name, with the parameter where it is not the default."""
+    if isinstance(function, activations.ExpressionActivation):
+        return function.name
     default = activations.get(function.name).parameter
     if function.parameter == default:
         return function.name

@@ -110,7 +110,7 @@ def _layer(
             values = add_bias(result, _variable(bias_initializer, (units,), names[1]), "BiasAdd")
         if function is None:
             return values
-        if callable(function) and not isinstance(function, activations.ActivationFunction):
+        if callable(function) and not isinstance(function, activations.AnyActivation):
             activated: Values = function(values)
             return activated
         spec = activations.get(function)

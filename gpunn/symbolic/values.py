@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import initializers, layers
-from gpunn.activations import ActivationFunction
+from gpunn.activations import AnyActivation
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.graph import SymbolicTensor
 from gpunn.graph import Variable as LayerVariable
@@ -190,7 +190,7 @@ def add_bias(product: Any, bias: Variable, name: str) -> Values:
     return product.with_bias(bias, name)
 
 
-def activation(function: ActivationFunction, name: str, features: Any) -> Values:
+def activation(function: AnyActivation, name: str, features: Any) -> Values:
     """Return an activation function of a tensor."""
     layer = layers.Activation(function, name=_new_name(features, name))
     return apply(layer, name.lower(), name, features)

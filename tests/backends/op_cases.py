@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn import activations
+from gpunn import activations, losses, metrics, ops
 from gpunn.randomness import philox
 
 Array = np.ndarray[Any, Any]
@@ -877,6 +877,81 @@ def _metrics(dtype: str) -> Iterator[Case]:
         yield _metric("squared_error_sum", dtype, shape, label, {}, values)
 
 
+# Expressions of the user's
+
+
+def _bent(z: Any) -> Any:
+    """All kinds of operations but those that take a slow path on GPUs (sin, cos, power)."""
+    inside = ops.logical_and(z > -1.31, ops.logical_not(ops.greater_equal(z, 1.27)))
+    curve = ops.where(inside | (z == 7), z**3 / 4, 0.3 * ops.log1p(ops.abs(z)))
+    smooth = ops.erf(z) + ops.sigmoid(z) * ops.softplus(-z) - ops.tanh(z / 2) ** 2
+    rational = ops.sqrt(1 + z * z) / (2 + ops.arctan(z)) - ops.exp(-z * z) + ops.expm1(z / 8)
+    steps = ops.clip(z, -0.05, 0.04) + 0.5 * (z > 0) + 0.1 * ops.sign(z)
+    return curve + smooth + rational + steps
+
+
+def _log_cosh(t: Any, p: Any) -> Any:
+    error = p - t
+    return ops.where(
+        ops.abs(error) < 0.02, error**2 / 2, error + ops.softplus(-2 * error) - math.log(2)
+    )
+
+
+def _relative(t: Any, p: Any) -> Any:
+    return ops.mean(ops.square(t - p) / (1 + ops.abs(t)), axis=-1)
+
+
+def _expressions(dtype: str) -> Iterator[Case]:
+    functions = {"bent": _bent, "linear": lambda z: z, "0.7": lambda z: 0.7}
+    for name, function in functions.items():
+        made = activations.from_function(function, name=name)
+        for shape in (*SIZES, (0, 5)):
+            label = f"{name}-{shape[0]}x{shape[1]}"
+            attrs = {"function": name}
+            yield _simple(
+                "expression",
+                dtype,
+                {"values": shape},
+                {"result": shape},
+                label,
+                attrs | {"expression": made.expression.code},
+            )
+            yield _simple(
+                "expression_gradient",
+                dtype,
+                {"gradient": shape, "values": shape},
+                {"input_gradient": shape},
+                label,
+                attrs | {"derivative": made.slope.code},
+            )
+    for loss in (_log_cosh, _relative):
+        spec = losses.from_function(loss)
+        metric = metrics.from_function(loss)
+        for shape in OUTPUT_SIZES:
+
+            def pair(
+                rng: np.random.Generator, shape: tuple[int, int] = shape
+            ) -> tuple[Array, Array]:
+                return signed(rng, shape, dtype), 3 + signed(rng, shape, dtype)
+
+            label = f"{spec.name}-{shape[0]}x{shape[1]}"
+            yield from _losses(dtype, spec.op, shape, label, spec.attrs, pair, magnitude=8.0)
+            yield _metric(metric.op, dtype, shape, label, metric.attrs, pair)
+
+        def broken(rng: np.random.Generator) -> tuple[Array, Array]:
+            predictions = signed(rng, (7, 3), dtype)
+            predictions[2, 1] = math.nan
+            return predictions, np.ones((7, 3), dtype)
+
+        for found in (-1, 12):
+            label = f"{spec.name}-nan-found{found}"
+            yield from _losses(
+                *(dtype, spec.op, (7, 3), label, spec.attrs, broken),
+                found=found,
+                all_variants=False,
+            )
+
+
 # Regularizers, clipping, optimizers
 
 FLAT_SIZES = (1, 7, 64, 65, 1000)
@@ -1193,6 +1268,7 @@ _FAMILIES = (
     _metrics,
     _normalizations,
     _normalization_gradients,
+    _expressions,
     _regularizers,
     _constraints,
     _prelu,

@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from op_runs import needs_compiler
 
-from gpunn import activations, losses, regularizers
+from gpunn import activations, losses, ops, regularizers
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.simulator import SimulatorDriver
 from gpunn.backends.interface import Backend
@@ -44,6 +44,7 @@ from gpunn.layers import (
     Flatten,
     Input,
     InputLayer,
+    Lambda,
     LayerNormalization,
     LeakyReLU,
     Normalization,
@@ -265,6 +266,8 @@ def layer_by_layer(run: Run, rows: Array, training: bool) -> list[Array]:
         elif isinstance(layer, PReLU):
             alpha = run.bound.read(f"{PARAMETERS}/{node.layer_name}/alpha")
             result = np.where(sources[0] > 0, sources[0], alpha * sources[0])
+        elif isinstance(layer, Lambda):
+            result = layer.function(sources[0])
         elif isinstance(layer, Dropout):
             result = sources[0]
             if training:
@@ -314,6 +317,8 @@ def textbook_loss(loss: losses.Loss, y: Array, t: Array) -> Array:
         return -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean(axis=-1)
     if loss.op == "squared_error":
         return ((y - t) ** 2).mean(axis=-1)
+    if isinstance(loss, losses.ExpressionLoss):
+        return OWN_LOSSES[loss.name](t, y).mean(axis=-1)  # the function itself, called on arrays
     error = np.abs(y - t)
     if isinstance(loss, losses.Huber):
         inside = error <= loss.delta
@@ -792,6 +797,52 @@ def _normalization_nets(kind: str) -> None:
 
 for _kind in NORMALIZATIONS:
     _normalization_nets(_kind)
+
+
+# Functions of the user's
+
+
+def _bump(z: Any) -> Any:
+    return z * ops.exp(-ops.square(z) / 2) + ops.where(z > 0.3, 0.2 * z - 0.06, 0.0)
+
+
+def _pinball(y_true: Any, y_pred: Any) -> Any:
+    error = y_true - y_pred
+    return ops.mean(ops.maximum(0.8 * error, -0.2 * error), axis=-1)
+
+
+def _log_cosh(y_true: Any, y_pred: Any) -> Any:
+    return ops.log(ops.cosh(y_pred - y_true))
+
+
+def _pinball_elementwise(y_true: Array, y_pred: Array) -> Array:
+    return np.maximum(0.8 * (y_true - y_pred), 0.2 * (y_pred - y_true))
+
+
+OWN_LOSSES = {"_pinball": _pinball_elementwise, "_log_cosh": _log_cosh}
+
+
+@case("own-activations")
+def _own_activations() -> Net:
+    x = Input((3,))
+    hidden = Dropout(0.3)(Dense(4, activation=_bump)(x))
+    hidden = Activation(_bump)(Dense(3)(hidden))
+    return net(x, Dense(2)(Lambda(lambda z: z**3 - 1)(Add()([hidden, Dense(3)(x)]))))
+
+
+@case("own-activation-of-an-output")
+def _own_output() -> Net:
+    x = Input((3,))
+    return net(x, Dense(2, activation=_bump)(Dense(4, activation="relu")(x)), _log_cosh)
+
+
+@case("own-losses")
+def _own_losses() -> Net:
+    x = Input((3,))
+    hidden = Dense(4, activation="tanh")(x)
+    both = [Dense(2)(hidden), Dense(1, activation="sigmoid")(hidden)]
+    pinball = OutputSpec(losses.get(_pinball), weighted=True, loss_weight=0.6)
+    return net(x, both, [pinball, OutputSpec(losses.get(_log_cosh))])
 
 
 # Tests

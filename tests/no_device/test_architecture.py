@@ -16,9 +16,9 @@ ROOT = Path(gpunn.__file__).parent
 
 # Parts of gpunn (a module or a package), and what each may import besides itself. An entry with
 # a dot is a single module of a package.
-COMMON = {"errors", "registry", "randomness"}
+COMMON = {"errors", "registry", "randomness", "expressions"}
 SPECS = {"activations", "initializers", "losses", "metrics", "optimizers", "regularizers"}
-SPECS |= {"schedules", "graph", "layers", "constraints", "valueless"}
+SPECS |= {"schedules", "graph", "layers", "constraints", "ops", "valueless"}
 PLAN = COMMON | SPECS | {"backends.interface"}
 TRAINING = PLAN | {"plan", "data"}
 MODEL = (
@@ -33,10 +33,11 @@ COMMAND_LINE = {"cli", "recipes", "reports", "runs"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "registry": {"errors"},
+    "expressions": {"errors"},
     "randomness": {"errors"},
     **dict.fromkeys(SPECS, COMMON | SPECS),
     # The NumPy formulas of the activations are the one piece of a spec that backends use.
-    "backends": {"errors", "randomness", "activations"},
+    "backends": {"errors", "randomness", "expressions", "activations"},
     "plan": PLAN,
     "data": PLAN | {"plan"},
     "training": TRAINING,

@@ -493,15 +493,25 @@ CASES: dict[str, Case] = {
         "Unknown layer 'fist'; did you mean 'first'?",
     ),
     "layer, index": (lambda: model().get_layer(index=9), ArgumentError, "no layer 9; there are 2"),
-    "activation, a function": (
+    "activation, a number": (
+        lambda: Dense(3, 1.5),
+        ArgumentTypeError,
+        "An activation is given by name, such as 'relu', or as a function, not as float",
+    ),
+    "activation, NumPy's": (
         lambda: Dense(3, np.tanh),
         ArgumentTypeError,
-        "An activation is given by name, such as 'relu'",
+        "The activation 'tanh' ... np.tanh does not know symbols; use gpunn.ops (ops.tanh)",
     ),
-    "loss, a function": (
-        lambda: model(np.mean),
+    "loss, a number": (
+        lambda: model(1.5),
         ArgumentTypeError,
         "A loss is given as a name or a Loss object",
+    ),
+    "loss, NumPy's": (
+        lambda: model(np.mean),
+        ArgumentTypeError,
+        "The loss 'mean' ... np.mean does not know symbols; use gpunn.ops (ops.mean)",
     ),
     "optimizer, a number": (
         lambda: model(optimizer=0.1),

@@ -19,6 +19,7 @@ from gpunn.backends.cuda import (
     ops_constraints,
     ops_data,
     ops_dense,
+    ops_expressions,
     ops_joins,
     ops_losses,
     ops_normalization,
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16")
 # Imported for what they add to BINDERS.
 TABLES = (
-    *(ops_activations, ops_constraints, ops_data, ops_dense, ops_joins, ops_losses),
-    *(ops_normalization, ops_parameters, ops_prelu),
+    *(ops_activations, ops_constraints, ops_data, ops_dense, ops_expressions, ops_joins),
+    *(ops_losses, ops_normalization, ops_parameters, ops_prelu),
 )
 
 

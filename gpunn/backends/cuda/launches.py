@@ -78,7 +78,7 @@ def kernel_source(file: str, dtype: Any, *defines: str) -> Source:
 
 
 def elementwise(
-    context: Context, file: str, symbol: str, arguments: tuple[Any, ...], values: Any
+    context: Context, file: str, symbol: str, arguments: tuple[Any, ...], values: Any, *defines: str
 ) -> list[Work]:
     """Return the launch of a grid-stride loop over `values`, four for each thread."""
     if not values.size:
@@ -87,7 +87,7 @@ def elementwise(
     small = values.size < 4 * THREADS * context.limits.multiprocessors
     threads = 2 * WARP if small else THREADS
     grid = (elementwise_grid(values.size, context.limits, 4, threads), 1, 1)
-    source = kernel_source(file, values.dtype)
+    source = kernel_source(file, values.dtype, *defines)
     return [Launch(source, symbol, grid, (threads, 1, 1), arguments)]
 
 
