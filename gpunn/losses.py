@@ -11,12 +11,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gpunn import formulas
+from gpunn.formulas import binary_crossentropy as binary_crossentropy
+from gpunn.formulas import categorical_crossentropy as categorical_crossentropy
+from gpunn.formulas import huber as huber
+from gpunn.formulas import mean_absolute_error as mean_absolute_error
+from gpunn.formulas import mean_squared_error as mean_squared_error
+from gpunn.formulas import sparse_categorical_crossentropy as sparse_categorical_crossentropy
 from gpunn.registry import Registry, check_number
 
 
 @dataclass(frozen=True)
 class Loss:
     """Base class of losses."""
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Return the loss of a batch of arrays, as a NumPy number."""
+        return formulas.batch_loss(self, y_true, y_pred, sample_weight)
 
     @property
     def op(self) -> str:
@@ -152,5 +163,8 @@ class Huber(Loss):
 
 
 def get(identifier: object) -> Loss:
-    """Return the loss that `identifier` (a name, a spec, a class, a config) stands for."""
+    """Return the loss that `identifier` (name, spec, class, function, config) stands for."""
+    for name, function in formulas.OF_LOSSES.items():
+        if identifier is function:
+            return losses.get(name)
     return losses.get(identifier)

@@ -8,6 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gpunn import formulas
+from gpunn.formulas import binary_accuracy as binary_accuracy
+from gpunn.formulas import categorical_accuracy as categorical_accuracy
+from gpunn.formulas import mean_absolute_error as mean_absolute_error
+from gpunn.formulas import mean_squared_error as mean_squared_error
+from gpunn.formulas import sparse_categorical_accuracy as sparse_categorical_accuracy
 from gpunn.registry import Registry, check_count, check_number
 
 
@@ -181,5 +187,8 @@ class RootMeanSquaredError(_Error):
 
 
 def get(identifier: object) -> Metric:
-    """Return the metric that `identifier` (a name, a spec, a class, a config) stands for."""
+    """Return the metric that `identifier` (name, spec, class, function, config) stands for."""
+    for name, function in formulas.OF_METRICS.items():
+        if identifier is function:
+            return metrics.get(name)
     return metrics.get(identifier)

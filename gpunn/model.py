@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -80,10 +81,11 @@ class Model:
 
     Parameters
     ----------
-    inputs : SymbolicTensor or list of them
+    inputs : SymbolicTensor, or list or dict of them
         From `gpunn.Input`.
-    outputs : SymbolicTensor or list of them
-        What layers returned.
+    outputs : SymbolicTensor, or list or dict of them
+        What layers returned. The keys of a dict are the layers' names; with a dict of outputs
+        `predict` returns a dict.
     name : str, optional
 
     Notes
@@ -100,10 +102,13 @@ class Model:
 
     # Whether a summary lists the inputs and what each layer reads.
     _lists_inputs = True
+    # Whether `predict` returns a dict.
+    _outputs_by_name = False
 
     def __init__(self, inputs: Any = None, outputs: Any = None, *, name: str | None = None) -> None:
         if inputs is None or outputs is None:
             raise ArgumentError("Model needs inputs and outputs.")
+        self._outputs_by_name = isinstance(outputs, Mapping)
         self.name = name or "model"
         self._start(build_graph(_tensors(inputs, "inputs"), _tensors(outputs, "outputs")))
 
@@ -117,6 +122,8 @@ class Model:
         # Those of them that nobody set: another seed draws them anew.
         self._drawn: set[str] = set()
         self._adapted: dict[str, Any] = {}
+        # Weak: they hold the model.
+        self._handles: WeakValueDictionary[str, BoundLayer] = WeakValueDictionary()
         self.history: History | None = None
         self.stop_training = False
 
@@ -140,7 +147,38 @@ class Model:
     @property
     def layers(self) -> list[BoundLayer]:
         """The layers in order; as in Keras a `Sequential` leaves out its input."""
-        return [BoundLayer(self, name, layer) for name, layer in self.graph.layers.items()]
+        return [self._handle(name, layer) for name, layer in self.graph.layers.items()]
+
+    def _handle(self, name: str, layer: Layer) -> BoundLayer:
+        """Return the layer with its weights: the same object as long as somebody holds it."""
+        handle = self._handles.get(name)
+        if handle is None or handle.spec is not layer:
+            handle = self._handles[name] = BoundLayer(self, name, layer)
+        return handle
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs."""
+        return list(self.graph.input_names())
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the output layers."""
+        return list(self.graph.output_names())
+
+    @property
+    def input_shape(self) -> Any:
+        """Shape of the input with None for the batch axis, or a list of shapes."""
+        return self._shapes(self.graph.inputs)
+
+    @property
+    def output_shape(self) -> Any:
+        """Shape of the output with None for the batch axis, or a list of shapes."""
+        return self._shapes(self.graph.outputs)
+
+    def _shapes(self, nodes: Sequence[int]) -> Any:
+        shapes = [(None, *self.graph.nodes[node].shape) for node in nodes]
+        return shapes[0] if len(shapes) == 1 else shapes
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> BoundLayer:
         """Return a layer by name or by position."""
@@ -607,7 +645,7 @@ class Model:
 
         Returns
         -------
-        array, shape (rows, *output shape), or list of them
+        array, shape (rows, *output shape), or list or dict of them
         """
         x = self._adopt_x(x)
         self._build_for(x)
@@ -619,6 +657,8 @@ class Model:
             values = session.predict(data, on_host=output == "numpy")
         shapes = (self.graph.nodes[node].shape for node in self.graph.outputs)
         arrays = [v.reshape(len(v), *shape) for v, shape in zip(values, shapes, strict=True)]
+        if self._outputs_by_name:
+            return dict(zip(self.graph.output_names(), arrays, strict=True))
         return arrays[0] if len(arrays) == 1 else arrays
 
     def _check_output(self, output: str) -> None:
@@ -702,6 +742,15 @@ def _build_plan(
 
 
 def _tensors(value: Any, argument: str) -> list[SymbolicTensor]:
+    if isinstance(value, Mapping):
+        for key, tensor in value.items():
+            name = tensor.layer.name if isinstance(tensor, SymbolicTensor) else key
+            if name != key:
+                raise ArgumentError(
+                    f"{argument}: {key!r} must be the name of its layer, which is {name!r}; make "
+                    f"the layer with name={key!r}."
+                )
+        value = list(value.values())
     tensors = list(value) if isinstance(value, list | tuple) else [value]
     for tensor in tensors:
         if not isinstance(tensor, SymbolicTensor):

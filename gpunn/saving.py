@@ -42,6 +42,8 @@ def model_config(model: Model) -> dict[str, Any]:
         "outputs": list(graph.outputs),
         "seed": model.seed,
     }
+    if model._outputs_by_name:
+        config["outputs_by_name"] = True
     if compiled is not None:
         config["compile"] = {
             "optimizer": to_config(compiled.optimizer),
@@ -88,8 +90,23 @@ def model_from_config(config: Mapping[str, Any]) -> Model:
             [tensors[i] for i in config["outputs"]],
             name=config.get("name"),
         )
+        model._outputs_by_name = config.get("outputs_by_name") is True
     model._seed = check_seed(config.get("seed", 0))
     return model
+
+
+def clone_model(model: Model) -> Model:
+    """Return a model of the same layers, not compiled, with weights that are drawn anew.
+
+    Parameters
+    ----------
+    model : Model
+        Built. Statistics that its Normalization layers have learned are not drawn, but copied.
+    """
+    config = model.get_config()
+    clone = model_from_config(config)
+    clone._seed = None
+    return clone
 
 
 def save_model(model: Model, path: str | Path, *, overwrite: bool = True) -> Path:

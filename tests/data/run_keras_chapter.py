@@ -73,7 +73,7 @@ def run_cell(cell: ast.Module, namespace: dict[str, Any], filename: str) -> list
             source = ast.unparse(statement.value)
             if ".summary(" in source:
                 shown.append([source, _parameter_counts(printed.getvalue())])
-            elif value is not None and not source.startswith("plt."):
+            elif value is not None and not source.startswith(("plt.", "model.save")):
                 shown.append([source, seen(value)])
         else:
             module = ast.Module([statement], type_ignores=[])
@@ -108,7 +108,8 @@ def seen(value: Any) -> Any:
 
 
 def _parameter_counts(table: str) -> dict[str, int]:
-    pattern = r"(Total|Trainable|Non-trainable) params: ([\d,]+)"
+    # Keras counts the optimizer's variables in the total.
+    pattern = r"(Trainable|Non-trainable) params: ([\d,]+)"
     return {kind: int(count.replace(",", "")) for kind, count in re.findall(pattern, table)}
 
 

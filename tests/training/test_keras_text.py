@@ -26,8 +26,16 @@ _spec.loader.exec_module(chapter)
 
 KERAS = json.loads(chapter.RECORDED.read_text(encoding="utf-8"))
 CELLS = [(text, cell) for text, path in chapter.texts().items() for cell in chapter.cells(path)]
-# What Keras shows and gpunn knows to show in another way, with the reason.
-OTHERWISE: dict[tuple[str, str, str], Any] = {}
+# Where gpunn shows something else than Keras: (text, cell, expression) -> what gpunn shows.
+# Keras's Normalization has a third weight, a count of the batches that it was adapted to.
+OTHERWISE: dict[tuple[str, str, str], Any] = {
+    ("regression", "its summary", "model.count_params()"): 5617,
+    ("regression", "its summary", "model.summary()"): {"Trainable": 5601, "Non-trainable": 16},
+    ("regression", "its summary", "[tuple(w.shape) for w in model.get_weights()]"): [
+        *([8], [8]),
+        *([8, 50], [50], [50, 50], [50], [50, 50], [50], [50, 1], [1]),
+    ],
+}
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,4 @@
 # Not in Keras 3: the chapter's second edition reads and sets variables through keras.backend.
-# ruff: noqa: B018
 # %% imports
 import keras
 import numpy as np

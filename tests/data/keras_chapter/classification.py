@@ -1,4 +1,3 @@
-# ruff: noqa: B018
 # %% imports
 import keras
 import matplotlib.pyplot as plt
@@ -60,8 +59,8 @@ model = keras.Sequential(
 model.summary()
 
 # %% layers
-model.layers
-[layer.name for layer in model.layers]
+model.layers[1:]
+[layer.name for layer in model.layers[1:]]
 hidden1 = model.layers[1]
 hidden1.name
 hidden1.units
@@ -99,7 +98,7 @@ model.compile(
     metrics=[keras.metrics.sparse_categorical_accuracy],
 )
 history = model.fit(X_train, y_train, verbose=0)
-list(history.history)
+sorted(history.history)
 
 # %% compile with classes
 model.compile(
@@ -108,14 +107,14 @@ model.compile(
     metrics=[keras.metrics.SparseCategoricalAccuracy(name="share")],
 )
 history = model.fit(X_train, y_train, verbose=0)
-list(history.history)
+sorted(history.history)
 
 # %% fit
 model.compile(loss="sparse_categorical_crossentropy", optimizer="sgd", metrics=["accuracy"])
 history = model.fit(X_train, y_train, epochs=5, validation_data=(X_valid, y_valid))
 history.params["epochs"], history.params["steps"]
 history.epoch
-list(history.history)
+sorted(history.history)
 history.history
 history.history["val_loss"][-1] < history.history["val_loss"][0]
 history.history["val_accuracy"][-1] > 0.5
@@ -132,7 +131,7 @@ plt.close()
 # %% fit goes on where it was
 before = history.history["loss"][-1]
 history = model.fit(X_train, y_train, epochs=1, validation_split=0.1, verbose=2)
-list(history.history)
+sorted(history.history)
 history.history["loss"][0] < before
 
 # %% class_weight
@@ -142,17 +141,14 @@ history.params["steps"]
 # %% sample_weight
 sample_weight = np.where(y_train == 3, 4.0, 1.0)
 validation_data = (X_valid, y_valid, np.ones(len(y_valid)))
-history = model.fit(
-    X_train, y_train, sample_weight=sample_weight, validation_data=validation_data
-)
-list(history.history)
+history = model.fit(X_train, y_train, sample_weight=sample_weight, validation_data=validation_data)
+sorted(history.history)
 
 # %% evaluate
 model.evaluate(X_test, y_test)
 loss, accuracy = model.evaluate(X_test, y_test, batch_size=100, verbose=0)
 accuracy > 0.5
 model.evaluate(X_test, y_test, return_dict=True, verbose=0)
-model.metrics_names[0]
 
 # %% predict
 X_new = X_test[:3]
@@ -178,4 +174,4 @@ model.compile(loss="categorical_crossentropy", optimizer="sgd", metrics=["accura
 y_one_hot = keras.utils.to_categorical(y_train, 10)
 y_one_hot
 history = model.fit(X_train, y_one_hot, verbose=0)
-list(history.history)
+sorted(history.history)

@@ -1,4 +1,3 @@
-# ruff: noqa: B018
 # Exercise 9: a deep MLP on MNIST, with a learning rate that was searched for.
 # %% imports
 from pathlib import Path
@@ -49,9 +48,7 @@ model = keras.Sequential(
     ]
 )
 optimizer = keras.optimizers.SGD(learning_rate=1e-3)
-model.compile(
-    loss="sparse_categorical_crossentropy", optimizer=optimizer, metrics=["accuracy"]
-)
+model.compile(loss="sparse_categorical_crossentropy", optimizer=optimizer, metrics=["accuracy"])
 expon_lr = ExponentialLearningRate(factor=1.005)
 history = model.fit(
     X_train, y_train, epochs=1, validation_data=(X_valid, y_valid), callbacks=[expon_lr]
@@ -82,9 +79,7 @@ model = keras.Sequential(
     ]
 )
 optimizer = keras.optimizers.SGD(learning_rate=3e-2)
-model.compile(
-    loss="sparse_categorical_crossentropy", optimizer=optimizer, metrics=["accuracy"]
-)
+model.compile(loss="sparse_categorical_crossentropy", optimizer=optimizer, metrics=["accuracy"])
 run_index = 1
 run_logdir = Path() / "my_mnist_logs" / f"run_{run_index:03d}" / strftime("%Y")
 early_stopping_cb = keras.callbacks.EarlyStopping(patience=20)

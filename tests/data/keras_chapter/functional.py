@@ -1,4 +1,3 @@
-# ruff: noqa: B018
 # %% imports
 import keras
 import numpy as np
@@ -10,9 +9,7 @@ housing = datasets.fetch_california_housing()
 X_train_full, X_test, y_train_full, y_test = train_test_split(
     housing.data, housing.target, random_state=42
 )
-X_train, X_valid, y_train, y_valid = train_test_split(
-    X_train_full, y_train_full, random_state=42
-)
+X_train, X_valid, y_train, y_valid = train_test_split(X_train_full, y_train_full, random_state=42)
 mean, std = X_train.mean(axis=0), X_train.std(axis=0)
 X_train, X_valid, X_test = (X_train - mean) / std, (X_valid - mean) / std, (X_test - mean) / std
 
@@ -52,7 +49,7 @@ optimizer = keras.optimizers.Adam(learning_rate=1e-3)
 model.compile(loss="mse", optimizer=optimizer, metrics=["RootMeanSquaredError"])
 normalization_layer.adapt(X_train)
 history = model.fit(X_train, y_train, epochs=2, validation_data=(X_valid, y_valid))
-list(history.history)
+sorted(history.history)
 mse_test, rmse_test = model.evaluate(X_test, y_test)
 model.predict(X_test[:3]).shape
 
@@ -85,7 +82,7 @@ model.predict([X_new_A, X_new_B], verbose=0).shape
 # %% two inputs by name
 X_by_name = {"wide_input": X_train_A, "deep_input": X_train_B}
 history = model.fit(X_by_name, y_train, epochs=1, validation_split=0.2)
-list(history.history)
+sorted(history.history)
 model.predict({"wide_input": X_new_A, "deep_input": X_new_B}, verbose=0).shape
 
 # %% two inputs with Normalization layers
@@ -107,7 +104,7 @@ norm_layer_deep.adapt(X_train_B)
 history = model.fit(
     (X_train_A, X_train_B), y_train, epochs=2, validation_data=((X_valid_A, X_valid_B), y_valid)
 )
-list(history.history)
+sorted(history.history)
 mse_test, rmse_test = model.evaluate((X_test_A, X_test_B), y_test)
 
 # %% an auxiliary output
@@ -121,7 +118,7 @@ output = keras.layers.Dense(1, name="main_output")(concat)
 aux_output = keras.layers.Dense(1, name="aux_output")(hidden2)
 model = keras.models.Model(inputs=[input_A, input_B], outputs=[output, aux_output])
 model.output_names
-[layer.name for layer in model.layers if layer.name.endswith("put")]
+sorted(layer.name for layer in model.layers if layer.name.endswith("put"))
 
 # %% loss weights
 model.compile(
@@ -159,8 +156,9 @@ history = model.fit(
 sorted(history.history)
 eval_results = model.evaluate((X_test_A, X_test_B), (y_test, y_test))
 len(eval_results)
-weighted_sum_of_losses, main_loss, aux_loss, main_rmse, aux_rmse = eval_results
-abs(main_rmse**2 - main_loss) < 1e-3
+figures = model.evaluate((X_test_A, X_test_B), (y_test, y_test), return_dict=True)
+sorted(figures)
+abs(figures["main_output_RootMeanSquaredError"] ** 2 - figures["main_output_loss"]) < 1e-3
 y_pred_tuple = model.predict((X_new_A, X_new_B))
 y_pred = dict(zip(model.output_names, y_pred_tuple, strict=True))
 y_pred
@@ -184,6 +182,7 @@ model.evaluate(
 )
 
 # %% one loss for all outputs
+model = keras.Model(inputs=[input_A, input_B], outputs=[output, aux_output])
 model.compile(loss="mse", optimizer="sgd")
 sorted(model.fit((X_train_A, X_train_B), (y_train, y_train), verbose=0).history)
 

@@ -1,4 +1,3 @@
-# ruff: noqa: B018
 # %% imports
 import keras
 import numpy as np
@@ -11,9 +10,7 @@ housing = datasets.fetch_california_housing()
 X_train_full, X_test, y_train_full, y_test = train_test_split(
     housing.data, housing.target, random_state=42
 )
-X_train, X_valid, y_train, y_valid = train_test_split(
-    X_train_full, y_train_full, random_state=42
-)
+X_train, X_valid, y_train, y_valid = train_test_split(X_train_full, y_train_full, random_state=42)
 
 # %% with a Normalization layer
 keras.utils.set_random_seed(42)
@@ -31,7 +28,7 @@ optimizer = keras.optimizers.Adam(learning_rate=1e-3)
 model.compile(loss="mse", optimizer=optimizer, metrics=["RootMeanSquaredError"])
 norm_layer.adapt(X_train)
 history = model.fit(X_train, y_train, epochs=6, validation_data=(X_valid, y_valid))
-list(history.history)
+sorted(history.history)
 history.history["val_loss"][-1] < history.history["val_loss"][0]
 
 # %% its evaluation
@@ -72,7 +69,7 @@ model.compile(loss="mean_squared_error", optimizer=keras.optimizers.SGD(learning
 history = model.fit(X_train, y_train, epochs=6, validation_data=(X_valid, y_valid))
 mse_test = model.evaluate(X_test, y_test)
 mse_test
-list(history.history)
+sorted(history.history)
 history.history["val_loss"][-1] < history.history["val_loss"][0]
 X_new = X_test[:3]
 y_pred = model.predict(X_new)

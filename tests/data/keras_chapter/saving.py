@@ -1,4 +1,3 @@
-# ruff: noqa: B018
 # %% imports
 from pathlib import Path
 
@@ -36,7 +35,7 @@ Path("my_keras_model.keras").is_file()
 loaded = keras.models.load_model("my_keras_model.keras")
 abs(loaded.predict(X_new) - model.predict(X_new)).max() < 1e-6
 abs(loaded.evaluate(X_valid, y_valid) - mse_valid) < 1e-5
-list(loaded.fit(X_train, y_train, verbose=0).history)
+sorted(loaded.fit(X_train, y_train, verbose=0).history)
 
 # %% save in the older format
 model.save("my_keras_model.h5")

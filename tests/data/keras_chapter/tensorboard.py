@@ -1,5 +1,4 @@
 # Not in Keras 3 without TensorFlow: its TensorBoard callback imports it.
-# ruff: noqa: B018
 # %% imports
 from pathlib import Path
 from time import strftime

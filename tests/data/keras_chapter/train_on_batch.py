@@ -1,4 +1,3 @@
-# ruff: noqa: B018
 # %% imports
 import keras
 import numpy as np
@@ -8,9 +7,7 @@ X, y = rng.standard_normal((320, 8)).astype(np.float32), rng.integers(0, 3, 320)
 model = keras.Sequential(
     [keras.layers.Input([8]), keras.layers.Dense(10, "relu"), keras.layers.Dense(3, "softmax")]
 )
-model.compile(
-    loss="sparse_categorical_crossentropy", optimizer="sgd", metrics=["accuracy"]
-)
+model.compile(loss="sparse_categorical_crossentropy", optimizer="sgd", metrics=["accuracy"])
 
 # %% a loop over batches
 losses = []

@@ -1,4 +1,3 @@
-# ruff: noqa: B018
 # %% imports
 import keras
 import numpy as np
