@@ -101,7 +101,7 @@ if importlib.util.find_spec("matplotlib"):
     plt.savefig(options.folder / "learning_rate.png")
     plt.close()
 
-# Training with it, until the validation loss has not fallen for some epochs; the best model is kept.
+# Training with it until the validation loss has not fallen for some epochs; the best is kept.
 
 callbacks = [
     keras.callbacks.EarlyStopping(patience=patience),

@@ -102,15 +102,18 @@ def _classes(y_true: ArrayLike, predictions: Array) -> Array:
 
 
 def sparse_categorical_crossentropy(
-    y_true: ArrayLike, y_pred: ArrayLike, from_logits: bool = False
+    y_true: ArrayLike, y_pred: ArrayLike, from_logits: bool = False, label_smoothing: float = 0.0
 ) -> Array:
     """``-log(p_class)``; `y_true` holds class numbers."""
     predictions = np.asarray(y_pred)
     if predictions.dtype.kind != "f":
         predictions = predictions.astype(np.float32)
     labels = _classes(y_true, predictions)[..., np.newaxis]
-    values = np.take_along_axis(_log_probabilities(predictions, from_logits), labels, axis=-1)
-    return -values[..., 0]
+    logs = _log_probabilities(predictions, from_logits)
+    values = -np.take_along_axis(logs, labels, axis=-1)[..., 0]
+    if label_smoothing:
+        values = values * (1 - label_smoothing) - label_smoothing * logs.mean(axis=-1)
+    return values
 
 
 def binary_accuracy(y_true: ArrayLike, y_pred: ArrayLike, threshold: float = 0.5) -> Array:
@@ -152,7 +155,7 @@ OF_METRICS = {
 
 def batch_loss(loss: Any, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: Any = None) -> Any:
     """Return the loss of a batch: the mean over samples, each times its weight."""
-    options = {k: v for k, v in vars(loss).items() if k != "name" and v is not None}
+    options = {k: v for k, v in vars(loss).items() if k not in ("name", "reduction")}
     values = OF_LOSSES[type(loss).__name__](y_true, y_pred, **options)
     if sample_weight is not None:
         values = values * np.asarray(sample_weight, values.dtype).reshape(values.shape)

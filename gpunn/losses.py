@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpunn import formulas
+from gpunn.errors import UnknownNameError
 from gpunn.formulas import binary_crossentropy as binary_crossentropy
 from gpunn.formulas import categorical_crossentropy as categorical_crossentropy
 from gpunn.formulas import huber as huber
@@ -21,9 +22,20 @@ from gpunn.formulas import sparse_categorical_crossentropy as sparse_categorical
 from gpunn.registry import Registry, check_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Loss:
-    """Base class of losses."""
+    """Base class of losses.
+
+    Parameters
+    ----------
+    reduction : str, default "sum_over_batch_size"
+        The mean over samples is the only one.
+    name : str, optional
+        Taken for compatibility.
+    """
+
+    reduction: str = "sum_over_batch_size"
+    name: str | None = None
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Return the loss of a batch of arrays, as a NumPy number."""
@@ -167,4 +179,9 @@ def get(identifier: object) -> Loss:
     for name, function in formulas.OF_LOSSES.items():
         if identifier is function:
             return losses.get(name)
-    return losses.get(identifier)
+    loss = losses.get(identifier)
+    if loss.reduction not in ("sum_over_batch_size", "mean"):
+        raise UnknownNameError(
+            f"reduction of {type(loss).__name__}", loss.reduction, ["sum_over_batch_size"]
+        )
+    return loss
