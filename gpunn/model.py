@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -122,8 +121,6 @@ class Model:
         # Those of them that nobody set: another seed draws them anew.
         self._drawn: set[str] = set()
         self._adapted: dict[str, Any] = {}
-        # Weak: they hold the model.
-        self._handles: WeakValueDictionary[str, BoundLayer] = WeakValueDictionary()
         self.history: History | None = None
         self.stop_training = False
 
@@ -147,38 +144,7 @@ class Model:
     @property
     def layers(self) -> list[BoundLayer]:
         """The layers in order; as in Keras a `Sequential` leaves out its input."""
-        return [self._handle(name, layer) for name, layer in self.graph.layers.items()]
-
-    def _handle(self, name: str, layer: Layer) -> BoundLayer:
-        """Return the layer with its weights: the same object as long as somebody holds it."""
-        handle = self._handles.get(name)
-        if handle is None or handle.spec is not layer:
-            handle = self._handles[name] = BoundLayer(self, name, layer)
-        return handle
-
-    @property
-    def input_names(self) -> list[str]:
-        """Names of the inputs."""
-        return list(self.graph.input_names())
-
-    @property
-    def output_names(self) -> list[str]:
-        """Names of the output layers."""
-        return list(self.graph.output_names())
-
-    @property
-    def input_shape(self) -> Any:
-        """Shape of the input with None for the batch axis, or a list of shapes."""
-        return self._shapes(self.graph.inputs)
-
-    @property
-    def output_shape(self) -> Any:
-        """Shape of the output with None for the batch axis, or a list of shapes."""
-        return self._shapes(self.graph.outputs)
-
-    def _shapes(self, nodes: Sequence[int]) -> Any:
-        shapes = [(None, *self.graph.nodes[node].shape) for node in nodes]
-        return shapes[0] if len(shapes) == 1 else shapes
+        return [BoundLayer(self, name, layer) for name, layer in self.graph.layers.items()]
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> BoundLayer:
         """Return a layer by name or by position."""

@@ -1,7 +1,7 @@
-"""Keras's ``models``: `Sequential`, `Model`, `clone_model`, `load_model` and `save_model`."""
+"""Keras's ``models``: `Sequential`, `Model` and `load_model`."""
 
 from gpunn.model import Model
-from gpunn.saving import clone_model, load_model, save_model
+from gpunn.saving import load_model
 from gpunn.sequential import Sequential
 
-__all__ = ["Model", "Sequential", "clone_model", "load_model", "save_model"]
+__all__ = ["Model", "Sequential", "load_model"]

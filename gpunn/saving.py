@@ -95,20 +95,6 @@ def model_from_config(config: Mapping[str, Any]) -> Model:
     return model
 
 
-def clone_model(model: Model) -> Model:
-    """Return a model of the same layers, not compiled, with weights that are drawn anew.
-
-    Parameters
-    ----------
-    model : Model
-        Built. Statistics that its Normalization layers have learned are not drawn, but copied.
-    """
-    config = model.get_config()
-    clone = model_from_config(config)
-    clone._seed = None
-    return clone
-
-
 def save_model(model: Model, path: str | Path, *, overwrite: bool = True) -> Path:
     """Write configuration and weights of `model`."""
     path = Path(path)

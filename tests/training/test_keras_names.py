@@ -1,4 +1,4 @@
-"""Keras's names for what gpunn has: functions of arrays, seeds, dicts, clones, lookups."""
+"""Keras's ways to write what gpunn has: functions of arrays, seeds, dicts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gpunn
-from gpunn.errors import ArgumentError, DataError, ShapeError, UnknownNameError
+from gpunn.errors import ArgumentError, ShapeError, UnknownNameError
 
 KERAS = dict(
     np.load(Path(__file__).parent.parent / "data" / "keras_recordings.npz", allow_pickle=False)
@@ -121,10 +121,6 @@ def test_an_initializer_with_a_seed_draws_the_same_in_every_model(make: Any) -> 
 
 def test_dicts_of_inputs_and_outputs(tmp_path: Path) -> None:
     model = net()
-    assert model.input_names == ["features"]
-    assert model.output_names == ["output", "more"]
-    assert model.input_shape == (None, 3)
-    assert model.output_shape == [(None, 1), (None, 2)]
     model.compile("sgd", {"output": "mse", "more": "mae"}, device="reference", seed=1)
     x = np.random.default_rng(0).standard_normal((6, 3))
     model.fit({"features": x}, {"more": np.ones((6, 2)), "output": np.zeros(6)}, verbose=0)
@@ -143,48 +139,6 @@ def test_dicts_of_inputs_and_outputs(tmp_path: Path) -> None:
 def test_keys_of_a_dict_are_the_layers_names() -> None:
     with pytest.raises(ArgumentError, match="outputs: 'price' must be the name of its layer"):
         net(name="price")
-
-
-def test_a_layer_is_the_same_object_wherever_it_is_asked_for() -> None:
-    model = gpunn.Sequential([gpunn.Input((3,)), gpunn.layers.Dense(2, name="hidden")])
-    hidden = model.layers[0]
-    assert model.get_layer("hidden") is hidden
-    assert model.get_layer(index=0) is hidden
-    model.add(gpunn.layers.Dense(1))
-    assert model.layers[0] is hidden
-    model.pop()
-    model.pop()
-    model.add(gpunn.layers.Dense(5, name="hidden"))  # another layer of the same name
-    assert model.layers[0] is not hidden
-    assert model.layers[0].units == 5
-
-
-def test_a_clone_has_the_layers_and_other_weights() -> None:
-    model = net()
-    model.compile("sgd", "mse", device="reference", seed=1)
-    clone = gpunn.models.clone_model(model)
-    with pytest.raises(gpunn.errors.NotBuiltError, match="not compiled"):
-        clone.compiled  # noqa: B018
-    assert [layer.name for layer in clone.layers] == [layer.name for layer in model.layers]
-    clone.compile("sgd", "mse", device="reference", seed=2)
-    assert (clone.get_weights()[0] != model.get_weights()[0]).all()
-    clone.set_weights(model.get_weights())
-    x = np.ones((2, 3))
-    np.testing.assert_array_equal(clone.predict(x)["more"], model.predict(x)["more"])
-
-
-# Utilities
-
-
-def test_to_categorical() -> None:
-    np.testing.assert_array_equal(
-        gpunn.utils.to_categorical([[2], [0]], 4), [[0, 0, 1, 0], [1, 0, 0, 0]]
-    )
-    assert gpunn.utils.to_categorical(np.array([0, 2], np.uint8)).shape == (2, 3)
-    with pytest.raises(DataError, match="from 0 to 2; got values from 0 to 3"):
-        gpunn.utils.to_categorical([0, 3], 3)
-    with pytest.raises(DataError, match="whole numbers"):
-        gpunn.utils.to_categorical([0.5, 1])
 
 
 def test_arguments_that_change_nothing_are_taken() -> None:
