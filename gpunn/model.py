@@ -261,9 +261,6 @@ class Model:
         precision: str = "float32",
         threads: int | None = None,
         seed: int | None = None,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-        jit_compile: bool | str = "auto",
     ) -> None:
         """Choose how the model is trained.
 
@@ -285,8 +282,6 @@ class Model:
             Of initial weights, shuffling and dropout, at least 0 and below 2**64. Without one it
             is drawn at random. Weights that were set or trained before are kept; those that were
             only looked at are drawn anew from a seed given here.
-        run_eagerly, steps_per_execution, jit_compile
-            Taken for compatibility; there is one way to run a model.
         """
         check_precision_name(precision)
         selection = select_backend(device, threads=threads)

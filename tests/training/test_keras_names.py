@@ -141,8 +141,7 @@ def test_keys_of_a_dict_are_the_layers_names() -> None:
         net(name="price")
 
 
-def test_arguments_that_change_nothing_are_taken() -> None:
-    optimizer = gpunn.optimizers.SGD(learning_rate=0.1, name="descent")
+def test_an_optimizer_may_have_a_name() -> None:
     model = gpunn.Sequential([gpunn.Input((3,)), gpunn.layers.Dense(1)])
-    model.compile(optimizer, "mse", jit_compile=True, run_eagerly=False, steps_per_execution=8)
+    model.compile(gpunn.optimizers.SGD(learning_rate=0.1, name="descent"), "mse")
     assert model.optimizer.name == "descent"
