@@ -17,16 +17,9 @@ ROOT = Path(gpunn.__file__).parent
 # Parts of gpunn (a module or a package), and what each may import besides itself. An entry with
 # a dot is a single module of a package.
 COMMON = {"errors", "registry", "randomness"}
-SPECS = {
-    "activations",
-    "formulas",
-    "initializers",
-    "losses",
-    "metrics",
-    "optimizers",
-    "regularizers",
-}
+SPECS = {"activations", "initializers", "losses", "metrics", "optimizers", "regularizers"}
 SPECS |= {"schedules", "graph", "layers"}
+SPECS |= {"formulas"}
 PLAN = COMMON | SPECS | {"backends.interface"}
 TRAINING = PLAN | {"plan", "data"}
 MODEL = (
