@@ -41,7 +41,8 @@ class Initializer:
             Number of the variable in the model; each has its own stream of random numbers.
         """
         own = getattr(self, "seed", None)
-        draw = _Draw(seed if own is None else own, index, math.prod(shape))
+        # As in Keras, every call of an initializer with a seed of its own draws the same.
+        draw = _Draw(*((seed, index) if own is None else (own, 0)), math.prod(shape))
         return self._values(shape, draw).reshape(shape).astype(dtype)
 
     def _values(self, shape: tuple[int, ...], draw: _Draw) -> NDArray[Any]:
