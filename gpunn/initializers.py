@@ -42,7 +42,9 @@ class Initializer:
         """
         own = getattr(self, "seed", None)
         # As in Keras, every call of an initializer with a seed of its own draws the same.
-        draw = _Draw(*((seed, index) if own is None else (own, 0)), math.prod(shape))
+        if own is not None:
+            seed, index = own, 0
+        draw = _Draw(seed, index, math.prod(shape))
         return self._values(shape, draw).reshape(shape).astype(dtype)
 
     def _values(self, shape: tuple[int, ...], draw: _Draw) -> NDArray[Any]:
