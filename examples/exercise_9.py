@@ -101,11 +101,14 @@ if importlib.util.find_spec("matplotlib"):
     plt.savefig(options.folder / "learning_rate.png")
     plt.close()
 
-# Training with it until the validation loss has not fallen for some epochs; the best is kept.
+# Training with it until the validation accuracy has not risen for some epochs; the best is kept.
+# The validation loss would stop earlier: it is smallest long before the accuracy is highest.
 
 callbacks = [
-    keras.callbacks.EarlyStopping(patience=patience),
-    keras.callbacks.ModelCheckpoint(options.folder / "my_model.keras", save_best_only=True),
+    keras.callbacks.EarlyStopping(monitor="val_accuracy", patience=patience),
+    keras.callbacks.ModelCheckpoint(
+        options.folder / "my_model.keras", monitor="val_accuracy", save_best_only=True
+    ),
 ]
 if importlib.util.find_spec("tensorboardX"):
     runs = options.folder / "logs"
@@ -120,7 +123,7 @@ history = model.fit(
     callbacks=callbacks,
     verbose=0,
 )
-best = int(np.argmin(history.history["val_loss"]))
+best = int(np.argmax(history.history["val_accuracy"]))
 print(f"stopped after {len(history.epoch)} epochs; epoch {best + 1} was the best")
 
 model = keras.models.load_model(options.folder / "my_model.keras")
