@@ -1,19 +1,20 @@
 """Initial values of weights, drawn on the host from the model's seed (equal on every device).
 
-Names, default values and formulas are those of ``keras.initializers``.
+Names, default values and formulas are those of ``keras.initializers``; a `seed` of its own takes
+the place of the model's.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gpunn.errors import ArgumentError, UnknownNameError
-from gpunn.registry import Registry, check_number
+from gpunn.registry import Registry, check_count, check_number
 
 # Standard deviation of a normal distribution cut off at two standard deviations.
 TRUNCATED_STDDEV = 0.87962566103423978
@@ -39,11 +40,22 @@ class Initializer:
         index : int, default 0
             Number of the variable in the model; each has its own stream of random numbers.
         """
+        own = getattr(self, "seed", None)
+        # As in Keras, every call of an initializer with a seed of its own draws the same.
+        if own is not None:
+            seed, index = own, 0
         draw = _Draw(seed, index, math.prod(shape))
         return self._values(shape, draw).reshape(shape).astype(dtype)
 
     def _values(self, shape: tuple[int, ...], draw: _Draw) -> NDArray[Any]:
         raise TypeError(f"{type(self).__name__} is abstract")
+
+
+def _check_seed(initializer: Any) -> None:
+    if initializer.seed is not None:
+        owner = type(initializer).__name__
+        if check_count(owner, "seed", initializer.seed, minimum=0) >= 2**64:
+            raise ArgumentError(f"{owner}: seed must be below 2**64, not {initializer.seed!r}.")
 
 
 @dataclass(frozen=True)
@@ -115,8 +127,10 @@ class RandomUniform(Initializer):
 
     minval: float = -0.05
     maxval: float = 0.05
+    seed: int | None = None
 
     def __post_init__(self) -> None:
+        _check_seed(self)
         check_number("RandomUniform", "minval", self.minval)
         check_number("RandomUniform", "maxval", self.maxval, minimum=self.minval)
 
@@ -131,8 +145,10 @@ class RandomNormal(Initializer):
 
     mean: float = 0.0
     stddev: float = 0.05
+    seed: int | None = None
 
     def __post_init__(self) -> None:
+        _check_seed(self)
         check_number("RandomNormal", "mean", self.mean)
         check_number("RandomNormal", "stddev", self.stddev, minimum=0)
 
@@ -156,9 +172,11 @@ class TruncatedNormal(Initializer):
 
     mean: float = 0.0
     stddev: float = 0.05
-    scale_by_fan_in: bool = False
+    seed: int | None = None
+    scale_by_fan_in: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        _check_seed(self)
         check_number("TruncatedNormal", "mean", self.mean)
         check_number("TruncatedNormal", "stddev", self.stddev, minimum=0)
 
@@ -185,8 +203,10 @@ class VarianceScaling(Initializer):
     scale: float = 1.0
     mode: str = "fan_in"
     distribution: str = "truncated_normal"
+    seed: int | None = None
 
     def __post_init__(self) -> None:
+        _check_seed(self)
         check_number("VarianceScaling", "scale", self.scale, above=0)
         for kind, name, known in (
             ("mode", self.mode, ("fan_in", "fan_out", "fan_avg")),
@@ -210,34 +230,34 @@ class VarianceScaling(Initializer):
         return math.sqrt(variance) / TRUNCATED_STDDEV * draw.normal(truncated=True)
 
 
-def GlorotUniform() -> VarianceScaling:
+def GlorotUniform(seed: int | None = None) -> VarianceScaling:
     """Uniform within ``sqrt(6 / (fan_in + fan_out))``."""
-    return VarianceScaling(1.0, "fan_avg", "uniform")
+    return VarianceScaling(1.0, "fan_avg", "uniform", seed)
 
 
-def GlorotNormal() -> VarianceScaling:
+def GlorotNormal(seed: int | None = None) -> VarianceScaling:
     """Truncated normal of variance ``2 / (fan_in + fan_out)``."""
-    return VarianceScaling(1.0, "fan_avg", "truncated_normal")
+    return VarianceScaling(1.0, "fan_avg", "truncated_normal", seed)
 
 
-def HeUniform() -> VarianceScaling:
+def HeUniform(seed: int | None = None) -> VarianceScaling:
     """Uniform within ``sqrt(6 / fan_in)``."""
-    return VarianceScaling(2.0, "fan_in", "uniform")
+    return VarianceScaling(2.0, "fan_in", "uniform", seed)
 
 
-def HeNormal() -> VarianceScaling:
+def HeNormal(seed: int | None = None) -> VarianceScaling:
     """Truncated normal of variance ``2 / fan_in``."""
-    return VarianceScaling(2.0, "fan_in", "truncated_normal")
+    return VarianceScaling(2.0, "fan_in", "truncated_normal", seed)
 
 
-def LecunUniform() -> VarianceScaling:
+def LecunUniform(seed: int | None = None) -> VarianceScaling:
     """Uniform within ``sqrt(3 / fan_in)``."""
-    return VarianceScaling(1.0, "fan_in", "uniform")
+    return VarianceScaling(1.0, "fan_in", "uniform", seed)
 
 
-def LecunNormal() -> VarianceScaling:
+def LecunNormal(seed: int | None = None) -> VarianceScaling:
     """Truncated normal of variance ``1 / fan_in``."""
-    return VarianceScaling(1.0, "fan_in", "truncated_normal")
+    return VarianceScaling(1.0, "fan_in", "truncated_normal", seed)
 
 
 _SCALED = (GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal)
@@ -250,6 +270,14 @@ for _name, _make in (
     ("lecun_normal", LecunNormal),
 ):
     initializers.alias(_name, _make)
+
+# Keras has these names for the classes.
+zeros, ones, constant = Zeros, Ones, Constant
+random_uniform, random_normal, truncated_normal = RandomUniform, RandomNormal, TruncatedNormal
+variance_scaling = VarianceScaling
+glorot_uniform, glorot_normal = GlorotUniform, GlorotNormal
+he_uniform, he_normal = HeUniform, HeNormal
+lecun_uniform, lecun_normal = LecunUniform, LecunNormal
 
 
 def get(identifier: object) -> Initializer:

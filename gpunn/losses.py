@@ -12,18 +12,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpunn.errors import ArgumentError, ArgumentTypeError, PlanError
+from gpunn import formulas
+from gpunn.errors import ArgumentTypeError, PlanError, UnknownNameError
 from gpunn.expressions import Expression
 from gpunn.expressions.checks import check
 from gpunn.expressions.derivatives import differentiate
 from gpunn.expressions.tracing import function_name, trace
+from gpunn.formulas import binary_crossentropy as binary_crossentropy
+from gpunn.formulas import categorical_crossentropy as categorical_crossentropy
+from gpunn.formulas import huber as huber
+from gpunn.formulas import mean_absolute_error as mean_absolute_error
+from gpunn.formulas import mean_squared_error as mean_squared_error
+from gpunn.formulas import sparse_categorical_crossentropy as sparse_categorical_crossentropy
 from gpunn.registry import Registry, check_number, set_field
 
 # What functions of users are given, in Keras's order.
 ARGUMENTS = ("y_true", "y_pred")
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, kw_only=True)
 class Loss:
     """Base class of losses.
 
@@ -32,19 +39,18 @@ class Loss:
 
     Parameters
     ----------
-    name : str, optional
-        Of a loss of your own; default: its class's.
     reduction : str
         "sum_over_batch_size" or "mean", which are the same: the mean over the batch.
+    name : str, optional
+        Of a loss of your own; default: its class's.
     """
 
-    def __init__(self, name: str | None = None, reduction: str = "sum_over_batch_size") -> None:
-        if reduction not in ("sum_over_batch_size", "mean"):
-            raise ArgumentError(
-                f"Loss: reduction must be 'sum_over_batch_size', the mean over the batch, not "
-                f"{reduction!r}."
-            )
-        set_field(self, "_name", name)
+    reduction: str = "sum_over_batch_size"
+    name: str | None = None
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Return the loss of a batch of arrays, as a NumPy number."""
+        return formulas.batch_loss(self, y_true, y_pred, sample_weight)
 
     @property
     def op(self) -> str:
@@ -240,8 +246,8 @@ class ExpressionLoss(Loss):
         The derivative is 0 everywhere, so that nothing could be learned.
     """
 
-    name: str
-    expression: Any
+    name: str = field()
+    expression: Any = field()
     given_derivative: Any = None
 
     def __post_init__(self) -> None:
@@ -276,9 +282,9 @@ class ExpressionLoss(Loss):
             "derivative": self.slope.code,
         }
 
-    def __call__(self, y_true: Any, y_pred: Any) -> Any:
-        """Evaluate the loss of each output on float arrays."""
-        return self.expression(y_true, y_pred)
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        values = formulas.elementwise(self.expression, y_true, y_pred)
+        return formulas.weighted_mean(values, sample_weight)
 
 
 def from_function(
@@ -327,20 +333,32 @@ def from_function(
 
 def get(identifier: object) -> Loss:
     """Return the loss for `identifier`: a name, a spec, a class, a function or a config."""
+    for name, function in formulas.OF_LOSSES.items():
+        if identifier is function:
+            return losses.get(name)
     if isinstance(identifier, type) and issubclass(identifier, Loss):
         identifier = identifier()
     if isinstance(identifier, Loss):
+        _check_reduction(identifier)
         call = getattr(identifier, "call", None)
         if callable(call):
-            name = getattr(identifier, "_name", None) or type(identifier).__name__
-            return from_function(call, name=name)
+            return from_function(call, name=identifier.name or type(identifier).__name__)
     elif callable(identifier) and not isinstance(identifier, type):
         return from_function(identifier)
-    return losses.get(identifier)
+    loss = losses.get(identifier)
+    _check_reduction(loss)
+    return loss
+
+
+def _check_reduction(loss: Loss) -> None:
+    if loss.reduction not in ("sum_over_batch_size", "mean"):
+        raise UnknownNameError(
+            f"reduction of {type(loss).__name__}", loss.reduction, ["sum_over_batch_size", "mean"]
+        )
 
 
 def __getattr__(name: str) -> Any:
-    """Return the loss of a name in Keras's other way of writing: `mean_squared_error`."""
+    """Return the loss of a name in Keras's other way of writing: `mse`."""
     if name in losses.names():
         return losses.get(name)
     raise AttributeError(f"module 'gpunn.losses' has no attribute {name!r}")

@@ -9,9 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gpunn import formulas
 from gpunn.errors import ArgumentError, ArgumentTypeError
 from gpunn.expressions import Expression
 from gpunn.expressions.tracing import function_name, trace
+from gpunn.formulas import binary_accuracy as binary_accuracy
+from gpunn.formulas import categorical_accuracy as categorical_accuracy
+from gpunn.formulas import mean_absolute_error as mean_absolute_error
+from gpunn.formulas import mean_squared_error as mean_squared_error
+from gpunn.formulas import sparse_categorical_accuracy as sparse_categorical_accuracy
 from gpunn.losses import ExpressionLoss
 from gpunn.registry import Registry, check_count, check_number, set_field
 
@@ -255,6 +261,9 @@ def from_function(
 
 def get(identifier: object) -> Metric:
     """Return the metric for `identifier`: a name, a spec, a class, a function or a config."""
+    for name, function in formulas.OF_METRICS.items():
+        if identifier is function:
+            return metrics.get(name)
     if hasattr(identifier, "update_state"):
         kind = identifier if isinstance(identifier, type) else type(identifier)
         raise ArgumentError(

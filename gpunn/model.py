@@ -59,10 +59,11 @@ class Model(Compilable):
 
     Parameters
     ----------
-    inputs : SymbolicTensor or list of them
+    inputs : SymbolicTensor, or list or dict of them
         From `gpunn.Input`.
-    outputs : SymbolicTensor or list of them
-        What layers returned.
+    outputs : SymbolicTensor, or list or dict of them
+        What layers returned. The keys of a dict are the layers' names; with a dict of outputs
+        `predict` returns a dict.
     name : str, optional
 
     Notes
@@ -86,6 +87,8 @@ class Model(Compilable):
 
     # Whether a summary lists the inputs and what each layer reads.
     _lists_inputs = True
+    # Whether `predict` returns a dict.
+    _outputs_by_name = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -101,6 +104,7 @@ class Model(Compilable):
             hint = "" if type(self) is Model else f", or {type(self).__name__} a call(self, inputs)"
             raise ArgumentError(f"Model needs inputs and outputs{hint}.")
         self._traced = False
+        self._outputs_by_name = isinstance(outputs, Mapping)
         self._start(build_graph(_tensors(inputs, "inputs"), _tensors(outputs, "outputs")))
         self.name = name or "model"
         self._take_over()
@@ -387,7 +391,7 @@ class Model(Compilable):
 
         Returns
         -------
-        array, shape (rows, *output shape), or list of them
+        array, shape (rows, *output shape), or list or dict of them
         """
         x = self._adopt_x(x)
         self._build_for(x)
@@ -403,6 +407,8 @@ class Model(Compilable):
             hooks.end()
         shapes = (self.graph.nodes[node].shape for node in self.graph.outputs)
         arrays = [v.reshape(len(v), *shape) for v, shape in zip(values, shapes, strict=True)]
+        if self._outputs_by_name:
+            return dict(zip(self.graph.output_names(), arrays, strict=True))
         return arrays[0] if len(arrays) == 1 else arrays
 
     def _check_output(self, output: str) -> None:
@@ -550,6 +556,15 @@ def _reporters(verbose: int | str) -> list[Callback]:
 
 
 def _tensors(value: Any, argument: str) -> list[SymbolicTensor]:
+    if isinstance(value, Mapping):
+        for key, tensor in value.items():
+            name = tensor.layer.name if isinstance(tensor, SymbolicTensor) else key
+            if name != key:
+                raise ArgumentError(
+                    f"{argument}: {key!r} must be the name of its layer, which is {name!r}; make "
+                    f"the layer with name={key!r}."
+                )
+        value = list(value.values())
     tensors = list(value) if isinstance(value, list | tuple) else [value]
     for tensor in tensors:
         if not isinstance(tensor, SymbolicTensor):

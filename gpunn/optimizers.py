@@ -31,12 +31,15 @@ class Optimizer:
         Scale each variable's gradient down to at most this norm.
     global_clipnorm : float, optional
         Scale all gradients together down to at most this norm.
+    name : str, optional
+        Taken for compatibility.
     """
 
     weight_decay: float | None = None
     clipvalue: float | None = None
     clipnorm: float | None = None
     global_clipnorm: float | None = None
+    name: str | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if "lr" in kwargs:

@@ -48,13 +48,16 @@ def architecture(model: Model) -> dict[str, Any]:
     inner = graph.nodes[1:]
     stack = isinstance(model, Sequential) and len(graph.layers) == len(graph.nodes)
     stack = stack and all(node.inputs == (i,) for i, node in enumerate(inner))
-    return {
+    config: dict[str, Any] = {
         "class_name": "Sequential" if stack else "Model",
         "name": model.name,
         "nodes": nodes,
         "inputs": list(graph.inputs),
         "outputs": list(graph.outputs),
     }
+    if model._outputs_by_name:
+        config["outputs_by_name"] = True
+    return config
 
 
 def model_config(model: Model) -> dict[str, Any]:
@@ -110,6 +113,7 @@ def model_from_config(config: Mapping[str, Any]) -> Model:
             [tensors[i] for i in config["outputs"]],
             name=config.get("name"),
         )
+        model._outputs_by_name = config.get("outputs_by_name") is True
     if "seed" in config:
         model._seed = check_seed(config["seed"])
     return model

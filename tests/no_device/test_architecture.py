@@ -18,7 +18,7 @@ ROOT = Path(gpunn.__file__).parent
 # a dot is a single module of a package.
 COMMON = {"errors", "registry", "randomness", "expressions"}
 SPECS = {"activations", "initializers", "losses", "metrics", "optimizers", "regularizers"}
-SPECS |= {"schedules", "graph", "layers", "constraints", "ops", "valueless"}
+SPECS |= {"schedules", "graph", "layers", "constraints", "formulas", "ops", "valueless"}
 PLAN = COMMON | SPECS | {"backends.interface"}
 TRAINING = PLAN | {"plan", "data"}
 MODEL = (

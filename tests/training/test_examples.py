@@ -38,3 +38,6 @@ def test_example(
         }
     if path.stem == "perceptron":
         assert Path("written/perceptron.png").read_bytes().startswith(b"\x89PNG")
+    if path.stem == "exercise_9":
+        written = {file.name for file in Path("written").iterdir()}
+        assert written == {"learning_rate.png", "logs", "my_model.keras"}
