@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpunn import formulas
-from gpunn.errors import ArgumentTypeError, PlanError, UnknownNameError
+from gpunn.errors import ArgumentError, ArgumentTypeError, PlanError
 from gpunn.expressions import Expression
 from gpunn.expressions.checks import check
 from gpunn.expressions.derivatives import differentiate
@@ -47,6 +47,13 @@ class Loss:
 
     reduction: str = "sum_over_batch_size"
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.reduction not in ("sum_over_batch_size", "mean"):
+            raise ArgumentError(
+                f"{type(self).__name__}: reduction must be 'sum_over_batch_size', the mean over "
+                f"the batch, not {self.reduction!r}."
+            )
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Return the loss of a batch of arrays, as a NumPy number."""
@@ -99,6 +106,7 @@ class SparseCategoricalCrossentropy(Loss):
     label_smoothing: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_smoothing(self)
 
     @property
@@ -136,6 +144,7 @@ class CategoricalCrossentropy(Loss):
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_smoothing(self)
 
     @property
@@ -169,6 +178,7 @@ class BinaryCrossentropy(Loss):
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_smoothing(self)
 
     @property
@@ -212,6 +222,7 @@ class Huber(Loss):
     delta: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("Huber", "delta", self.delta, above=0)
 
     @property
@@ -251,6 +262,7 @@ class ExpressionLoss(Loss):
     given_derivative: Any = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.name, str) or not self.name:
             raise ArgumentTypeError(f"A loss's name is a text, not {self.name!r}.")
         set_field(self, "expression", Expression.get(self.expression))
@@ -339,22 +351,12 @@ def get(identifier: object) -> Loss:
     if isinstance(identifier, type) and issubclass(identifier, Loss):
         identifier = identifier()
     if isinstance(identifier, Loss):
-        _check_reduction(identifier)
         call = getattr(identifier, "call", None)
         if callable(call):
             return from_function(call, name=identifier.name or type(identifier).__name__)
     elif callable(identifier) and not isinstance(identifier, type):
         return from_function(identifier)
-    loss = losses.get(identifier)
-    _check_reduction(loss)
-    return loss
-
-
-def _check_reduction(loss: Loss) -> None:
-    if loss.reduction not in ("sum_over_batch_size", "mean"):
-        raise UnknownNameError(
-            f"reduction of {type(loss).__name__}", loss.reduction, ["sum_over_batch_size", "mean"]
-        )
+    return losses.get(identifier)
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gpunn
-from gpunn.errors import ArgumentError, ShapeError, UnknownNameError
+from gpunn.errors import ArgumentError, ShapeError
 
 KERAS = dict(
     np.load(Path(__file__).parent.parent / "data" / "keras_recordings.npz", allow_pickle=False)
@@ -84,8 +84,8 @@ def test_functions_give_a_value_per_sample() -> None:
 
 def test_reduction_is_the_mean() -> None:
     assert gpunn.losses.MeanSquaredError(name="q", reduction="sum_over_batch_size").name == "q"
-    with pytest.raises(UnknownNameError, match="reduction of Huber 'sum'"):
-        gpunn.losses.get(gpunn.losses.Huber(2.0, reduction="sum"))
+    with pytest.raises(ArgumentError, match=r"Huber: reduction must be .* not 'sum'"):
+        gpunn.losses.Huber(2.0, reduction="sum")
 
 
 # Initializers
