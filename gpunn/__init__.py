@@ -35,12 +35,12 @@ _MODULES = (
 )
 _NAMES = {
     "Input": "gpunn.layers",
-    "Model": "gpunn.model",
+    "Model": "gpunn.models.model",
     "Perceptron": "gpunn.estimators.perceptron",
-    "Sequential": "gpunn.sequential",
+    "Sequential": "gpunn.models.sequential",
     "Trainer": "gpunn.training.trainer",
     "find_learning_rate": "gpunn.training.learning_rate_finder",
-    "load_model": "gpunn.saving",
+    "load_model": "gpunn.models.saving",
 }
 
 __all__ = ["__version__", *_MODULES, *_NAMES]
@@ -48,9 +48,9 @@ __all__ = ["__version__", *_MODULES, *_NAMES]
 if TYPE_CHECKING:
     from gpunn.estimators.perceptron import Perceptron as Perceptron
     from gpunn.layers import Input as Input
-    from gpunn.model import Model as Model
-    from gpunn.saving import load_model as load_model
-    from gpunn.sequential import Sequential as Sequential
+    from gpunn.models.model import Model as Model
+    from gpunn.models.saving import load_model as load_model
+    from gpunn.models.sequential import Sequential as Sequential
     from gpunn.training.learning_rate_finder import find_learning_rate as find_learning_rate
     from gpunn.training.trainer import Trainer as Trainer
 

@@ -219,7 +219,8 @@ def inspect(
     ] = False,
 ) -> None:
     """Show what a run or a model file holds."""
-    from gpunn import reports, saving
+    from gpunn import reports
+    from gpunn.models import saving
     from gpunn.training.checkpoint import resolve
 
     file = resolve(run)

@@ -18,11 +18,11 @@ from gpunn import optimizers, schedules
 from gpunn.data.datasets import Dataset
 from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
 from gpunn.layers import Dense, Dropout, Flatten, Input, Normalization, Rescaling
-from gpunn.model import Model
+from gpunn.models.model import Model
+from gpunn.models.sequential import Sequential
 from gpunn.optimizers import Optimizer
 from gpunn.registry import check_count, check_number
 from gpunn.schedules import LearningRateSchedule
-from gpunn.sequential import Sequential
 
 Array = np.ndarray[Any, Any]
 Pair = tuple[Array, Array]

@@ -22,7 +22,7 @@ from gpunn.layers import Rescaling
 
 if TYPE_CHECKING:
     from gpunn.data.datasets import Dataset
-    from gpunn.model import Model
+    from gpunn.models.model import Model
     from gpunn.runs import Settings
     from gpunn.training.history import History
     from gpunn.training.trainer import Trainer
@@ -215,7 +215,7 @@ def draw_learning_curve(history: History, title: str, path: Path) -> bool:
 
 def load_model(path: Path, device: str | None, precision: str | None) -> Model:
     """Load a net, and say on standard error if it computes in another precision than it has."""
-    from gpunn.saving import load_with_note
+    from gpunn.models.saving import load_with_note
 
     model, note = load_with_note(path, device=device or "auto", precision=precision)
     if note is not None:
@@ -331,7 +331,7 @@ def show_model(model: Model, file: Path, training: Mapping[str, Any] | None) -> 
 
 def read_training(model: Model, file: Path) -> dict[str, Any] | None:
     """Return the state of training in a file, None if it holds a model only."""
-    from gpunn.saving import read_training_state
+    from gpunn.models.saving import read_training_state
 
     if model._compiled is None:
         return None

@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn import __version__, optimizers, recipes, reports, saving
+from gpunn import __version__, optimizers, recipes, reports
 from gpunn.data import datasets
 from gpunn.errors import ArgumentError, CheckpointError, GpunnError, PlanError, TrainingError
+from gpunn.models import saving
 from gpunn.recipes import Recipe
 from gpunn.reports import Screen
 from gpunn.training.callbacks import Callback, Checkpoints, Logs
@@ -39,7 +40,7 @@ from gpunn.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from gpunn.data.datasets import Dataset
-    from gpunn.model import Model
+    from gpunn.models.model import Model
 
 HISTORY, CURVE = "history.csv", "learning_curve.png"
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn import saving
 from gpunn.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -16,7 +15,8 @@ from gpunn.errors import (
     NotBuiltError,
     TrainingError,
 )
-from gpunn.model import Model
+from gpunn.models import saving
+from gpunn.models.model import Model
 from gpunn.plan.spec import STORAGE
 from gpunn.symbolic.graph import Graph, Tensor, get_default_graph
 from gpunn.symbolic.placeholders import Placeholder

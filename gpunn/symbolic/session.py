@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.select import select_backend
-from gpunn.compiling import check_precision, check_precision_name, check_seed
 from gpunn.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -17,6 +16,7 @@ from gpunn.errors import (
     ShapeError,
 )
 from gpunn.graph import Graph as LayerGraph
+from gpunn.models.compiling import check_precision, check_precision_name, check_seed
 from gpunn.plan.spec import STORAGE
 from gpunn.randomness.seeds import draw_seed
 from gpunn.symbolic.feeds import Feeds

@@ -104,7 +104,7 @@ def constant(value: Any, dtype: Any = None, shape: Any = None) -> InitialValue:
 
 
 def _seed(seed: int | None) -> int | None:
-    from gpunn.compiling import check_seed
+    from gpunn.models.compiling import check_seed
 
     return None if seed is None else check_seed(seed)
 

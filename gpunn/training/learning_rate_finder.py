@@ -23,7 +23,7 @@ from gpunn.training.signals import deferred_signals
 from gpunn.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from gpunn.model import Model
+    from gpunn.models.model import Model
     from gpunn.plan.bind import BoundPlan
 
 Array = np.ndarray[Any, Any]

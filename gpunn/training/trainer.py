@@ -21,7 +21,7 @@ from gpunn.training.hooks import Hooks, check_callbacks
 from gpunn.training.signals import Interrupt, deferred_signals
 
 if TYPE_CHECKING:
-    from gpunn.model import Model
+    from gpunn.models.model import Model
     from gpunn.training.checkpoint import Checkpoint
 
 FIRST_CHUNK = 16

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 import gpunn
-from gpunn import Input, Model, Sequential, compilable, layers
+from gpunn import Input, Model, Sequential, layers
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.interface import host_array, is_foreign, is_on_cuda
 from gpunn.backends.numpy_reference import NumpyReference
 from gpunn.backends.select import Selection
 from gpunn.errors import ArgumentError, ArgumentTypeError, DeviceError, GpunnError, UnknownNameError
+from gpunn.models import compilable
 
 Dense = layers.Dense
 SPARSE = "sparse_categorical_crossentropy"

@@ -13,10 +13,11 @@ from op_runs import needs_compiler
 
 import gpunn
 import gpunn as keras
-from gpunn import layers, saving
+from gpunn import layers
 from gpunn.backends import select
 from gpunn.backends.numpy_reference import NumpyReference
 from gpunn.errors import CheckpointError, PlanError
+from gpunn.models import saving
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(0.0, 1.0, (24, 4)).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import gpunn
-from gpunn import constraints, layers, losses, saving
+from gpunn import constraints, layers, losses
 from gpunn.backends.select import simulator_status
 from gpunn.errors import (
     ArgumentError,
@@ -20,6 +20,7 @@ from gpunn.errors import (
     ShapeError,
     UnknownNameError,
 )
+from gpunn.models import saving
 from gpunn.optimizers import SGD, Adam, Optimizer
 from gpunn.plan.layout import region_layout
 from gpunn.training import checkpoint as checkpoints

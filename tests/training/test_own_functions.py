@@ -15,7 +15,7 @@ from op_runs import needs_compiler
 import gpunn
 from gpunn import Input, Sequential, callbacks, layers, losses, ops
 from gpunn.errors import ArgumentError, ArgumentTypeError, CheckpointError, PlanError
-from gpunn.saving import model_from_config
+from gpunn.models.saving import model_from_config
 
 DEVICES = ["reference", "cpu", pytest.param("simulator", marks=needs_compiler)]
 RNG = np.random.default_rng(4)

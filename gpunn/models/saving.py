@@ -17,7 +17,6 @@ import numpy as np
 
 from gpunn import losses, metrics, optimizers
 from gpunn.backends.select import Selection, select_backend
-from gpunn.compiling import check_precision, check_precision_name, check_seed
 from gpunn.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -28,10 +27,11 @@ from gpunn.errors import (
 )
 from gpunn.graph import SymbolicTensor, connect
 from gpunn.layers import Input, InputLayer, Layer, layers
-from gpunn.model import Model
+from gpunn.models.compiling import check_precision, check_precision_name, check_seed
+from gpunn.models.model import Model
+from gpunn.models.sequential import Sequential
 from gpunn.plan.spec import STORAGE
 from gpunn.registry import Registry, to_config
-from gpunn.sequential import Sequential
 from gpunn.training import checkpoint as checkpoints
 from gpunn.training.checkpoint import Checkpoint, Expected
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gpunn.bound_layer import BoundLayer
 from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeError
 from gpunn.graph import Graph, SymbolicTensor, build_graph, describe
 from gpunn.layers import Input, InputLayer, Layer
-from gpunn.model import Model
+from gpunn.models.bound_layer import BoundLayer
+from gpunn.models.model import Model
 
 
 class Sequential(Model):

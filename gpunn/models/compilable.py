@@ -10,20 +10,20 @@ from typing import Any
 from gpunn import optimizers as optimizers_module
 from gpunn.backends.interface import Backend
 from gpunn.backends.select import Selection, select_backend
-from gpunn.compiling import (
+from gpunn.errors import NotBuiltError
+from gpunn.graph import Graph
+from gpunn.models.compiling import (
     Compiled,
     check_precision,
     check_precision_name,
     check_seed,
     output_specs,
 )
-from gpunn.errors import NotBuiltError
-from gpunn.graph import Graph
+from gpunn.models.weights import Weights
 from gpunn.optimizers import CompiledOptimizer
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import Plan
 from gpunn.training.session import Session
-from gpunn.weights import Weights
 
 DEFAULT_BATCH_SIZE = 32
 

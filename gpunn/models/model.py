@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from gpunn import subclassing
-from gpunn.bound_layer import check_training
-from gpunn.compilable import DEFAULT_BATCH_SIZE, Compilable
-from gpunn.compiling import (
-    Compiled,
-    is_whole,
-)
 from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
 from gpunn.graph import Graph, SymbolicTensor, build_graph, snake_case
 from gpunn.layers import Layer
+from gpunn.models import subclassing
+from gpunn.models.bound_layer import check_training
+from gpunn.models.compilable import DEFAULT_BATCH_SIZE, Compilable
+from gpunn.models.compiling import (
+    Compiled,
+    is_whole,
+)
+from gpunn.models.structure import leaves
+from gpunn.models.summary import summary_table
 from gpunn.plan.spec import STORAGE
-from gpunn.structure import leaves
-from gpunn.summary import summary_table
 from gpunn.training.callbacks import Callback
 from gpunn.training.history import History
 from gpunn.training.hooks import Hooks, check_callbacks
@@ -327,7 +327,7 @@ class Model(Compilable):
             return batches.class_weights(class_weight, y, classes)
 
     def _resume(self, trainer: Trainer, path: str | Path) -> None:
-        from gpunn import saving
+        from gpunn.models import saving
 
         trainer.load_state_dict(saving.read_training_state(self, path))
 
@@ -488,7 +488,7 @@ class Model(Compilable):
         save_format : {"keras", "h5", "tf"}, optional
             Taken for compatibility; gpunn has one format.
         """
-        from gpunn import saving
+        from gpunn.models import saving
 
         if save_format not in (None, "keras", "h5", "tf"):
             raise UnknownNameError("save_format", save_format, ("keras", "h5", "tf"))
@@ -502,7 +502,7 @@ class Model(Compilable):
 
     def load_weights(self, path: str | Path) -> None:
         """Read the weights from a file of a model with the same layers."""
-        from gpunn import saving
+        from gpunn.models import saving
 
         saving.load_weights(self, path)
 
@@ -512,7 +512,7 @@ class Model(Compilable):
 
     def _config(self) -> dict[str, Any]:
         # What files hold, whatever a subclass makes of get_config.
-        from gpunn import saving
+        from gpunn.models import saving
 
         return saving.model_config(self)
 
@@ -522,7 +522,7 @@ class Model(Compilable):
 
         A subclass with a `call` whose `get_config` returns its own arguments is made with those.
         """
-        from gpunn import saving
+        from gpunn.models import saving
 
         if "nodes" not in config and cls._traced:
             return cls(**config)
@@ -533,7 +533,7 @@ class Model(Compilable):
 
         Further arguments are those of `json.dumps`.
         """
-        from gpunn import saving
+        from gpunn.models import saving
 
         return json.dumps(saving.architecture(self), **kwargs)
 

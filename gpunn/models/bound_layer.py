@@ -12,7 +12,7 @@ from gpunn.graph import SymbolicTensor, connect, describe
 from gpunn.layers import Layer, Normalization
 
 if TYPE_CHECKING:
-    from gpunn.model import Model
+    from gpunn.models.model import Model
 
 Array = np.ndarray[Any, Any]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.compiling import Compiled
 from gpunn.data import batches
 from gpunn.errors import ArgumentError, NotBuiltError, ShapeError
 from gpunn.layers import Normalization
+from gpunn.models.compiling import Compiled
+from gpunn.models.structure import Structure
 from gpunn.randomness.seeds import draw_seed
-from gpunn.structure import Structure
 from gpunn.training.session import Session
 
 Array = np.ndarray[Any, Any]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpunn.bound_layer import BoundLayer
 from gpunn.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -15,6 +14,7 @@ from gpunn.errors import (
 )
 from gpunn.graph import Graph, SymbolicTensor, connect, name_layers
 from gpunn.layers import Layer
+from gpunn.models.bound_layer import BoundLayer
 
 
 class Structure:
@@ -22,7 +22,7 @@ class Structure:
 
     name: str
     _graph: Graph | None
-    # Layers made in __init__ and wired by `call`: see gpunn/subclassing.py.
+    # Layers made in __init__ and wired by `call`: see gpunn/models/subclassing.py.
     _traced = False
     _tracing = False
     _symbolic: tuple[Graph, list[SymbolicTensor]] | None = None

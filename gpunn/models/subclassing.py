@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gpunn.bound_layer import BoundLayer
 from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeError
 from gpunn.graph import Graph, SymbolicTensor, build_graph, describe
 from gpunn.layers import Input, InputLayer, Layer
-from gpunn.structure import Structure, leaves
+from gpunn.models.bound_layer import BoundLayer
+from gpunn.models.structure import Structure, leaves
 from gpunn.valueless import ADVICE, ValueAskedError
 
 if TYPE_CHECKING:
-    from gpunn.model import Model
+    from gpunn.models.model import Model
 
 # What a plan cannot do: the training step is known before it starts.
 _STEPS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
