@@ -1,0 +1,116 @@
+"""What all layers are: a name, shapes and weights, no arrays; and how Keras's are refused."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
+from gpunn.graph import Shape, SymbolicTensor, Variable, connect
+from gpunn.registry import Registry, check_count, set_field
+
+_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\- ]*")
+_serials = itertools.count()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Layer:
+    """Base class of layers.
+
+    Parameters
+    ----------
+    name : str, optional
+        Scope of the layer's weights; unique in a model. Unnamed layers are named after their
+        kind: ``dense``, ``dense_1``, ...
+    input_shape : tuple of int, optional
+        As the first layer of a `Sequential`, in place of an `Input`.
+    """
+
+    name: str | None = None
+    input_shape: Shape | None = None
+    # Also the kind in a summary.
+    type_name: ClassVar[str] = "Layer"
+    # Rises from layer to layer: unnamed ones are numbered as they were made.
+    serial: ClassVar[int] = 0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.type_name = cls.__name__
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
+        for name in kwargs:
+            if name not in cls.__dataclass_fields__:
+                _refuse_keyword(cls, name)
+        layer = super().__new__(cls)
+        set_field(layer, "serial", next(_serials))
+        return layer
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not (
+            isinstance(self.name, str) and _NAME.fullmatch(self.name) and self.name.strip(".")
+        ):
+            raise ArgumentError(
+                f"{type(self).__name__}: name must be letters, digits, '_', '-', '.' or spaces, "
+                f"not {self.name!r}."
+            )
+
+    def __call__(self, inputs: SymbolicTensor | Sequence[SymbolicTensor]) -> SymbolicTensor:
+        """Call the layer on the output(s) of other layers, which wires it into a graph."""
+        many = isinstance(inputs, list | tuple)
+        return connect(self, tuple(inputs) if many else (inputs,))  # type: ignore[arg-type]
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """Return the output's shape per sample, or raise `ShapeError` saying what is expected."""
+        (shape,) = self._one(shapes)
+        return shape
+
+    def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
+        """Return the weights for inputs of these shapes, in Keras's order."""
+        return ()
+
+    @staticmethod
+    def _one(shapes: tuple[Shape, ...]) -> tuple[Shape]:
+        if len(shapes) != 1:
+            raise ShapeError(f"takes one input, not {len(shapes)}")
+        return (shapes[0],)
+
+
+layers: Registry[Layer] = Registry("layer", Layer)
+
+# What Keras's layers take and gpunn's do not, and what Keras 2 called otherwise.
+_KERAS_ONLY = {"activity_regularizer", "lora_rank", "lora_alpha", "quantization_config", "dtype"}
+_KERAS_ONLY |= {"trainable", "autocast", "gptq_unpacked_column_size", "batch_input_shape"}
+_KERAS_ONLY |= {"noise_shape", "seed", "invert", "dynamic", "weights", "data_format"}
+_RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}
+
+
+def _refuse_keyword(cls: type[Layer], name: str) -> None:
+    """Raise the error for a keyword argument that is no field of the layer."""
+    kind, known = cls.__name__, set(inspect.signature(cls.__init__).parameters) - {"self"}
+    if name in known:
+        return
+    if (kind, name) in _RENAMED:
+        raise ArgumentTypeError(f"{kind}: {name} is called {_RENAMED[kind, name]}.")
+    if name in _KERAS_ONLY:
+        raise ArgumentTypeError(f"{kind}: gpunn has no {name!r}, as Keras has; leave it out.")
+    raise ArgumentTypeError(
+        f"{kind} has no argument {name!r}; it takes {', '.join(sorted(known))}."
+    )
+
+
+def check_shape(owner: str, shape: object) -> Shape:
+    if isinstance(shape, int | np.integer) and not isinstance(shape, bool):
+        shape = (int(shape),)
+    if not isinstance(shape, tuple | list):
+        raise ArgumentTypeError(f"{owner}: shape must be a tuple of sizes, not {shape!r}.")
+    if any(size is None for size in shape):
+        raise ArgumentError(
+            f"{owner}: shape {tuple(shape)} must be known and leave out the batch axis."
+        )
+    return tuple(check_count(owner, "shape", size) for size in shape)
