@@ -30,6 +30,7 @@ _MODULES = (
     "schedules",
     "symbolic",
     "utils",
+    "wrappers",
 )
 _NAMES = {
     "Input": "gpunn.layers",
