@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from gpunn.reports import can_draw, whole_file
 from gpunn.search.space import RANGES, Search
 from gpunn.search.study import STATES, Row
@@ -110,8 +112,9 @@ def draw(rows: Sequence[Row], search: Search, title: str, path: Path) -> bool:
     from matplotlib.ticker import MaxNLocator
 
     names = search.searched()
-    columns = min(4, max(2, len(names)))
-    lines = -(-len(names) // columns)
+    # One line of panels for up to four parameters, else two.
+    lines = 1 if len(names) <= 4 else 2
+    columns = max(2, -(-len(names) // lines))
     figure = Figure(figsize=(2.9 * columns, 3.0 + 2.5 * lines), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11, parse_math=False)
@@ -137,8 +140,9 @@ def draw(rows: Sequence[Row], search: Search, title: str, path: Path) -> bool:
         axes = figure.add_subplot(grid[1 + place // columns, place % columns])
         values = [row.params[name] for row in scored]
         if name in RANGES:
-            axes.set_xscale("log" if RANGES[name][3] else "linear")
-            if RANGES[name][0] is int and not RANGES[name][3]:
+            if RANGES[name][3]:
+                _log_axis(axes, *getattr(search, name))
+            elif RANGES[name][0] is int:
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         else:
             values = [getattr(search, name).index(value) for value in values]
@@ -166,6 +170,18 @@ def _scatter(axes: Any, values: Sequence[Any], rows: Sequence[Row]) -> None:
                 label=state,
             )
     axes.grid(alpha=0.25)
+
+
+def _log_axis(axes: Any, low: float, high: float) -> None:
+    """Scale by orders of magnitude; matplotlib's ticks of less than two of them overlap."""
+    from matplotlib.ticker import NullFormatter
+
+    axes.set_xscale("log")
+    axes.set_xlim(low / (high / low) ** 0.05, high * (high / low) ** 0.05)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if isinstance(low, int) or high / low < 100:
+        ticks = sorted({float(f"{tick:.2g}") for tick in np.geomspace(low, high, 4)})
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
 def _limits(scores: Sequence[float], higher_is_better: bool) -> tuple[float, float]:

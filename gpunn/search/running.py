@@ -20,7 +20,7 @@ from gpunn.data import datasets
 from gpunn.reports import Screen, can_draw
 from gpunn.search import report, space, worker
 from gpunn.search.space import Search
-from gpunn.search.study import Row, Trials, open_search
+from gpunn.search.study import Row, Trials, find_search, open_search
 from gpunn.search.worker import Work
 from gpunn.training.signals import deferred_signals
 
@@ -43,9 +43,12 @@ class Request:
 def run_search(request: Request, screen: Screen) -> int:
     """Search, and say what was found; return the exit code."""
     begin = time.time()
-    dataset = datasets.load(request.dataset, request.data_dir, progress=not screen.quiet)
-    folder = request.out or Path("searches") / dataset.name
-    # What cannot be is said before there is a folder.
+    name = recipes.get(request.dataset).dataset
+    folder = request.out or Path("searches") / name
+    # What cannot be is said before data is loaded, and before there is a folder.
+    if (before := find_search(folder)) is not None:
+        space.check_same(before, name, request.options, folder)
+    dataset = datasets.load(name, request.data_dir, progress=not screen.quiet)
     fresh = space.new(dataset, request.options)
     recipes.split(dataclasses.replace(_recipe(fresh), validation=fresh.validation), dataset)
     search = open_search(folder, dataset, request.options)

@@ -136,7 +136,8 @@ def new(dataset: Dataset, given: Mapping[str, Any]) -> Search:
         "validation": recipe.validation,
     }
     (metric,) = recipes.objective(dataset)["metrics"]
-    return Search(dataset=recipe.dataset, metric=metric, **defaults | dict(given))
+    values: dict[str, Any] = {"dataset": recipe.dataset, "metric": metric} | defaults | dict(given)
+    return Search(**values)
 
 
 def stored(values: Mapping[str, Any]) -> Search:

@@ -7,6 +7,7 @@ import secrets
 import socket
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from gpunn.search import space
 from gpunn.search.journal import FileLock, Journal, Presence, is_present
 from gpunn.search.space import RANGES, Search
 
-JOURNAL, LOCK = "search.journal", "search.lock"
+JOURNAL, LOCK, STUDY = "search.journal", "search.lock", "gpunn"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -192,35 +193,48 @@ def open_search(folder: Path, dataset: Dataset, given: Mapping[str, Any]) -> Sea
     ArgumentError
         Where the options contradict the search that is there.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    fresh = space.new(dataset, given)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / LOCK).held():
-        study = _study(folder, fresh)
-        values = study.user_attrs.get("search")
-        if values is None:
-            study.set_user_attr("search", fresh.to_json())
-            return fresh
-    try:
-        search = space.stored(values)
-    except TypeError as error:
-        raise CheckpointError(
-            f"{folder / JOURNAL} has no settings that this gpunn knows ({error})."
-        ) from error
+        search = find_search(folder)
+        if search is None:
+            search = space.new(dataset, given)
+            _study(folder, search).set_user_attr("search", search.to_json())
     space.check_same(search, dataset.name, given, folder)
     return search
 
 
+def find_search(folder: Path) -> Search | None:
+    """Return the search in a folder, None where there is none yet."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if not (folder / JOURNAL).exists():
+        return None
+    values = None
+    with suppress(KeyError):  # its process was killed before it had written a thing
+        study = optuna.load_study(study_name=STUDY, storage=_storage(folder))
+        values = study.user_attrs.get("search")
+    try:
+        return None if values is None else space.stored(values)
+    except TypeError as error:
+        raise CheckpointError(
+            f"{folder / JOURNAL} has no settings that this gpunn knows ({error})."
+        ) from error
+
+
 def _study(folder: Path, search: Search) -> optuna.Study:
+    storage, pruner = _storage(folder), _pruner(search)
+    try:
+        return optuna.load_study(study_name=STUDY, storage=storage, pruner=pruner)
+    except KeyError:
+        direction = "maximize" if search.higher_is_better else "minimize"
+        return optuna.create_study(
+            study_name=STUDY, storage=storage, pruner=pruner, direction=direction
+        )
+
+
+def _storage(folder: Path) -> JournalStorage:
     path = folder / JOURNAL
     try:
-        return optuna.create_study(
-            storage=JournalStorage(Journal(path)),
-            study_name="gpunn",
-            direction="maximize" if search.higher_is_better else "minimize",
-            load_if_exists=True,
-            pruner=_pruner(search),
-        )
+        return JournalStorage(Journal(path))
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path} is damaged, or not the journal of a search ({error}). Move it away to begin "
