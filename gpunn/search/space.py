@@ -130,13 +130,15 @@ def parse(options: Mapping[str, Any]) -> dict[str, Any]:
 def new(dataset: Dataset, given: Mapping[str, Any]) -> Search:
     """Return a new search on a data set: what is not given comes from here and from its recipe."""
     recipe = recipes.get(dataset.name)
-    defaults: dict[str, Any] = {
+    (metric,) = recipes.objective(dataset)["metrics"]
+    values: dict[str, Any] = {
+        "dataset": recipe.dataset,
+        "metric": metric,
         "optimizer": (recipe.optimizer,),
         "activation": (recipe.activation,),
         "validation": recipe.validation,
     }
-    (metric,) = recipes.objective(dataset)["metrics"]
-    values: dict[str, Any] = {"dataset": recipe.dataset, "metric": metric} | defaults | dict(given)
+    values.update(given)
     return Search(**values)
 
 

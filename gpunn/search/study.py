@@ -225,9 +225,11 @@ def _study(folder: Path, search: Search) -> optuna.Study:
     try:
         return optuna.load_study(study_name=STUDY, storage=storage, pruner=pruner)
     except KeyError:
-        direction = "maximize" if search.higher_is_better else "minimize"
         return optuna.create_study(
-            study_name=STUDY, storage=storage, pruner=pruner, direction=direction
+            study_name=STUDY,
+            storage=storage,
+            pruner=pruner,
+            direction="maximize" if search.higher_is_better else "minimize",
         )
 
 
