@@ -121,7 +121,7 @@ def draw(rows: Sequence[Row], search: Search, title: str, path: Path) -> bool:
     grid = figure.add_gridspec(1 + lines, columns, height_ratios=[1.15] + [1] * lines)
     limits = _limits([row.score or 0.0 for row in scored], search.higher_is_better)
     top = figure.add_subplot(grid[0, :])
-    _scatter(top, [row.number for row in scored], scored)
+    _scatter(top, [row.number for row in scored], scored, limits)
     better = max if search.higher_is_better else min
     best, numbers, scores = None, [], []
     for row in scored:
@@ -133,7 +133,7 @@ def draw(rows: Sequence[Row], search: Search, title: str, path: Path) -> bool:
         numbers.append(scored[-1].number)
         scores.append(scores[-1])
         top.step(numbers, scores, where="post", color="#D55E00", label="best so far")
-    top.set(xlabel="trial", ylabel=f"validation {search.metric}", ylim=limits)
+    top.set(xlabel="trial", ylabel=f"validation {search.metric}")
     top.legend(fontsize=8, loc="lower right" if search.higher_is_better else "upper right")
     top.xaxis.set_major_locator(MaxNLocator(integer=True))
     for place, name in enumerate(names):
@@ -148,28 +148,36 @@ def draw(rows: Sequence[Row], search: Search, title: str, path: Path) -> bool:
             values = [getattr(search, name).index(value) for value in values]
             axes.set_xticks(range(len(getattr(search, name))), map(str, getattr(search, name)))
             axes.set_xlim(-0.5, len(getattr(search, name)) - 0.5)
-        _scatter(axes, values, scored)
-        axes.set(xlabel=name.replace("_", " "), ylim=limits)
+        _scatter(axes, values, scored, limits)
+        axes.set_xlabel(name.replace("_", " "))
         axes.tick_params(labelsize=8)
     with whole_file(path, "wb") as file:
         figure.savefig(file, format="png")
     return True
 
 
-def _scatter(axes: Any, values: Sequence[Any], rows: Sequence[Row]) -> None:
-    for state, colour in _COLOURS.items():
-        chosen = [i for i, row in enumerate(rows) if row.state == state]
-        if chosen:
-            axes.scatter(
-                [values[i] for i in chosen],
-                [rows[i].score for i in chosen],
-                s=18,
-                color=colour,
-                marker="o" if state == "complete" else "x",
-                linewidths=None if state == "complete" else 1,
-                label=state,
-            )
+def _scatter(
+    axes: Any, values: Sequence[Any], rows: Sequence[Row], limits: tuple[float, float]
+) -> None:
+    """Draw scores; those beyond the limits as triangles at the edge."""
+    axes.set_ylim(limits)
     axes.grid(alpha=0.25)
+    margin = 0.03 * (limits[1] - limits[0])
+    scores = np.array([row.score for row in rows], float)
+    shown = np.clip(scores, limits[0] + margin, limits[1] - margin)
+    for state, colour in _COLOURS.items():
+        here = np.array([row.state == state for row in rows])
+        marker = "o" if state == "complete" else "x"
+        for chosen, shape in (
+            (here & (scores < limits[0]), "v"),
+            (here & (scores > limits[1]), "^"),
+            (here & (scores >= limits[0]) & (scores <= limits[1]), marker),
+        ):
+            if chosen.any():
+                x, y = np.asarray(values)[chosen], np.where(shape == marker, scores, shown)[chosen]
+                lines = 1 if shape == "x" else 0
+                label = state if shape == marker else None
+                axes.scatter(x, y, s=18, c=colour, marker=shape, linewidths=lines, label=label)
 
 
 def _log_axis(axes: Any, low: float, high: float) -> None:
@@ -180,16 +188,17 @@ def _log_axis(axes: Any, low: float, high: float) -> None:
     axes.set_xlim(low / (high / low) ** 0.05, high * (high / low) ** 0.05)
     axes.xaxis.set_minor_formatter(NullFormatter())
     if isinstance(low, int) or high / low < 100:
-        ticks = sorted({float(f"{tick:.2g}") for tick in np.geomspace(low, high, 4)})
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ticks = np.geomspace(low, high, 4)
+        ticks = np.unique(ticks.round() if isinstance(low, int) else ticks)
+        axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
 
 
 def _limits(scores: Sequence[float], higher_is_better: bool) -> tuple[float, float]:
-    """Return limits that show the better three quarters well; the worst may be far off."""
+    """Return limits in which the better half is told apart; the worst may be far off."""
     ordered = sorted(scores, reverse=higher_is_better)
-    best, bulk, worst = ordered[0], ordered[(3 * len(ordered)) // 4], ordered[-1]
-    if abs(worst - best) > 4 * abs(bulk - best) > 0:
-        worst = best + 2.5 * (bulk - best)
+    best, middle, worst = ordered[0], ordered[len(ordered) // 2], ordered[-1]
+    if abs(worst - best) > 4 * abs(middle - best) > 0:
+        worst = best + 3 * (middle - best)
     low, high = min(best, worst), max(best, worst)
-    edge = 0.06 * (high - low) or 0.05
+    edge = 0.08 * (high - low) or 0.05
     return low - edge, high + edge

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gpunn import recipes, runs
+from gpunn.backends.select import select_backend
+from gpunn.compiling import check_precision, check_precision_name
 from gpunn.data import datasets
 from gpunn.reports import Screen, can_draw
 from gpunn.search import report, space, worker
@@ -48,6 +50,8 @@ def run_search(request: Request, screen: Screen) -> int:
     # What cannot be is said before data is loaded, and before there is a folder.
     if (before := find_search(folder)) is not None:
         space.check_same(before, name, request.options, folder)
+    check_precision_name(precision := request.options.get("precision", "float32"))
+    check_precision(select_backend(request.device), request.device, precision)
     dataset = datasets.load(name, request.data_dir, progress=not screen.quiet)
     fresh = space.new(dataset, request.options)
     recipes.split(dataclasses.replace(_recipe(fresh), validation=fresh.validation), dataset)

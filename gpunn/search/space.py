@@ -144,7 +144,8 @@ def new(dataset: Dataset, given: Mapping[str, Any]) -> Search:
 
 def stored(values: Mapping[str, Any]) -> Search:
     """Return the search that `Search.to_json` describes."""
-    return Search(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return Search(**fields)
 
 
 def check_same(search: Search, dataset: str, given: Mapping[str, Any], folder: object) -> None:

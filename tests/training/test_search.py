@@ -20,6 +20,7 @@ import pytest
 
 from gpunn.cli import main
 from gpunn.data import datasets
+from gpunn.errors import ArgumentError
 from gpunn.search.journal import FileLock, Journal
 from gpunn.search.study import JOURNAL
 from gpunn.search.worker import Judge
@@ -354,6 +355,20 @@ def test_what_is_killed_leaves_no_lock(tmp_path: Path) -> None:
     lock.release()
 
 
+def test_an_error_in_a_trial_marks_it_and_ends_the_search(
+    monkeypatch: pytest.MonkeyPatch, mistake: Callable[..., str], search: Callable[..., Any]
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise ArgumentError("The roof is on fire.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Judge, "on_epoch_end", fail)
+        arguments = (*SEARCH, "--trials", "2", "--epochs", "1", "--quiet")
+        assert mistake(*arguments) == "gpunn: error: The roof is on fire."
+    assert search("--trials", "2")["trials"]["failed"] == 1
+    assert "The roof is on fire." in {row["note"] for row in table()}
+
+
 # Mistakes
 
 
@@ -375,6 +390,8 @@ def test_what_is_killed_leaves_no_lock(tmp_path: Path) -> None:
         (("--pruner", "medium"), "Unknown pruner 'medium'; did you mean 'median'?"),
         (("--validation", "0"), "--validation must leave rows"),
         (("--validation", "9999"), "leaves nothing to train on"),
+        (("--device", "tpu"), "'tpu'"),
+        (("--device", "cpu", "--precision", "tf32"), "does not compute in tf32"),
         (("--trials", "0"), "--trials must be at least 1"),
     ],
 )
