@@ -163,20 +163,21 @@ def _scatter(
     axes.set_ylim(limits)
     axes.grid(alpha=0.25)
     margin = 0.03 * (limits[1] - limits[0])
+    low, high = limits[0] + margin, limits[1] - margin
     scores = np.array([row.score for row in rows], float)
-    shown = np.clip(scores, limits[0] + margin, limits[1] - margin)
+    shown = np.clip(scores, low, high)
     for state, colour in _COLOURS.items():
         here = np.array([row.state == state for row in rows])
         marker = "o" if state == "complete" else "x"
         for chosen, shape in (
-            (here & (scores < limits[0]), "v"),
-            (here & (scores > limits[1]), "^"),
-            (here & (scores >= limits[0]) & (scores <= limits[1]), marker),
+            (here & (scores < low), "v"),
+            (here & (scores > high), "^"),
+            (here & (scores == shown), marker),
         ):
             if chosen.any():
-                x, y = np.asarray(values)[chosen], np.where(shape == marker, scores, shown)[chosen]
                 lines = 1 if shape == "x" else 0
                 label = state if shape == marker else None
+                x, y = np.asarray(values)[chosen], shown[chosen]
                 axes.scatter(x, y, s=18, c=colour, marker=shape, linewidths=lines, label=label)
 
 

@@ -129,11 +129,15 @@ class _Wrapper(ParameterRouting):
                     f"{type(self).__name__}.fit has no argument {name!r}; those of the model's "
                     f"fit are {', '.join(FIT)}."
                 )
-        X = validate_data(self, X, ensure_2d=False, allow_nd=True, ensure_min_samples=1)
+        if y is None:
+            raise ArgumentError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        X = validate_data(self, X, allow_nd=True)
         y, about = self._learn_targets(y)
         if len(X) != len(y):
             raise ShapeError(f"y has {len(y)} rows, but X has {len(X)}: give one for each.")
-        meta = {"n_features_in_": X.shape[1] if X.ndim > 1 else 1, "X_shape_": X.shape, **about}
+        meta = {"n_features_in_": X.shape[1], "X_shape_": X.shape, **about}
         seed = None
         if self.random_state is not None:
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -150,7 +154,14 @@ class _Wrapper(ParameterRouting):
             **kwargs,
         }
         if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)
+            if not sample_weight.any():
+                raise DataError("sample_weight: all weights are zero; give some row another one.")
             arguments["sample_weight"] = sample_weight
+        if isinstance(arguments["batch_size"], int):
+            # The folds of a search may have fewer rows than that; Keras takes what there is.
+            rows = int(len(X) * (1 - arguments["validation_split"]))
+            arguments["batch_size"] = min(arguments["batch_size"], max(rows, 1))
         if arguments.get("class_weight") is not None:
             arguments["class_weight"] = self._class_weight(arguments["class_weight"], y)
         self.model_ = model  # its loss says how targets are encoded
@@ -167,7 +178,7 @@ class _Wrapper(ParameterRouting):
                 f"{type(data).__name__}."
             )
         X, y, *weights = data
-        X = check_array(X, ensure_2d=False, allow_nd=True, input_name="validation X")
+        X = check_array(X, allow_nd=True, input_name="validation X")
         return (X, self._encode(np.asarray(y), "validation y"), *weights)
 
     def _outputs(self, X: Any, kwargs: Mapping[str, Any]) -> Array:
@@ -179,7 +190,7 @@ class _Wrapper(ParameterRouting):
                     f"{type(self).__name__}.predict has no argument {name!r}; those of the "
                     f"model's predict are {', '.join(PREDICT)}."
                 )
-        X = validate_data(self, X, ensure_2d=False, allow_nd=True, reset=False)
+        X = validate_data(self, X, allow_nd=True, reset=False)
         outputs = self.model_.predict(X, **self._routed("predict") | dict(kwargs))
         if isinstance(outputs, list):
             raise ArgumentError(f"{type(self).__name__}: the model must have one output.")
@@ -199,6 +210,7 @@ class KerasClassifier(ClassifierMixin, _Wrapper):
 
     def _learn_targets(self, y: Any) -> tuple[Any, dict[str, Any]]:
         y = np.asarray(y)
+        type_of_target(y, input_name="y", raise_unknown=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
         if y.ndim == 2:
@@ -212,7 +224,7 @@ class KerasClassifier(ClassifierMixin, _Wrapper):
             self.classes_ = np.unique(y)
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass"):
-            raise DataError(f"KerasClassifier: y must be labels of classes, not {kind} values.")
+            raise DataError(f"Unknown label type: {kind}. KerasClassifier needs labels of classes.")
         self.n_classes_ = len(self.classes_)
         return y, {
             "target_type_": kind,
@@ -271,7 +283,8 @@ class KerasClassifier(ClassifierMixin, _Wrapper):
 
         Further arguments are those of `Model.predict`.
         """
-        return self.classes_[self.predict_proba(X, **kwargs).argmax(axis=1)]
+        likeliest = self.predict_proba(X, **kwargs).argmax(axis=1)
+        return self.classes_[likeliest]
 
 
 class KerasRegressor(RegressorMixin, _Wrapper):

@@ -20,6 +20,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
 
 import gpunn as keras
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
@@ -43,6 +44,14 @@ def build_classifier(meta: dict[str, Any], n_neurons: int = 8, loss: str = "") -
     model.add(keras.layers.Dense(outputs, activation="sigmoid" if outputs == 1 else "softmax"))
     loss = loss or ("binary_crossentropy" if outputs == 1 else "sparse_categorical_crossentropy")
     model.compile(keras.optimizers.Adam(0.02), loss, metrics=["accuracy"])
+    return model
+
+
+def build_regressor(meta: dict[str, Any]) -> Any:
+    model = keras.Sequential([keras.Input((meta["n_features_in_"],))])
+    model.add(keras.layers.Dense(20, activation="relu"))
+    model.add(keras.layers.Dense(meta["n_outputs_expected_"]))
+    model.compile(keras.optimizers.Adam(0.02), "mse", precision="float64", device="cpu")
     return model
 
 
@@ -298,6 +307,12 @@ def test_callbacks_given_as_a_parameter_stay_as_they_are(regression: Any) -> Non
     assert len(clone(reg).fit(x, y).history_["loss"]) == 2
 
 
+def test_folds_may_have_fewer_rows_than_a_batch(regression: Any) -> None:
+    x, y = regression
+    reg = KerasRegressor(build_model, verbose=0, batch_size=250, validation_split=0.1)
+    assert len(cross_val_score(reg, x, y, cv=2)) == 2
+
+
 def test_several_targets(regression: Any) -> None:
     x, y = regression
 
@@ -314,6 +329,24 @@ def test_several_targets(regression: Any) -> None:
     assert reg.score(x, both) > 0.5
 
 
+# Checks of scikit-learn's that do not hold, and why.
+EXPECTED = {
+    "check_do_not_raise_errors_in_init_or_set_params",  # model and build_fn together
+    "check_sample_weight_equivalence_on_dense_data",  # batches are other ones
+    "check_supervised_y_2d",  # a column of targets is what the net gives: no warning
+}
+
+
+@pytest.mark.parametrize("kind", [KerasRegressor, KerasClassifier])
+def test_scikit_learn_finds_an_estimator_in_order(kind: Any) -> None:
+    build = build_classifier if kind is KerasClassifier else build_regressor
+    estimator = kind(build, verbose=0, epochs=60, random_state=0)
+    results = check_estimator(estimator, on_fail=None, on_skip=None)
+    failed = {entry["check_name"] for entry in results if entry["status"] == "failed"}
+    assert failed == EXPECTED
+    assert len(results) > 50
+
+
 def test_mistakes(regression: Any, iris: Any) -> None:
     x, y = regression
     with pytest.raises(ArgumentTypeError, match=r"model must be a function that returns a compile"):
@@ -328,7 +361,7 @@ def test_mistakes(regression: Any, iris: Any) -> None:
         KerasRegressor(build_model, build_fn=build_model)
     with pytest.raises(ShapeError, match="y has 299 rows, but X has 300"):
         KerasRegressor(build_model).fit(x, y[1:])
-    with pytest.raises(DataError, match="labels of classes, not continuous"):
+    with pytest.raises(DataError, match="Unknown label type: continuous"):
         KerasClassifier(build_classifier).fit(x, y)
     with pytest.raises(ShapeError, match=r"labels \(rows,\), or one-hot rows"):
         KerasClassifier(build_classifier).fit(x, np.ones((300, 3)))
