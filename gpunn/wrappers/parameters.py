@@ -58,6 +58,8 @@ class ParameterRouting(BaseEstimator):
         return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     def _check_name(self, name: str) -> None:
+        if not callable(self.model):
+            return  # `fit` will say so
         builders, any_other = self._signature()
         prefix, found, rest = name.partition("__")
         if found:
@@ -100,11 +102,15 @@ class ParameterRouting(BaseEstimator):
     def set_params(self, **params: Any) -> Any:
         """Set parameters, by the names of `get_params` and by routed ones; return the wrapper."""
         own = self._own()
-        if "model" in params:
-            self.model = params["model"]
-        for name in params:
-            if name not in own:
-                self._check_name(name)
+        before = self.model
+        self.model = params.get("model", before)
+        try:
+            for name in params:
+                if name not in own:
+                    self._check_name(name)
+        except ArgumentError:
+            self.model = before
+            raise
         defaults, _ = self._signature()
         for name, value in params.items():
             if name in own:

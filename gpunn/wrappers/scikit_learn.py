@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -210,6 +210,8 @@ class KerasClassifier(ClassifierMixin, _Wrapper):
 
     def _learn_targets(self, y: Any) -> tuple[Any, dict[str, Any]]:
         y = np.asarray(y)
+        if y.dtype.kind == "f":
+            assert_all_finite(y, input_name="y")
         type_of_target(y, input_name="y", raise_unknown=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
