@@ -44,7 +44,7 @@ class Work:
         Finished trials of all processes after which the search ends.
     device : str
     threads : int or None
-        Of the CPU; None: what the data set's recipe says.
+        Most threads of the CPU; None: what the data set's recipe says.
     data_dir : str or None
     deadline : float or None
         Time (`time.time`) after which no trial begins.
@@ -134,7 +134,8 @@ def _fit(judge: Judge, trial: Trial, work: Work, search: Search, dataset: Datase
     settings = runs.start(search.dataset, search.options(trial.params))
     recipe = settings.recipe
     if work.threads is not None:
-        recipe = dataclasses.replace(recipe, threads=work.threads)
+        threads = min(work.threads, recipe.threads or work.threads)
+        recipe = dataclasses.replace(recipe, threads=threads)
     (x, y), validation = recipes.split(recipe, dataset)
     model = recipes.build_model(recipe, dataset)
     model.compile(
