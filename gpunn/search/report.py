@@ -8,13 +8,17 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpunn.reports import can_draw, whole_file
 from gpunn.search.space import RANGES, Search
-from gpunn.search.study import STATES, Row
+from gpunn.search.study import DIVERGED, STATES, Row
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 TABLE, PICTURE = "trials.csv", "search.png"
 _COLOURS = {"complete": "#0072B2", "pruned": "#8c8c8c"}
@@ -22,7 +26,7 @@ _COLOURS = {"complete": "#0072B2", "pruned": "#8c8c8c"}
 
 def short(value: Any) -> str:
     """Return a number as it is read."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def trial_text(row: Row) -> str:
@@ -45,33 +49,57 @@ def counts_text(rows: Sequence[Row]) -> str:
 
 
 def print_table(rows: Sequence[Row], search: Search, file: IO[str]) -> None:
-    """Print the trials, the best one first."""
-    from rich import box
+    """Print the trials, the best one first, and what there is to say of some of them."""
     from rich.console import Console
+
+    # Where nobody looks, in a file or a pipe, lines are as long as they are.
+    console = Console(file=file, width=None if file.isatty() else 200, highlight=False)
+    table = _table(rows, search, lengths=True)
+    if (width := _width(console, table)) > console.width:
+        table = _table(rows, search, lengths=False)
+        width = _width(console, table)
+    # Rather lines that the terminal breaks than numbers that are cut short.
+    console.width = max(console.width, width)
+    console.print(table)
+    for row in sorted(rows, key=lambda row: row.number):
+        if row.note and row.state == "failed":
+            console.print(f"trial {row.number} failed: {row.note}", markup=False, soft_wrap=True)
+        if row.repeats is not None:
+            console.print(f"trial {row.number} repeats trial {row.repeats}")
+
+
+def _table(rows: Sequence[Row], search: Search, *, lengths: bool) -> Table:
+    from rich import box
     from rich.table import Table
 
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
     names = search.searched()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in ("trial", search.metric, *(name.replace("_", " ") for name in names)):
+    for head in ("#", search.metric, *(name.replace("_", "\n") for name in names)):
         table.add_column(head, justify="right", no_wrap=True)
-    for head in ("epochs", "seconds"):
-        table.add_column(head, justify="right")
+    if lengths:
+        table.add_column("epochs", justify="right", no_wrap=True)
+        table.add_column("seconds", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for row in rows:
-        note = f" ({row.note})" if row.note else ""
-        note += f", repeats {row.repeats}" if row.repeats is not None else ""
+        epochs = "" if row.epochs is None else str(row.epochs)
+        seconds = "" if row.seconds is None else f"{row.seconds:.2f}"
+        diverged = " (diverged)" if row.note == DIVERGED else ""
         table.add_row(
             str(row.number),
             "" if row.score is None else f"{row.score:.4f}",
             *(short(row.params.get(name, "")) for name in names),
-            "" if row.epochs is None else str(row.epochs),
-            "" if row.seconds is None else f"{row.seconds:.2f}",
-            row.state + note,
+            *((epochs, seconds) if lengths else ()),
+            row.state + diverged,
             style=None if row.state == "complete" else "dim",
         )
-    # Where nobody looks, in a file or a pipe, lines are as long as they are.
-    terminal = file.isatty()
-    Console(file=file, width=None if terminal else 200, highlight=False).print(table)
+    return table
+
+
+def _width(console: Console, table: Table) -> int:
+    from rich.measure import Measurement
+
+    roomy = console.options.update(width=1000)
+    return Measurement.get(console, roomy, table).maximum
 
 
 def train_command(search: Search, row: Row) -> str:

@@ -31,6 +31,7 @@ from gpunn.search.journal import FileLock, Journal, Presence, is_present
 from gpunn.search.space import RANGES, Search
 
 JOURNAL, LOCK, STUDY = "search.journal", "search.lock", "gpunn"
+DIVERGED = "diverged"  # the note of a trial whose loss was not finite
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 STATES = {
     TrialState.COMPLETE: "complete",

@@ -25,7 +25,7 @@ from gpunn.data import datasets
 from gpunn.data.datasets import Dataset
 from gpunn.errors import GpunnError, TrainingError
 from gpunn.search.space import Search
-from gpunn.search.study import Trials, open_search
+from gpunn.search.study import DIVERGED, Trials, open_search
 from gpunn.training.callbacks import Callback, Logs
 from gpunn.training.signals import deferred_signals
 
@@ -160,7 +160,7 @@ def _fit(judge: Judge, trial: Trial, work: Work, search: Search, dataset: Datase
                 validation_data=validation,
             )
     except TrainingError:
-        return "diverged"
+        return DIVERGED
     return ""
 
 

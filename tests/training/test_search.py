@@ -96,7 +96,7 @@ def test_table_csv_and_picture(capsys: pytest.CaptureFixture[str]) -> None:
         assert row["epochs"] == "3"
         assert float(row["seconds"]) > 0
     lines = shown.out.splitlines()
-    (head,) = [n for n, line in enumerate(lines) if line.startswith(" trial")]
+    (head,) = [n for n, line in enumerate(lines) if line.split()[:2] == ["#", "accuracy"]]
     shown_rows = [line.split() for line in lines[head + 2 : head + 9]]
     assert [cells[0] for cells in shown_rows] == [row["trial"] for row in rows]
     assert shown_rows[0][1] == f"{scores[0]:.4f}"
