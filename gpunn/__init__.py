@@ -32,6 +32,7 @@ _MODULES = (
     "schedules",
     "symbolic",
     "utils",
+    "wrappers",
 )
 _NAMES = {
     "Input": "gpunn.layers",

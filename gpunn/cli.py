@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, GpunnError
+from gpunn.search.command import search
 
 app = typer.Typer(add_completion=False, help="Train multilayer perceptrons on a GPU or a CPU.")
 
@@ -141,6 +142,9 @@ def _hidden(text: str) -> tuple[int, ...]:
         raise ArgumentError(
             f"--hidden must be numbers of units with commas between, such as 300,100, not {text!r}."
         ) from None
+
+
+app.command()(search)
 
 
 @app.command()

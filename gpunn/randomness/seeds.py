@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from gpunn.randomness.philox import check_integer
@@ -20,3 +23,17 @@ def draw_seed() -> int:
     if _generator is None:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
     return int(_generator.integers(2**64, dtype=np.uint64))
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Make seeds come from `seed` meanwhile; None changes nothing."""
+    global _generator
+    before = _generator
+    if seed is not None:
+        set_seed(seed)
+    try:
+        yield
+    finally:
+        if seed is not None:
+            _generator = before

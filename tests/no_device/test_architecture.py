@@ -23,7 +23,7 @@ PLAN = COMMON | SPECS | {"backends.interface"}
 TRAINING = PLAN | {"plan", "data"}
 MODELS = TRAINING | {"training", "backends.select"}
 PUBLIC = MODELS | {"models", "callbacks", "datasets"}
-COMMAND_LINE = {"cli", "recipes", "reports", "runs"}
+COMMAND_LINE = {"cli", "recipes", "reports", "runs", "search"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backend": PUBLIC,
     # The perceptron learns sample by sample: no plan of batches, but a compiled loop of its own.
     "estimators": PUBLIC | {"backends.numba_perceptron"},
+    "wrappers": PUBLIC,
     "logic": {"errors"},
     "plots": PUBLIC,
     "utils": PUBLIC | {"plots", "backend"},
@@ -52,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 DEVICE_LIBRARIES = {"numba", "llvmlite", "cupy", "cupyx", "cupy_backends"}
 HEAVY = {"numba", "llvmlite", "cupy", "h5py", "sklearn", "rich", "typer", "pooch", "matplotlib"}
-HEAVY |= {"scipy", "pandas", "threadpoolctl", "platformdirs"}
+HEAVY |= {"scipy", "pandas", "threadpoolctl", "platformdirs", "optuna"}
 
 
 def imports(path: Path) -> Iterator[str]:

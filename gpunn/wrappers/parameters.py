@@ -1,0 +1,176 @@
+"""The parameters of a wrapper: its own, those of the function that builds models, routed ones.
+
+``model__n_hidden`` is for the function, ``fit__shuffle`` for `Model.fit`, ``predict__batch_size``
+for `Model.predict` and ``optimizer__learning_rate`` for the optimizer that the model was compiled
+with, as in SciKeras.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
+from gpunn.models.model import Model
+
+PREFIXES = ("model", "fit", "predict", "optimizer")
+# What the wrapper hands to a function that asks for it.
+_SUPPLIED = ("meta", "params")
+
+
+def keywords(function: Callable[..., Any], *left_out: str) -> list[str]:
+    """Return the names that a method takes by keyword, but for `left_out`."""
+    names = inspect.signature(function).parameters
+    return [name for name in names if name not in ("self", *left_out)]
+
+
+FIT = keywords(Model.fit, "x", "y")
+PREDICT = keywords(Model.predict, "x")
+
+
+class ParameterRouting(BaseEstimator):
+    """Base class: `get_params` and `set_params` that know the parameters of ``model``."""
+
+    model: Any
+
+    def __init__(self, **params: Any) -> None:
+        self._params: dict[str, Any] = {}
+        self.set_params(**params)
+
+    def _own(self) -> list[str]:
+        """Return the names in the constructor's signature."""
+        return list(self._get_param_names())
+
+    def _signature(self) -> tuple[dict[str, Any], bool]:
+        """Return the parameters of the building function with their defaults; are there others?"""
+        if not callable(self.model) or isinstance(self.model, Model):
+            return {}, False
+        parameters = inspect.signature(self.model).parameters.values()
+        named = {
+            p.name: p.default
+            for p in parameters
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in _SUPPLIED
+        }
+        return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+    def _check_name(self, name: str) -> None:
+        if not callable(self.model):
+            return  # `fit` will say so
+        builders, any_other = self._signature()
+        prefix, found, rest = name.partition("__")
+        if found:
+            if prefix not in PREFIXES:
+                raise UnknownNameError(f"prefix of parameter {name!r}:", prefix, PREFIXES)
+            if prefix == "model":
+                known, kind = list(builders), f"parameter of {_name(self.model)}, as given in"
+            elif prefix == "optimizer":
+                return  # known once the model is built
+            else:
+                known, kind = (FIT if prefix == "fit" else PREDICT), f"argument of {prefix}, in"
+            if rest not in known and not (prefix == "model" and any_other):
+                raise UnknownNameError(f"{kind} {name!r}:", rest, known)
+        elif name not in builders and not any_other:
+            own = ", ".join(self._own())
+            what = f"{_name(self.model)} takes {', '.join(builders) or 'no parameters'}"
+            raise ArgumentError(
+                f"{type(self).__name__} has no parameter {name!r}: {what}; its own are {own}; "
+                f"others begin with {', '.join(f'{p}__' for p in PREFIXES)}."
+            )
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return all parameters: the wrapper's, and those of ``model`` with their defaults.
+
+        Parameters
+        ----------
+        deep : bool, default True
+            Taken for scikit-learn; there is nothing deeper.
+        """
+        own = self._own()
+        defaults = {
+            name: value
+            for name, value in self._signature()[0].items()
+            if value is not inspect.Parameter.empty
+            and name not in own
+            and f"model__{name}" not in self._params
+        }
+        return {name: getattr(self, name) for name in own} | defaults | self._params
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters, by the names of `get_params` and by routed ones; return the wrapper."""
+        own = self._own()
+        before = self.model
+        self.model = params.get("model", before)
+        try:
+            for name in params:
+                if name not in own:
+                    self._check_name(name)
+        except ArgumentError:
+            self.model = before
+            raise
+        defaults, _ = self._signature()
+        for name, value in params.items():
+            if name in own:
+                setattr(self, name, value)
+            elif name in defaults and value is defaults[name]:
+                # As in a clone: with another `model` its default is to count.
+                self._params.pop(name, None)
+            else:
+                self._params[name] = value
+        return self
+
+    def _routed(self, prefix: str) -> dict[str, Any]:
+        start = f"{prefix}__"
+        return {k.removeprefix(start): v for k, v in self._params.items() if k.startswith(start)}
+
+    def _build(self, meta: Mapping[str, Any]) -> Model:
+        """Return the model that the function builds with the parameters, compiled."""
+        if not callable(self.model) or isinstance(self.model, Model):
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: model must be a function that returns a compiled model, "
+                f"not {self.model!r}. To fit more than once takes a new model each time."
+            )
+        for name in self._params:  # another function may have taken the place of the first
+            self._check_name(name)
+        given = {name: value for name, value in self._params.items() if "__" not in name}
+        given |= self._routed("model")
+        asked = inspect.signature(self.model).parameters
+        for name, value in (("meta", dict(meta)), ("params", self.get_params())):
+            if name in asked and name not in given:
+                given[name] = value
+        model = self.model(**given)
+        if not isinstance(model, Model) or model._compiled is None:
+            what = "one that is not compiled" if isinstance(model, Model) else repr(model)
+            raise ArgumentTypeError(
+                f"{_name(self.model)} must return a compiled gpunn model, not {what}."
+            )
+        if changes := self._routed("optimizer"):
+            _change_optimizer(model, changes)
+        return model
+
+
+def _change_optimizer(model: Model, changes: Mapping[str, Any]) -> None:
+    """Compile again with the same optimizer but for `changes`."""
+    compiled = model.compiled
+    optimizer = compiled.optimizer
+    known = [field.name for field in dataclasses.fields(optimizer) if field.init]
+    for name in changes:
+        if name not in known:
+            raise UnknownNameError(f"parameter of {type(optimizer).__name__}", name, known)
+    loss, metrics, loss_weights = model._deferred
+    model.compile(
+        dataclasses.replace(optimizer, **changes),
+        loss,
+        metrics,
+        loss_weights=loss_weights,
+        device=compiled.device,
+        precision=compiled.precision,
+        threads=compiled.threads,
+    )
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", None) or type(function).__name__
