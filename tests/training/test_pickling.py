@@ -178,6 +178,6 @@ def test_the_device_of_a_pickle_must_be_there(monkeypatch: pytest.MonkeyPatch) -
     def missing(device: str, *, threads: int | None = None) -> Any:
         raise gpunn.errors.DeviceError(f"device {device!r} cannot be used: no compiler.")
 
-    monkeypatch.setattr("gpunn.pickling.select_backend", missing)
+    monkeypatch.setattr("gpunn.models.pickling.select_backend", missing)
     with pytest.raises(gpunn.errors.DeviceError, match="simulator"):
         pickle.loads(data)
