@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from gpunn import optimizers as optimizers_module
+from gpunn import pickling
 from gpunn.backends.interface import Backend
 from gpunn.backends.select import Selection, select_backend
 from gpunn.compiling import (
@@ -33,6 +34,8 @@ class Compilable(Weights):
 
     # Losses, metrics and their weights as given: they wait for the outputs to be known.
     _deferred: tuple[Any, Any, Any]
+    # The state of training that a pickled model brings with it, until it has a session.
+    _resumed: tuple[Any, Any] | None = None
 
     def compile(
         self,
@@ -98,12 +101,19 @@ class Compilable(Weights):
             _build_plan(self.graph, compiled, 1)
         # Nothing fails from here on: an error leaves the model as it was compiled before.
         self._leave_session()
+        self._resumed = None
         if seed is not None:
             for path in self._drawn:
                 del self._values[path]
             self._drawn.clear()
         self._seed, self._compiled = chosen_seed, compiled
         self._deferred = (loss, metrics, loss_weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return pickling.state_of(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        pickling.restore(self, state)
 
     @property
     def compiled(self) -> Compiled:
@@ -156,7 +166,8 @@ class Compilable(Weights):
             session = Session(self.graph, selection.backend, precision, self.seed)
             for path, values in self._values.items():
                 session.write(path, values)
-            self._session = session
+            session.resume(self._resumed)
+            self._session, self._resumed = session, None
             self._values = {}
             self._drawn.clear()
         self._push_adapted()

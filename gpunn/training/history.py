@@ -37,6 +37,10 @@ class History(Callback):
         self.params = {}
         self._epochs: dict[str, list[int]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The record alone: training itself belongs to the process.
+        return {k: v for k, v in vars(self).items() if k not in ("trainer", "model")}
+
     def epochs_of(self, name: str) -> list[int]:
         """Return the numbers of the epochs that the values of a figure are of."""
         if name not in self._epochs:

@@ -54,6 +54,8 @@ class Session:
         regions = self._home.regions
         self._shared = {name: regions[name] for name in (PARAMETERS, STATE) if name in regions}
         self._optimizer: Optimizer | None = None
+        # State of an earlier session's training, which the first training plan takes up.
+        self._resumed: tuple[Optimizer, dict[str, Array]] | None = None
         # Which trainer the counters and metrics on the device are those of.
         self.turn: object = None
 
@@ -137,9 +139,31 @@ class Session:
             bound.write(f"{CONTROL}/seed", np.uint64(self.seed))
             for name in (CONTROL, *map(slot_region, optimizer.slots)):
                 self._shared[name] = bound.regions[name]
+            if self._resumed is not None and self._resumed[0] == optimizer:
+                for name, values in self._resumed[1].items():
+                    bound.write(name, values)
+            self._resumed = None
             return bound
 
         return self._bound(key, build)
+
+    def training_state(self) -> tuple[Optimizer, dict[str, Array]] | None:
+        """Return the optimizer with its counters and slots by buffer; None before training."""
+        bound = next((plan for key, plan in self._plans.items() if key[0] == "train"), None)
+        if bound is None or self._optimizer is None:
+            return self._resumed
+        names = [f"{CONTROL}/step", f"{CONTROL}/epoch"]
+        names += [
+            f"{slot_region(slot)}/{v.path}"
+            for slot in self._optimizer.slots
+            for v in self.graph.variables
+            if v.trainable
+        ]
+        return self._optimizer, {name: bound.read(name) for name in names}
+
+    def resume(self, state: tuple[Optimizer, dict[str, Array]] | None) -> None:
+        """Let the next training with the same optimizer go on from a `training_state`."""
+        self._resumed = state
 
     def evaluate(
         self,

@@ -25,7 +25,7 @@ MODEL = (
     TRAINING
     | {"training", "backends.select", "saving", "model"}
     | {"compiling", "sequential", "summary"}
-    | {"bound_layer", "compilable", "structure", "subclassing", "weights"}
+    | {"bound_layer", "compilable", "pickling", "structure", "subclassing", "weights"}
 )
 PUBLIC = MODEL | {"callbacks", "datasets", "models"}
 COMMAND_LINE = {"cli", "recipes", "reports", "runs"}
@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": MODEL,
     **dict.fromkeys(("compiling", "saving", "sequential", "summary"), MODEL),
     **dict.fromkeys(("bound_layer", "compilable", "structure", "subclassing", "weights"), MODEL),
+    "pickling": MODEL,
     "callbacks": MODEL,
     "datasets": MODEL,
     "models": MODEL,
