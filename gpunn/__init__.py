@@ -32,7 +32,10 @@ _MODULES = (
     "utils",
 )
 _NAMES = {
+    "DNNClassifier": "gpunn.estimators.dnn_classifier",
     "Input": "gpunn.layers",
+    "MLPClassifier": "gpunn.estimators.mlp",
+    "MLPRegressor": "gpunn.estimators.mlp",
     "Model": "gpunn.model",
     "Perceptron": "gpunn.estimators.perceptron",
     "Sequential": "gpunn.sequential",
@@ -44,6 +47,9 @@ _NAMES = {
 __all__ = ["__version__", *_MODULES, *_NAMES]
 
 if TYPE_CHECKING:
+    from gpunn.estimators.dnn_classifier import DNNClassifier as DNNClassifier
+    from gpunn.estimators.mlp import MLPClassifier as MLPClassifier
+    from gpunn.estimators.mlp import MLPRegressor as MLPRegressor
     from gpunn.estimators.perceptron import Perceptron as Perceptron
     from gpunn.layers import Input as Input
     from gpunn.model import Model as Model

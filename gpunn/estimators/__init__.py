@@ -6,6 +6,7 @@ name that ends in an underscore.
 
 from __future__ import annotations
 
+from gpunn.estimators.mlp import MLPClassifier, MLPRegressor
 from gpunn.estimators.perceptron import Perceptron
 
-__all__ = ["Perceptron"]
+__all__ = ["MLPClassifier", "MLPRegressor", "Perceptron"]

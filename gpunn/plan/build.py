@@ -298,6 +298,7 @@ class _Builder:
 
     def gradient_alone(self) -> tuple[Step, ...]:
         self.steps = []
+        self.buffer("order", EXTERNAL, (0,), "int64")
         Backward(self, self._forward_and_losses(training=True)).run()
         self._penalties()
         self._flat(GRADIENTS)
