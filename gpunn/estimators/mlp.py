@@ -150,7 +150,8 @@ class MLPClassifier(ClassifierMixin, MLPBase):
                 own = Classes(np.unique(classes), False)
             self._classes, self.classes_ = own, own.labels
             self.n_outputs_, self.out_activation_ = own.outputs, own.out_activation
-            self._stratified = not own.multilabel
+            # As in scikit-learn: with several outputs rows are held out whatever their class.
+            self._stratified = own.outputs == 1
             self._mean_weight = float(own.outputs) if own.multilabel else 1.0
         elif type_of_target(y).startswith("continuous"):
             Classes.of(y)  # raises
