@@ -16,6 +16,37 @@ from gpunn.estimators.mlp_base import MLPBase
 from gpunn.estimators.mlp_data import Array, Classes, on_device
 from gpunn.estimators.mlp_settings import regression_loss
 from gpunn.losses import Loss
+from gpunn.model import Model
+
+# Probabilities are kept this far from 0 before their logarithm is taken, as in scikit-learn.
+_EPSILON = np.finfo(np.float64).eps
+
+
+def predicted_labels(model: Model, classes: Classes, outputs: Any) -> Any:
+    """Return the labels for a model's outputs; numbers stay on the GPU that outputs are on."""
+    with model._current():
+        chosen = classes.chosen(outputs)
+        if classes.multilabel:
+            return chosen
+        if on_device(chosen):
+            backend = model.session.backend
+            if classes.labels.dtype.kind in "biuf":
+                return backend.release(backend.upload(classes.labels))[chosen]
+            chosen = backend.to_host(chosen)
+    return classes.labels[chosen]
+
+
+def probabilities(model: Model, classes: Classes, outputs: Any) -> Any:
+    """Return the probability of each class from a model's outputs."""
+    with model._current():
+        if classes.multilabel:
+            return outputs
+        if classes.out_activation == "softmax":
+            if outputs.dtype != np.float64:
+                return outputs
+            # What was computed in float32 sums up to 1 in float64 too.
+            return outputs / outputs.sum(axis=1, keepdims=True)
+        return np.concatenate([1 - outputs, outputs], axis=1)
 
 
 def _takes_steps(estimator: MLPBase) -> bool:
@@ -25,15 +56,98 @@ def _takes_steps(estimator: MLPBase) -> bool:
 class MLPClassifier(ClassifierMixin, MLPBase):
     """Multilayer perceptron that classifies, trained on the cross entropy.
 
-    PARAMETERS
+    Parameters, attributes, rules of stopping and results are those of
+    `sklearn.neural_network.MLPClassifier` where they have the same name. With the same `random_state` the first weights are the same and
+    so are the rows held out by early stopping; batches are drawn in another order. With
+    ``shuffle=False`` training is scikit-learn's but for rounding (see Notes for what differs).
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        Units of each hidden layer.
+    activation : str or ActivationFunction, default="relu"
+        Of the hidden layers: "identity", "logistic", "tanh", "relu", or any other of
+        `gpunn.activations`.
+    solver : {"adam", "sgd", "lbfgs"}, another optimizer's name, or Optimizer, default="adam"
+        An object of `gpunn.optimizers` brings its own learning rate, or schedule. "lbfgs" is
+        SciPy's L-BFGS-B over all rows at once.
+    alpha : float, default=0.0001
+        L2 penalty on the kernels: ``alpha / 2 * sum(W**2)`` over the rows of the batch.
+    batch_size : int or "auto", default="auto"
+        "auto" is ``min(200, n_samples)``.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        For solver="sgd": "invscaling" is ``learning_rate_init / (t_ + 1)**power_t`` after each
+        epoch; "adaptive" divides the rate by 5 where training would stop, down to 1e-6.
+    learning_rate_init : float, default=0.001
+    power_t : float, default=0.5
+    max_iter : int, default=200
+        Epochs; for lbfgs iterations.
+    shuffle : bool, default=True
+        Whether the rows are shuffled before each epoch.
+    random_state : int, RandomState or None
+        Of first weights, rows held out, shuffling and dropout.
+    tol : float, default=1e-4
+        An epoch is an improvement if it betters the loss (or validation score) by this much; for
+        lbfgs the size of the gradient to stop at.
+    verbose : bool, default=False
+    warm_start : bool, default=False
+        Whether `fit` starts from the weights of the last one.
+    momentum : float, default=0.9
+        For solver="sgd".
+    nesterovs_momentum : bool, default=True
+        For solver="sgd".
+    early_stopping : bool, default=False
+        Whether the score on rows held out decides; the best weights are put back at the end.
+    validation_fraction : float, default=0.1
+        Share of rows held out.
+    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
+        For solver="adam".
+    n_iter_no_change : int, default=10
+        Training ends after more than so many epochs in a row without an improvement.
+    max_fun : int, default=15000
+        For lbfgs: how often the loss is computed at most.
+    dropout : float, default=0.0
+        Probability that an output of a hidden layer is left out in training.
     class_weight : dict or "balanced", optional
         Weights of the classes, which multiply `sample_weight`.
+    device : str, default="auto"
+        "cpu", "cuda" and others, as for `gpunn.Model.compile`.
+    precision : {"float32", "float64", "tf32", "bfloat16"}, default="float32"
+        Of the computation.
+    threads : int, optional
+        Threads of the CPU; default: what the BLAS finds, or a worker process's share.
 
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
         The labels, in the order of `predict_proba`'s columns.
-    ATTRIBUTES
+    model_ : Sequential
+        The gpunn model: for `gpunn.Model.save`, `gpunn.plots` and all else.
+    loss_, best_loss_ : float
+        Loss of the last and of the best epoch; the latter is None with early stopping.
+    loss_curve_, validation_scores_, validation_loss_curve_ : list of float
+        One value per epoch; the last two without the penalty, and None without validation.
+    best_validation_score_ : float or None
+    coefs_, intercepts_ : list of array
+        Copies of kernels (inputs, outputs) and biases.
+    n_iter_ : int
+        Epochs of the last fit, or iterations of lbfgs.
+    t_ : int
+        Rows seen in training.
+    n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_ : as in scikit-learn
+
+    Notes
+    -----
+    Computing is in float32 whatever the type of X, unless `precision` is "float64": it is
+    faster, and of the results about six digits are right. They have scikit-learn's types: those
+    for float64 data are float64. uint8 data stay uint8 until they are needed.
+
+    Sample weights are scaled to a mean of 1; scikit-learn divides by the sum of each batch's, which
+    is the same over all rows. The penalty is in proportion.
+
+    A sparse X is made dense, for which there must be room. Arrays on a GPU (CuPy's, PyTorch's) are
+    taken as they are where the model computes there, and `predict` then leaves its result there.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -188,27 +302,12 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         Number labels of data on a GPU stay there.
         """
         outputs = self._outputs(X)
-        with self.model_._current():
-            chosen = self._classes.chosen(outputs)
-            if self._classes.multilabel:
-                return chosen
-            if on_device(chosen) and self.classes_.dtype.kind in "biuf":
-                backend = self.model_.session.backend
-                return backend.release(backend.upload(self.classes_))[chosen]
-        return self.classes_[self._fetched(chosen)]
+        return predicted_labels(self.model_, self._classes, outputs)
 
     def predict_proba(self, X: Any) -> Any:
         """Return probabilities, shape (n_samples, n_classes), in the order of `classes_`."""
         outputs = self._outputs(X)
-        with self.model_._current():
-            if self._classes.multilabel:
-                return outputs
-            if self.out_activation_ == "softmax":
-                if outputs.dtype != np.float64:
-                    return outputs
-                # What was computed in float32 sums up to 1 in float64 too.
-                return outputs / outputs.sum(axis=1, keepdims=True)
-            return np.concatenate([1 - outputs, outputs], axis=1)
+        return probabilities(self.model_, self._classes, outputs)
 
     def predict_log_proba(self, X: Any) -> Any:
         """Return the logarithm of `predict_proba`; -inf where that is 0."""
@@ -225,10 +324,96 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 class MLPRegressor(RegressorMixin, MLPBase):
     """Multilayer perceptron that predicts one number or several.
 
-    PARAMETERS
+    Parameters, attributes, rules of stopping and results are those of
+    `sklearn.neural_network.MLPRegressor` where they have the same name. With the same `random_state` the first weights are the same and
+    so are the rows held out by early stopping; batches are drawn in another order. With
+    ``shuffle=False`` training is scikit-learn's but for rounding (see Notes for what differs).
+
+    Parameters
+    ----------
+    loss : {"squared_error", "absolute_error", "huber"} or Loss, default="squared_error"
+        Squared errors are halved. "huber" is for errors of about 1; ``gpunn.losses.Huber(delta)``
+        for others.
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        Units of each hidden layer.
+    activation : str or ActivationFunction, default="relu"
+        Of the hidden layers: "identity", "logistic", "tanh", "relu", or any other of
+        `gpunn.activations`.
+    solver : {"adam", "sgd", "lbfgs"}, another optimizer's name, or Optimizer, default="adam"
+        An object of `gpunn.optimizers` brings its own learning rate, or schedule. "lbfgs" is
+        SciPy's L-BFGS-B over all rows at once.
+    alpha : float, default=0.0001
+        L2 penalty on the kernels: ``alpha / 2 * sum(W**2)`` over the rows of the batch.
+    batch_size : int or "auto", default="auto"
+        "auto" is ``min(200, n_samples)``.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        For solver="sgd": "invscaling" is ``learning_rate_init / (t_ + 1)**power_t`` after each
+        epoch; "adaptive" divides the rate by 5 where training would stop, down to 1e-6.
+    learning_rate_init : float, default=0.001
+    power_t : float, default=0.5
+    max_iter : int, default=200
+        Epochs; for lbfgs iterations.
+    shuffle : bool, default=True
+        Whether the rows are shuffled before each epoch.
+    random_state : int, RandomState or None
+        Of first weights, rows held out, shuffling and dropout.
+    tol : float, default=1e-4
+        An epoch is an improvement if it betters the loss (or validation score) by this much; for
+        lbfgs the size of the gradient to stop at.
+    verbose : bool, default=False
+    warm_start : bool, default=False
+        Whether `fit` starts from the weights of the last one.
+    momentum : float, default=0.9
+        For solver="sgd".
+    nesterovs_momentum : bool, default=True
+        For solver="sgd".
+    early_stopping : bool, default=False
+        Whether the score on rows held out decides; the best weights are put back at the end.
+    validation_fraction : float, default=0.1
+        Share of rows held out.
+    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
+        For solver="adam".
+    n_iter_no_change : int, default=10
+        Training ends after more than so many epochs in a row without an improvement.
+    max_fun : int, default=15000
+        For lbfgs: how often the loss is computed at most.
+    dropout : float, default=0.0
+        Probability that an output of a hidden layer is left out in training.
+    device : str, default="auto"
+        "cpu", "cuda" and others, as for `gpunn.Model.compile`.
+    precision : {"float32", "float64", "tf32", "bfloat16"}, default="float32"
+        Of the computation.
+    threads : int, optional
+        Threads of the CPU; default: what the BLAS finds, or a worker process's share.
+
     Attributes
     ----------
-    ATTRIBUTES
+    model_ : Sequential
+        The gpunn model: for `gpunn.Model.save`, `gpunn.plots` and all else.
+    loss_, best_loss_ : float
+        Loss of the last and of the best epoch; the latter is None with early stopping.
+    loss_curve_, validation_scores_, validation_loss_curve_ : list of float
+        One value per epoch; the last two without the penalty, and None without validation.
+    best_validation_score_ : float or None
+    coefs_, intercepts_ : list of array
+        Copies of kernels (inputs, outputs) and biases.
+    n_iter_ : int
+        Epochs of the last fit, or iterations of lbfgs.
+    t_ : int
+        Rows seen in training.
+    n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_ : as in scikit-learn
+
+    Notes
+    -----
+    Computing is in float32 whatever the type of X, unless `precision` is "float64": it is
+    faster, and of the results about six digits are right. They have scikit-learn's types: those
+    for float64 data are float64. uint8 data stay uint8 until they are needed.
+
+    Sample weights are scaled to a mean of 1; scikit-learn divides by the sum of each batch's, which
+    is the same over all rows. The penalty is in proportion.
+
+    A sparse X is made dense, for which there must be room. Arrays on a GPU (CuPy's, PyTorch's) are
+    taken as they are where the model computes there, and `predict` then leaves its result there.
     """
 
     _numeric = True
@@ -357,6 +542,3 @@ class MLPRegressor(RegressorMixin, MLPBase):
         outputs = self._outputs(X)
         with self.model_._current():
             return outputs.ravel() if self.n_outputs_ == 1 else outputs
-
-
-_EPSILON = np.finfo(np.float64).eps

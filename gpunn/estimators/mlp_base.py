@@ -264,9 +264,6 @@ class MLPBase(BaseEstimator):
         outputs = self.model_.predict(X, verbose=0)
         return outputs if self._single and X.dtype == np.float32 else outputs.astype(np.float64)
 
-    def _fetched(self, value: Any) -> Array:
-        return self.model_.session.backend.to_host(value) if on_device(value) else value
-
     @property
     def coefs_(self) -> list[Array]:
         """Copies of the kernels (inputs, outputs), layer by layer."""
