@@ -293,11 +293,13 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, x: Any) -> Any:
         """Return the labels, shape (n_samples,)."""
-        return predicted_labels(self.model_, self._classes, self._outputs(x))
+        outputs = self._outputs(x)
+        return predicted_labels(self.model_, self._classes, outputs)
 
     def predict_proba(self, x: Any) -> Any:
         """Return probabilities, shape (n_samples, n_classes), in the order of `classes_`."""
-        return probabilities(self.model_, self._classes, self._outputs(x))
+        outputs = self._outputs(x)
+        return probabilities(self.model_, self._classes, outputs)
 
     def evaluate(self, x: Any, y: Any) -> dict[str, float]:
         """Return ``accuracy`` and ``loss`` (the mean cross entropy), and the ``global_step``."""

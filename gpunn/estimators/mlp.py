@@ -138,9 +138,9 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     Notes
     -----
-    Computing is in float32 whatever the type of X, unless `precision` is "float64": it is
-    faster, and of the results about six digits are right. They have scikit-learn's types: those
-    for float64 data are float64. uint8 data stay uint8 until they are needed.
+    Computing is in float32 whatever the type of X, unless `precision` is "float64": that is faster,
+    and of the results about six digits are right. They have scikit-learn's types: those for float64
+    data are float64. uint8 data stay uint8 until they are needed.
 
     Sample weights are scaled to a mean of 1; scikit-learn divides by the sum of each batch's, which
     is the same over all rows. The penalty is in proportion.
@@ -405,9 +405,9 @@ class MLPRegressor(RegressorMixin, MLPBase):
 
     Notes
     -----
-    Computing is in float32 whatever the type of X, unless `precision` is "float64": it is
-    faster, and of the results about six digits are right. They have scikit-learn's types: those
-    for float64 data are float64. uint8 data stay uint8 until they are needed.
+    Computing is in float32 whatever the type of X, unless `precision` is "float64": that is faster,
+    and of the results about six digits are right. They have scikit-learn's types: those for float64
+    data are float64. uint8 data stay uint8 until they are needed.
 
     Sample weights are scaled to a mean of 1; scikit-learn divides by the sum of each batch's, which
     is the same over all rows. The penalty is in proportion.
