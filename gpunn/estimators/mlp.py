@@ -57,9 +57,10 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     """Multilayer perceptron that classifies, trained on the cross entropy.
 
     Parameters, attributes, rules of stopping and results are those of
-    `sklearn.neural_network.MLPClassifier` where they have the same name. With the same `random_state` the first weights are the same and
-    so are the rows held out by early stopping; batches are drawn in another order. With
-    ``shuffle=False`` training is scikit-learn's but for rounding (see Notes for what differs).
+    `sklearn.neural_network.MLPClassifier` where they have the same name. With the same
+    `random_state` the first weights are the same and so are the rows held out by early stopping;
+    batches are drawn in another order. With ``shuffle=False`` training is scikit-learn's but for
+    rounding (see Notes for what differs).
 
     Parameters
     ----------
@@ -325,9 +326,10 @@ class MLPRegressor(RegressorMixin, MLPBase):
     """Multilayer perceptron that predicts one number or several.
 
     Parameters, attributes, rules of stopping and results are those of
-    `sklearn.neural_network.MLPRegressor` where they have the same name. With the same `random_state` the first weights are the same and
-    so are the rows held out by early stopping; batches are drawn in another order. With
-    ``shuffle=False`` training is scikit-learn's but for rounding (see Notes for what differs).
+    `sklearn.neural_network.MLPRegressor` where they have the same name. With the same
+    `random_state` the first weights are the same and so are the rows held out by early stopping;
+    batches are drawn in another order. With ``shuffle=False`` training is scikit-learn's but for
+    rounding (see Notes for what differs).
 
     Parameters
     ----------

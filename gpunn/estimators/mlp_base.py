@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
+from gpunn.backends.select import select_backend
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.estimators import mlp_training
 from gpunn.estimators.mlp_data import Array, check_weights, check_x, check_x_y, on_device
@@ -288,8 +289,6 @@ class MLPBase(BaseEstimator):
 def _rows(estimator: MLPBase, X: Any, index: Array) -> Any:
     if not on_device(X):
         return X[index]
-    from gpunn.backends.select import select_backend
-
     backend = select_backend(estimator.device).backend
     with backend.current():
         return X[backend.upload(index)]

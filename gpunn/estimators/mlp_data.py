@@ -19,16 +19,13 @@ from gpunn.plan.spec import STORAGE
 
 Array = np.ndarray[Any, Any]
 
+# What X may be; another type becomes the first, as in scikit-learn.
+INPUT_TYPES = (np.float64, np.float32, np.uint8)
+
 
 def on_device(value: Any) -> bool:
     """Return whether an array lies in a GPU's memory."""
     return hasattr(value, "__cuda_array_interface__")
-
-
-def input_types(precision: str) -> list[Any]:
-    """Return the types that X may have; another one is converted to the first."""
-    wide = STORAGE.get(precision) == "float64"
-    return [*((np.float64, np.float32) if wide else (np.float32, np.float64)), np.uint8]
 
 
 def check_x(estimator: Any, X: Any, *, reset: bool) -> Any:
@@ -39,7 +36,7 @@ def check_x(estimator: Any, X: Any, *, reset: bool) -> Any:
         estimator,
         X,
         accept_sparse=["csr", "csc"],
-        dtype=input_types(estimator.precision),
+        dtype=INPUT_TYPES,
         reset=reset,
     )
     return dense(estimator, X)
@@ -59,7 +56,7 @@ def check_x_y(estimator: Any, X: Any, y: Any, *, reset: bool, y_numeric: bool) -
             X,
             y,
             accept_sparse=["csr", "csc"],
-            dtype=input_types(estimator.precision),
+            dtype=INPUT_TYPES,
             multi_output=True,
             y_numeric=y_numeric,
             reset=reset,
