@@ -11,6 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 
 from gpunn import losses
+from gpunn.backends.interface import host_array
 from gpunn.errors import ArgumentError, DataError, ShapeError
 from gpunn.estimators.mlp_base import MLPBase
 from gpunn.estimators.mlp_data import Array, Classes, on_device
@@ -32,7 +33,7 @@ def predicted_labels(model: Model, classes: Classes, outputs: Any) -> Any:
             backend = model.session.backend
             if classes.labels.dtype.kind in "biuf":
                 return backend.release(backend.upload(classes.labels))[chosen]
-            chosen = backend.to_host(chosen)
+            chosen = host_array(chosen)
     return classes.labels[chosen]
 
 
