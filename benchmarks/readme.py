@@ -62,15 +62,58 @@ def steps_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-TABLES = {"recipes": recipes_table, "cpu_step": steps_table}
+def estimators_table(report: dict[str, Any]) -> str:
+    """Return the table of the MLP estimators beside scikit-learn's."""
+    lines = [
+        "| data set | hidden layers | epochs | gpunn | scikit-learn | gpunn, fit | "
+        "scikit-learn / gpunn |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, entry in report["tasks"].items():
+        style = ".2%" if entry["metric"] == "accuracy" else ".4f"
+        unit = "accuracy" if entry["metric"] == "accuracy" else "RMSE"
+        ours, theirs = (
+            f"{entry['mean_figures'][who]:{style}} {unit}" for who in ("gpunn", "scikit-learn")
+        )
+        ratio = entry["ratio"]
+        cells = [
+            name,
+            "-".join(map(str, entry["hidden_layer_sizes"])),
+            str(entry["epochs"]),
+            ours,
+            theirs,
+            f"{entry['median_seconds']['gpunn']:.2f} s",
+            f"{ratio['median']:.1f} ({ratio['low_quartile']:.1f} to {ratio['high_quartile']:.1f})",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    dnn = report["dnn_classifier"]
+    lines += [
+        "",
+        f"`DNNClassifier`, {dnn['steps']:,} steps of {report['batch_size']} on MNIST: "
+        f"{dnn['mean_accuracy']:.2%} in {dnn['median_seconds']:.1f} s (mean and median of "
+        f"{len(dnn['runs'])} seeds).",
+        "",
+        f"Measured on: {_machine(report['machine'])}; scikit-learn {report['scikit-learn']}, "
+        f"{report['threads']} threads.",
+    ]
+    return "\n".join(lines)
+
+
+TABLES = {
+    "recipes": recipes_table,
+    "cpu_step": steps_table,
+    "sklearn_mlp": estimators_table,
+}
 
 
 def updated(text: str) -> str:
     """Return the README with its tables made anew."""
     for name, table in TABLES.items():
-        report = json.loads((RESULTS / f"{name}.json").read_text())
+        results = RESULTS / f"{name}.json"
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        body = table(report)
+        body = f"Not measured yet; `python -m benchmarks.{name} --out {results.relative_to(ROOT)}`."
+        if results.exists():
+            body = table(json.loads(results.read_text()))
         text, count = pattern.subn(lambda m, body=body: f"{m[1]}{body}\n{m[2]}", text)  # type: ignore[misc]
         if count != 1:
             raise SystemExit(f"README.md: expected one place for the table {name!r}, found {count}")
