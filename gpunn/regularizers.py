@@ -41,7 +41,8 @@ class L1L2PerRow(L1L2):
     """``(l1 * sum|w| + l2 * sum w**2) / rows``, the rows being those of the batch.
 
     This is how scikit-learn's MLPs weigh their ``alpha``, which is ``2 * l2``: once for the whole
-    batch, whereas the loss is a mean over its rows.
+    batch, whereas the loss is a mean over its rows. In `evaluate` batches are larger than in `fit`,
+    and its part of the loss is smaller.
     """
 
     per_row: ClassVar[tuple[str, ...]] = ("l1", "l2")

@@ -147,6 +147,8 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     Sample weights are scaled to a mean of 1; scikit-learn divides by the sum of each batch's, which
     is the same over all rows. The penalty is in proportion.
 
+    For lbfgs rounding in float32 can end the search before `tol` does; it then ends quietly.
+
     A sparse X is made dense, for which there must be room. Arrays on a GPU (CuPy's, PyTorch's) are
     taken as they are where the model computes there, and `predict` then leaves its result there.
 
@@ -414,6 +416,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
 
     Sample weights are scaled to a mean of 1; scikit-learn divides by the sum of each batch's, which
     is the same over all rows. The penalty is in proportion.
+
+    For lbfgs rounding in float32 can end the search before `tol` does; it then ends quietly.
 
     A sparse X is made dense, for which there must be room. Arrays on a GPU (CuPy's, PyTorch's) are
     taken as they are where the model computes there, and `predict` then leaves its result there.

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
+from gpunn.backends.interface import host_array
 from gpunn.backends.select import select_backend
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.estimators import mlp_training
@@ -171,14 +172,17 @@ class MLPBase(BaseEstimator):
         self.t_ = 0
         self.n_layers_ = len(settings.hidden) + 2
         self._no_improvement_count = 0
-        for name in ("loss_curve_", "validation_scores_", "validation_loss_curve_"):
+        for name in ("loss_curve_", "best_loss_", "validation_scores_", "validation_loss_curve_"):
             if name in vars(self):
                 delattr(self, name)
 
     def _begin_curves(self, settings: Settings, held_out: Any) -> None:
         if not hasattr(self, "loss_curve_"):
             self.loss_curve_: list[float] = []
-            self.best_loss_ = None if settings.early_stopping else np.inf
+        if settings.early_stopping:
+            self.best_loss_ = None
+        elif getattr(self, "best_loss_", None) is None:
+            self.best_loss_ = np.inf
         if held_out is not None and getattr(self, "validation_scores_", None) is None:
             self.validation_scores_: list[float] | None = []
             self.validation_loss_curve_: list[float] | None = []
@@ -290,6 +294,8 @@ def _rows(estimator: MLPBase, X: Any, index: Array) -> Any:
     if not on_device(X):
         return X[index]
     backend = select_backend(estimator.device).backend
+    if backend.arrays == "numpy":
+        return host_array(X)[index]
     with backend.current():
         return X[backend.upload(index)]
 

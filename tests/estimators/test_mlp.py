@@ -205,6 +205,31 @@ def test_shuffled_in_float32_it_is_as_good() -> None:
     assert ours.coefs_[0].dtype == np.float32
 
 
+def test_warm_start_with_other_parameters() -> None:
+    model = MLPClassifier(**(SAME | WIDE | {"max_iter": 3, "warm_start": True}))
+    for change in (
+        {"early_stopping": True},
+        {"early_stopping": False},
+        {"solver": "lbfgs"},
+        {"solver": "sgd", "precision": "float32"},
+        {"dropout": 0.1, "alpha": 0.0},
+    ):
+        model.set_params(**change).fit(IRIS, NAMES)
+    assert len(model.loss_curve_) == 12
+    assert model.score(IRIS, NAMES) > 0.5
+
+
+@pytest.mark.parametrize("tol", [1e-4, 1e-12])
+def test_lbfgs_in_float32_ends_quietly(tol: float) -> None:
+    settings: dict[str, Any] = {"activation": "tanh", "alpha": 1.0, "tol": tol, "random_state": 0}
+    theirs = TheirClassifier((5,), solver="lbfgs", max_iter=5000, **settings).fit(IRIS, FLOWERS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = MLPClassifier((5,), solver="lbfgs", max_iter=5000, device="cpu", **settings)
+        model.fit(IRIS, FLOWERS)
+    assert model.loss_ == pytest.approx(theirs.loss_, rel=1e-3)
+
+
 # What scikit-learn has not
 
 

@@ -153,6 +153,15 @@ def test_clone_is_not_fitted(kind: str) -> None:
     assert not hasattr(fresh, "model_")
 
 
+def test_objects_as_parameters_are_cloned() -> None:
+    solver, loss = gpunn.optimizers.AdamW(0.01), gpunn.losses.Huber(0.5)
+    elu = gpunn.activations.ActivationFunction("elu", 0.5)
+    model = MLPRegressor(loss, (4,), elu, solver=solver, **SETTINGS)
+    assert clone(model).get_params() == model.get_params()
+    again = pickle.loads(pickle.dumps(clone(model).fit(IRIS, FLOWERS)))
+    assert again.get_params() == model.get_params()
+
+
 def test_set_params_and_fit_again() -> None:
     model = MLPClassifier((8,), **SETTINGS).fit(IRIS, FLOWERS)
     model.set_params(hidden_layer_sizes=(5, 5), alpha=0.1).fit(IRIS[:, :2], FLOWERS == 0)
