@@ -114,8 +114,8 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         Weights of the classes, which multiply `sample_weight`.
     device : str, default="auto"
         "cpu", "cuda" and others, as for `gpunn.Model.compile`.
-    precision : {"float32", "float64", "tf32", "bfloat16"}, default="float32"
-        Of the computation.
+    precision : {"float32", "float64", "tf32", "bfloat16"}, optional
+        Of the computation; by default float32, and for lbfgs float64.
     threads : int, optional
         Threads of the CPU; default: what the BLAS finds, or a worker process's share.
 
@@ -142,12 +142,11 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     -----
     Computing is in float32 whatever the type of X, unless `precision` is "float64": that is faster,
     and of the results about six digits are right. They have scikit-learn's types: those for float64
-    data are float64. uint8 data stay uint8 until they are needed.
+    data are float64. uint8 data stay uint8 until they are needed. The line searches of lbfgs need
+    float64.
 
     Sample weights are scaled to a mean of 1; scikit-learn divides by the sum of each batch's, which
     is the same over all rows. The penalty is in proportion.
-
-    For lbfgs rounding in float32 can end the search before `tol` does; it then ends quietly.
 
     A sparse X is made dense, for which there must be room. Arrays on a GPU (CuPy's, PyTorch's) are
     taken as they are where the model computes there, and `predict` then leaves its result there.
@@ -190,7 +189,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         dropout: float = 0.0,
         class_weight: Any = None,
         device: str = "auto",
-        precision: str = "float32",
+        precision: str | None = None,
         threads: int | None = None,
     ) -> None:
         super().__init__(
@@ -386,8 +385,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
         Probability that an output of a hidden layer is left out in training.
     device : str, default="auto"
         "cpu", "cuda" and others, as for `gpunn.Model.compile`.
-    precision : {"float32", "float64", "tf32", "bfloat16"}, default="float32"
-        Of the computation.
+    precision : {"float32", "float64", "tf32", "bfloat16"}, optional
+        Of the computation; by default float32, and for lbfgs float64.
     threads : int, optional
         Threads of the CPU; default: what the BLAS finds, or a worker process's share.
 
@@ -412,12 +411,11 @@ class MLPRegressor(RegressorMixin, MLPBase):
     -----
     Computing is in float32 whatever the type of X, unless `precision` is "float64": that is faster,
     and of the results about six digits are right. They have scikit-learn's types: those for float64
-    data are float64. uint8 data stay uint8 until they are needed.
+    data are float64. uint8 data stay uint8 until they are needed. The line searches of lbfgs need
+    float64.
 
     Sample weights are scaled to a mean of 1; scikit-learn divides by the sum of each batch's, which
     is the same over all rows. The penalty is in proportion.
-
-    For lbfgs rounding in float32 can end the search before `tol` does; it then ends quietly.
 
     A sparse X is made dense, for which there must be room. Arrays on a GPU (CuPy's, PyTorch's) are
     taken as they are where the model computes there, and `predict` then leaves its result there.
@@ -455,7 +453,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
         max_fun: int = 15000,
         dropout: float = 0.0,
         device: str = "auto",
-        precision: str = "float32",
+        precision: str | None = None,
         threads: int | None = None,
     ) -> None:
         super().__init__(

@@ -66,7 +66,7 @@ class MLPBase(BaseEstimator):
         max_fun: int,
         dropout: float,
         device: str,
-        precision: str,
+        precision: str | None,
         threads: int | None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes

@@ -15,7 +15,6 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from gpunn.backends.interface import host_array
 from gpunn.backends.select import select_backend
 from gpunn.errors import ArgumentError, DataError, ShapeError
-from gpunn.plan.spec import STORAGE
 
 Array = np.ndarray[Any, Any]
 
@@ -87,11 +86,10 @@ def dense(estimator: Any, X: Any) -> Any:
     """Return X as an array, if there is room for it."""
     if not sparse.issparse(X):
         return X
-    dtype = np.dtype(X.dtype if X.dtype == np.uint8 else STORAGE.get(estimator.precision, X.dtype))
     backend = select_backend(estimator.device).backend
     purpose = f"X of shape {X.shape} as a dense array, which the matrix products need"
-    backend.check_memory(X.shape[0] * X.shape[1] * dtype.itemsize, purpose)
-    return X.astype(dtype, copy=False).toarray()
+    backend.check_memory(X.shape[0] * X.shape[1] * X.dtype.itemsize, purpose)
+    return X.toarray()
 
 
 def check_weights(sample_weight: Any, class_weight: Any, X: Any, y: Array) -> Array | None:

@@ -75,10 +75,14 @@ def check_settings(estimator: Any) -> Settings:
     verbose = estimator.verbose
     if not isinstance(verbose, bool | np.bool_):
         verbose = check_count(owner, "verbose", verbose, minimum=0)
+    optimizer = _solver(estimator, owner)
+    precision = estimator.precision
+    if precision is None:
+        precision = "float32" if optimizer is not None else "float64"
     settings = Settings(
         hidden=check_sizes(owner, "hidden_layer_sizes", estimator.hidden_layer_sizes),
         activation=activations.get(estimator.activation),
-        optimizer=_solver(estimator, owner),
+        optimizer=optimizer,
         alpha=check_number(owner, "alpha", estimator.alpha, minimum=0),
         batch_size=None if isinstance(batch, str) else check_count(owner, "batch_size", batch),
         learning_rate=estimator.learning_rate,
@@ -99,7 +103,7 @@ def check_settings(estimator: Any) -> Settings:
         max_fun=check_count(owner, "max_fun", estimator.max_fun),
         dropout=check_number(owner, "dropout", estimator.dropout, minimum=0, below=1),
         device=estimator.device,
-        precision=estimator.precision,
+        precision=precision,
         threads=estimator.threads,
     )
     if settings.optimizer is None and settings.dropout:

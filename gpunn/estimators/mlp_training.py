@@ -252,16 +252,13 @@ def minimize(
     estimator.loss_, estimator.n_iter_ = reported, min(int(result.nit), settings.max_iter)
     if settings.verbose:
         print(f"L-BFGS: {result.nit} iterations, loss = {reported:.8f}")
-    if result.status == 2:
-        # Without progress along a line: with float32 that is where rounding ends the search.
-        wide = session.dtype == "float64"
-        if not wide and math.isfinite(reported):
-            return
     if result.status != 0:
+        advice = "Scale the data, or increase max_iter or max_fun."
+        if result.status == 2 and session.dtype != "float64":
+            advice = f"Rounding in {session.precision} ended the search; use precision='float64'."
         warnings.warn(
             f"lbfgs failed to converge after {result.nit} iteration(s) "
-            f"(status={result.status}): {result.message}. You might also want to scale the data, "
-            f"or to increase max_iter or max_fun.",
+            f"(status={result.status}): {result.message} {advice}",
             ConvergenceWarning,
             stacklevel=4,
         )
