@@ -193,7 +193,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
         if fresh:
             model = self._new_model(self._classes_of(y, classes))
         targets = self._encode(y)
-        weights = check_weights(sample_weight, None, x, y)
+        weights = check_weights(sample_weight, None, y)
         if fresh:
             self.model_, self.global_step_ = model, 0
         with share_of_threads():

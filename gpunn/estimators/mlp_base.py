@@ -128,7 +128,7 @@ class MLPBase(BaseEstimator):
             raise ArgumentError("partial_fit does not support early_stopping=True")
         X, y = check_x_y(self, X, y, reset=not continues, y_numeric=self._numeric)
         targets = self._encode(y, classes, not continues)
-        weights = check_weights(sample_weight, getattr(self, "class_weight", None), X, y)
+        weights = check_weights(sample_weight, getattr(self, "class_weight", None), y)
         mean_weight = 1.0 if weights is None else float(weights.mean())
         random = check_seed(type(self).__name__, self.random_state)
         if not continues:
@@ -255,7 +255,7 @@ class MLPBase(BaseEstimator):
             raise ArgumentTypeError("validation_data must be (X, y) or (X, y, sample_weight).")
         X, y = check_x_y(self, *validation_data[:2], reset=False, y_numeric=self._numeric)
         weights = validation_data[2] if len(validation_data) == 3 else None
-        return X, self._encode(y, None, False), check_weights(weights, None, X, y)
+        return X, self._encode(y, None, False), check_weights(weights, None, y)
 
     # Use
 

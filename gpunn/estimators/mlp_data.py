@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from gpunn.backends.interface import host_array
-from gpunn.backends.select import select_backend
 from gpunn.errors import ArgumentError, DataError, ShapeError
 
 Array = np.ndarray[Any, Any]
@@ -38,7 +38,7 @@ def check_x(estimator: Any, X: Any, *, reset: bool) -> Any:
         dtype=INPUT_TYPES,
         reset=reset,
     )
-    return dense(estimator, X)
+    return dense(X)
 
 
 def check_x_y(estimator: Any, X: Any, y: Any, *, reset: bool, y_numeric: bool) -> tuple[Any, Array]:
@@ -60,7 +60,7 @@ def check_x_y(estimator: Any, X: Any, y: Any, *, reset: bool, y_numeric: bool) -
             y_numeric=y_numeric,
             reset=reset,
         )
-        X = dense(estimator, X)
+        X = dense(X)
     if sparse.issparse(y):
         y = y.toarray()
     if y.ndim == 2 and y.shape[1] == 1:
@@ -82,17 +82,35 @@ def _check_device_x(estimator: Any, X: Any, reset: bool) -> Any:
     return X
 
 
-def dense(estimator: Any, X: Any) -> Any:
+def dense(X: Any) -> Any:
     """Return X as an array, if there is room for it."""
     if not sparse.issparse(X):
         return X
-    backend = select_backend(estimator.device).backend
-    purpose = f"X of shape {X.shape} as a dense array, which the matrix products need"
-    backend.check_memory(X.shape[0] * X.shape[1] * X.dtype.itemsize, purpose)
-    return X.toarray()
+    needed, free = X.shape[0] * X.shape[1] * X.dtype.itemsize, available_memory()
+    try:
+        if free is not None and needed > free:
+            raise MemoryError
+        return X.toarray()
+    except MemoryError:
+        raise DataError(
+            f"X: is sparse, and the matrix products need it dense; with shape {X.shape} that is "
+            f"{needed / 2**30:,.1f} GiB, and there is no room for it. Use fewer features "
+            f"(sklearn.decomposition.TruncatedSVD), float32, or partial_fit with some rows at a "
+            f"time."
+        ) from None
 
 
-def check_weights(sample_weight: Any, class_weight: Any, X: Any, y: Array) -> Array | None:
+def available_memory() -> int | None:
+    """Return the bytes that can be allocated without swapping; None where it is not known."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
+
+
+def check_weights(sample_weight: Any, class_weight: Any, y: Array) -> Array | None:
     """Return the weights of the rows, (rows,) float64; None where all are alike."""
     if sample_weight is None and class_weight is None:
         return None

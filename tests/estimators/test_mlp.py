@@ -390,16 +390,13 @@ def test_sparse_data() -> None:
 
 
 def test_sparse_data_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpunn.backends.numpy_reference import NumpyReference
-    from gpunn.errors import DeviceError
-
-    def check_memory(self: Any, nbytes: int, purpose: str) -> None:
-        raise DeviceError(f"no room for {nbytes} bytes: {purpose}")
-
-    monkeypatch.setattr(NumpyReference, "check_memory", check_memory)
-    x = sparse.csr_matrix((150, 1000))
-    with pytest.raises(DeviceError, match=r"1200000 bytes: X of shape \(150, 1000\) as a dense"):
-        MLPClassifier(device="reference").fit(x, FLOWERS)
+    model = MLPClassifier(max_iter=1, device="reference")
+    with pytest.raises(DataError, match=r"with shape \(150, 1000000000\) that is 1,117\.6 GiB"):
+        model.fit(sparse.csr_matrix((150, 10**9)), FLOWERS)
+    monkeypatch.setattr("gpunn.estimators.mlp_data.available_memory", lambda: 4 * 150 * 8 - 1)
+    with pytest.raises(DataError, match=r"no room for it.*partial_fit"):
+        model.fit(sparse.csr_matrix((150, 4)), FLOWERS)
+    model.fit(sparse.csr_matrix((150, 4), dtype=np.float32), FLOWERS)
 
 
 def test_one_class_only() -> None:
