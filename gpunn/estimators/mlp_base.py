@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -158,7 +159,10 @@ class MLPBase(BaseEstimator):
                 self._begin_curves(settings, held_out)
                 validation = None
                 if held_out is not None:
-                    validation = (self.model_.prepare(held_out[0]), *held_out[1:])
+                    data, session = self.model_.prepare(held_out[0]), self.model_.session
+                    # Once, not in each epoch.
+                    arrays = tuple(map(session.backend.upload, data.inputs))
+                    validation = (replace(data, inputs=arrays), *held_out[1:])
                 mlp_training.train(
                     self, settings, self.model_, X, targets, weights, validation, incremental
                 )

@@ -193,6 +193,13 @@ def test_devices_agree(device: str) -> None:
     lbfgs = MLPClassifier(**settings, device=device, solver="lbfgs").fit(IRIS, FLOWERS)
     expected = MLPClassifier(**settings, device="reference", solver="lbfgs").fit(IRIS, FLOWERS)
     assert lbfgs.loss_ == pytest.approx(expected.loss_, rel=1e-4)
+    for share in (0.1, 0.4):  # few rows and many are predicted in different ways
+        settings |= {"early_stopping": True, "validation_fraction": share}
+        expected = MLPClassifier(**settings, device="reference").fit(IRIS, FLOWERS)
+        ours = MLPClassifier(**settings, device=device).fit(IRIS, FLOWERS)
+        np.testing.assert_allclose(
+            ours.validation_loss_curve_, expected.validation_loss_curve_, rtol=1e-5
+        )
 
 
 def test_shuffled_in_float32_it_is_as_good() -> None:
