@@ -301,7 +301,7 @@ def _rows(estimator: MLPBase, X: Any, index: Array) -> Any:
     if backend.arrays == "numpy":
         return host_array(X)[index]
     with backend.current():
-        return X[backend.upload(index)]
+        return X[backend.release(backend.upload(index))]
 
 
 def _first_weights(sizes: tuple[int, ...], activation: str, random: Any) -> list[Array]:
