@@ -28,7 +28,8 @@ def _few_iterations() -> Any:
 
 @pytest.mark.parametrize("kwargs", [{}, {"early_stopping": True}, {"solver": "lbfgs"}])
 def test_cupy_arrays_go_in_and_come_out(kwargs: dict[str, Any]) -> None:
-    cupy = pytest.importorskip("cupy")
+    import cupy
+
     x = cupy.asarray(IRIS)
     for y in (FLOWERS, FLOWERS == 1):
         expected = MLPClassifier(**SETTINGS, **kwargs).fit(IRIS, y)
