@@ -103,7 +103,49 @@ def chapter_table(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"{threads} Measured on: {_machine(machine)}."])
 
 
-TABLES = {"recipes": recipes_table, "cpu_step": steps_table, "keras_chapter": chapter_table}
+def estimators_table(report: dict[str, Any]) -> str:
+    """Return the table of the MLP estimators beside scikit-learn's."""
+    lines = [
+        "| data set | hidden layers | epochs | gpunn | scikit-learn | gpunn, fit | "
+        "scikit-learn / gpunn |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, entry in report["tasks"].items():
+        style = ".2%" if entry["metric"] == "accuracy" else ".4f"
+        unit = "accuracy" if entry["metric"] == "accuracy" else "RMSE"
+        ours, theirs = (
+            f"{entry['mean_figures'][who]:{style}} {unit}" for who in ("gpunn", "scikit-learn")
+        )
+        ratio = entry["ratio"]
+        cells = [
+            name,
+            "-".join(map(str, entry["hidden_layer_sizes"])),
+            str(entry["epochs"]),
+            ours,
+            theirs,
+            f"{entry['median_seconds']['gpunn']:.2f} s",
+            f"{ratio['median']:.1f} ({ratio['low_quartile']:.1f} to {ratio['high_quartile']:.1f})",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    dnn = report["dnn_classifier"]
+    lines += [
+        "",
+        f"`DNNClassifier`, {dnn['steps']:,} steps of {report['batch_size']} on MNIST: "
+        f"{dnn['mean_accuracy']:.2%} in {dnn['median_seconds']:.1f} s (mean and median of "
+        f"{len(dnn['runs'])} seeds).",
+        "",
+        f"Measured on: {_machine(report['machine'])}; scikit-learn {report['scikit-learn']}, "
+        f"{report['threads']} threads.",
+    ]
+    return "\n".join(lines)
+
+
+TABLES = {
+    "recipes": recipes_table,
+    "cpu_step": steps_table,
+    "keras_chapter": chapter_table,
+    "sklearn_mlp": estimators_table,
+}
 
 
 def updated(text: str) -> str:

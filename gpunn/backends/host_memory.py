@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ class HostBackend(Backend):
         return int(region.shape[1])
 
     def view(self, region: Any, offset: int, shape: tuple[int, ...], dtype: str) -> Any:
-        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         part = region[:, offset : offset + nbytes]
         return part.view(dtype).reshape(region.shape[0], *shape)
 

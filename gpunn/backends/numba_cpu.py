@@ -22,7 +22,7 @@ from gpunn.backends import numba_kernels as kernels
 from gpunn.backends.host_memory import HostBackend
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
 from gpunn.randomness import philox
-from gpunn.randomness.permutation import KeyedPermutation
+from gpunn.randomness.permutation import ROUNDS
 
 Array = np.ndarray[Any, Any]
 _OPERATIONS: dict[str, Binder] = {}
@@ -102,9 +102,14 @@ def _run(*calls: Call | None) -> Call:
 def keyed_permutation(a: Arrays, attrs: Attrs, rows: int) -> Call:
     order, seed, epoch = a["order"], a["seed"], a["epoch"]
     scratch = np.empty(numba_random.SCRATCH_SHAPE, dtype=np.uint64)
+    # Words as `permutation.round_keys` gives them, which takes as long as a small epoch.
+    stream = np.uint64(philox.stream_id(philox.Purpose.SHUFFLE))
+    words, half = np.empty(2 * ROUNDS, dtype=np.uint32), np.uint64(32)
 
     def call() -> None:
-        keys = KeyedPermutation(order.size, int(seed[0]), int(epoch[0])).round_keys
+        numba_random.philox_words(words, seed[0], np.uint64(epoch[0]), stream)
+        halves = words.astype(np.uint64)
+        keys = halves[0::2] | halves[1::2] << half
         numba_random.fill_order(order, order.size, keys, 0, scratch)
 
     return call

@@ -6,6 +6,19 @@ name that ends in an underscore.
 
 from __future__ import annotations
 
+from gpunn.estimators.dnn_classifier import (
+    DNNClassifier,
+    RealValuedColumn,
+    infer_real_valued_columns_from_input,
+)
+from gpunn.estimators.mlp import MLPClassifier, MLPRegressor
 from gpunn.estimators.perceptron import Perceptron
 
-__all__ = ["Perceptron"]
+__all__ = [
+    "DNNClassifier",
+    "MLPClassifier",
+    "MLPRegressor",
+    "Perceptron",
+    "RealValuedColumn",
+    "infer_real_valued_columns_from_input",
+]

@@ -73,6 +73,9 @@ class Model(Compilable):
     a layer: its weights are copied when the new model is built, and from then on the two train
     apart. In Keras they would share them. `get_weights` and `set_weights` hand them back.
 
+    Models can be pickled and copied (`copy.deepcopy`) with their weights and the state of their
+    training; `gpunn/pickling.py` says what goes along.
+
     ``call`` runs once, when the shapes of the inputs are known (at the first `fit`, `evaluate`,
     `predict` or `build`), with symbolic inputs in the structure that `fit` gets (a tuple, a list
     or a dict), and with ``training=None``: what `Dropout` does in training it does by itself. The

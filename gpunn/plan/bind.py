@@ -97,7 +97,7 @@ class BoundPlan:
                 self.backend.bind(
                     step.op,
                     {role: self.array(name, rows) for role, name in step.roles.items()},
-                    dict(step.attrs),
+                    step.constants(rows),
                     rows,
                 )
                 for step in self.plan.programs[program]

@@ -104,7 +104,9 @@ def build_plan(
     input_dtypes : sequence of str, optional
         Types of the input data, one per input; default: that of the activations.
     programs : sequence of str
-        Which of train, evaluate and predict to build.
+        Which of train, evaluate, predict and gradient to build. The last, which is not built by
+        default, leaves the gradient in its region and the weights as they are: for optimizers
+        that are not the plan's.
     models : int, default 1
         Number of models trained at once.
 
@@ -120,13 +122,17 @@ def build_plan(
     if len(specs) != len(graph.outputs):
         raise ArgumentError(f"{len(graph.outputs)} outputs need as many specs, not {len(specs)}.")
     types = tuple(input_dtypes or (STORAGE[precision],) * len(graph.inputs))
-    builder = _Builder(graph, batch_size, precision, specs, optimizer, types)
+    builder = _Builder(
+        graph, batch_size, precision, specs, optimizer, types, "gradient" in programs
+    )
     built: dict[str, tuple[Step, ...]] = {"prepare": builder.prepare()}
     if "train" in programs:
         if optimizer is None:
             raise ArgumentError("A training plan needs an optimizer.")
         built["epoch"] = builder.epoch()
         built["train"] = builder.train(optimizer)
+    if "gradient" in programs:
+        built["gradient"] = builder.gradient_alone()
     if "evaluate" in programs:
         built["evaluate"] = builder.evaluate()
     if "predict" in programs:
@@ -152,6 +158,7 @@ class _Builder:
         specs: tuple[OutputSpec, ...],
         optimizer: Optimizer | None,
         input_dtypes: tuple[str, ...],
+        gradient_alone: bool,
     ) -> None:
         self.graph, self.batch_size = graph, batch_size
         self.precision, self.dtype = precision, STORAGE[precision]
@@ -166,8 +173,10 @@ class _Builder:
         self.metrics: dict[str, MetricOutput] = {}
         self.variables = {variable.path: variable for variable in graph.variables}
         self.steps: list[Step] = []
-        self.in_place = optimizer is not None and self._can_update_in_place(optimizer)
-        self._declare(optimizer)
+        self.in_place = (
+            optimizer is not None and not gradient_alone and self._can_update_in_place(optimizer)
+        )
+        self._declare(optimizer, gradient_alone)
 
     # Buffers
 
@@ -196,7 +205,7 @@ class _Builder:
         region = PARAMETERS if variable.trainable else STATE
         return self.buffer(f"{region}/{path}", region, variable.shape)
 
-    def _declare(self, optimizer: Optimizer | None) -> None:
+    def _declare(self, optimizer: Optimizer | None, gradient_alone: bool) -> None:
         """Declare the variables in the graph's order: one layout for parameters and slots."""
         trainable = [v for v in self.graph.variables if v.trainable]
         for variable in self.graph.variables:
@@ -209,10 +218,9 @@ class _Builder:
             ("learning_rate", self.dtype),
         ):
             self.control(name, dtype)
-        if optimizer is None:
-            return
-        regions = [] if self.in_place else [GRADIENTS]
-        for region in (*regions, *map(slot_region, optimizer.slots)):
+        trains = optimizer is not None or gradient_alone
+        regions = [GRADIENTS] if trains and not self.in_place else []
+        for region in (*regions, *map(slot_region, optimizer.slots if optimizer else ())):
             for variable in trainable:
                 self.buffer(f"{region}/{variable.path}", region, variable.shape)
 
@@ -289,6 +297,15 @@ class _Builder:
             inputs["first_step"] = self.control("first_step", "int64")
             outputs["learning_rate"] = self.control("learning_rate", self.dtype)
         return (*self.steps, self._advance(inputs, outputs))
+
+    def gradient_alone(self) -> tuple[Step, ...]:
+        self.steps = []
+        self.buffer("order", EXTERNAL, (0,), "int64")
+        Backward(self, self._forward_and_losses(training=True)).run()
+        self._penalties()
+        self._flat(GRADIENTS)
+        self._flat(PARAMETERS)
+        return tuple(self.steps)
 
     def _advance(
         self, inputs: Mapping[str, str] | None = None, outputs: Mapping[str, str] | None = None
@@ -533,13 +550,13 @@ class _Builder:
             if variable.regularizer is not None:
                 total = self.counter("regularization")
                 self.metrics["regularization"] = MetricOutput("regularization", total, weight=1.0)
-                self.emit(
-                    "regularizer",
-                    {"kernel": self.parameter(variable.path)},
-                    {"sum": total},
-                    l1=variable.regularizer.l1,
-                    l2=variable.regularizer.l2,
-                )
+                self._penalty("regularizer", variable, {"sum": total})
+
+    def _penalty(self, op: str, variable: Variable, outputs: Mapping[str, str]) -> None:
+        spec = variable.regularizer
+        assert spec is not None
+        kernel = {"kernel": self.parameter(variable.path)}
+        self.steps.append(Step(op, kernel, outputs, {"l1": spec.l1, "l2": spec.l2}, spec.per_row))
 
     # Update
 
@@ -550,12 +567,23 @@ class _Builder:
     def gradient(self, path: str) -> str:
         return f"{GRADIENTS}/{path}"
 
+    def _penalties(self) -> None:
+        """Add the penalties' gradients."""
+        written = {name for step in self.steps for name in step.outputs.values()}
+        for v in self.graph.variables:
+            if v.trainable and v.regularizer is not None:
+                gradient = self.gradient(v.path)
+                if gradient not in written:
+                    # No loss depends on it: without this the penalties of all steps add up.
+                    self.emit("clip_by_value", {}, {"gradients": gradient}, limit=0.0)
+                self._penalty("regularizer_gradient", v, {"kernel_gradient": gradient})
+
     def _update(self, optimizer: Optimizer) -> None:
         trainable: list[Variable] = [v for v in self.graph.variables if v.trainable]
         if not trainable:
             raise PlanError("The model has no weights to train.")
         if not self.in_place:
-            self._optimize(optimizer, trainable)
+            self._optimize(optimizer)
         for v in trainable:
             if v.constraint is not None:
                 attrs = dict(v.constraint.attrs)
@@ -563,22 +591,10 @@ class _Builder:
                     attrs["axes"] = len(v.shape)
                 self.emit(v.constraint.op, {}, {"kernel": self.parameter(v.path)}, **attrs)
 
-    def _optimize(self, optimizer: Optimizer, trainable: list[Variable]) -> None:
+    def _optimize(self, optimizer: Optimizer) -> None:
         """Emit penalties' gradients, clipping, and the flat update of all parameters."""
-        written = {name for step in self.steps for name in step.outputs.values()}
-        for v in trainable:
-            if v.regularizer is not None:
-                gradient = self.gradient(v.path)
-                if gradient not in written:
-                    # No loss depends on it: without this the penalties of all steps add up.
-                    self.emit("clip_by_value", {}, {"gradients": gradient}, limit=0.0)
-                self.emit(
-                    "regularizer_gradient",
-                    {"kernel": self.parameter(v.path)},
-                    {"kernel_gradient": gradient},
-                    l1=v.regularizer.l1,
-                    l2=v.regularizer.l2,
-                )
+        trainable = [v for v in self.graph.variables if v.trainable]
+        self._penalties()
         flat = self._flat(GRADIENTS)
         if optimizer.clipvalue is not None:
             self.emit("clip_by_value", {}, {"gradients": flat}, limit=optimizer.clipvalue)

@@ -90,12 +90,15 @@ class Step:
         Role to buffer name; a role that the op updates in place stands under outputs.
     attrs : mapping
         Constants.
+    per_row : tuple of str
+        Those of them that are for a whole batch: the op gets them divided by its rows.
     """
 
     op: str
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    per_row: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "attrs"):
@@ -105,6 +108,10 @@ class Step:
     def roles(self) -> dict[str, str]:
         """All roles with their buffers."""
         return {**self.inputs, **self.outputs}
+
+    def constants(self, rows: int) -> dict[str, Any]:
+        """Return the constants for a batch of `rows` rows."""
+        return {**self.attrs, **{name: self.attrs[name] / rows for name in self.per_row}}
 
 
 @dataclass(frozen=True)

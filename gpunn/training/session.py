@@ -17,7 +17,7 @@ from gpunn.graph import Graph
 from gpunn.optimizers import Optimizer
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import CONTROL, PARAMETERS, STATE, STORAGE, Plan, slot_region
+from gpunn.plan.spec import CONTROL, GRADIENTS, PARAMETERS, STATE, STORAGE, Plan, slot_region
 from gpunn.training.hooks import Hooks
 
 # Rows per call of evaluate and predict: enough for the products to be efficient.
@@ -139,6 +139,9 @@ class Session:
             bound.write(f"{CONTROL}/seed", np.uint64(self.seed))
             for name in (CONTROL, *map(slot_region, optimizer.slots)):
                 self._shared[name] = bound.regions[name]
+            # Written anew in each step: one for the plans of all batch sizes.
+            if GRADIENTS in bound.regions:
+                self._shared[GRADIENTS] = bound.regions[GRADIENTS]
             if self._resumed is not None and self._resumed[0] == optimizer:
                 for name, values in self._resumed[1].items():
                     bound.write(name, values)

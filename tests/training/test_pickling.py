@@ -181,3 +181,12 @@ def test_the_device_of_a_pickle_must_be_there(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("gpunn.models.pickling.select_backend", missing)
     with pytest.raises(gpunn.errors.DeviceError, match="simulator"):
         pickle.loads(data)
+
+
+def test_batches_of_many_sizes_share_their_gradients() -> None:
+    model = trained(sequential)
+    for rows in range(5, 12):
+        model.train_on_batch(X[:rows], Y[:rows])
+    plans = [plan for key, plan in model.session._plans.items() if key[0] == "train"]
+    assert len(plans) == 8
+    assert len({id(plan.regions["gradients"]) for plan in plans}) == 1
