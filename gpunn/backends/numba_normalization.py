@@ -62,7 +62,7 @@ def _batch_forward(
     rows, columns = values.shape
     sums[:] = 0.0
     squares[:] = 0.0
-    for i in range(1, rows):
+    for i in range(rows):  # from the first one on: if it is not finite, that must show
         for j in range(columns):
             d = np.float64(values[i, j]) - np.float64(values[0, j])
             sums[j] += d

@@ -515,7 +515,11 @@ class _Builder:
                 heads.append(resolve_head(self, number, spec))
         if not any(head.spec.loss is not None for head in heads):
             raise ArgumentError("Training and evaluation need a loss for at least one output.")
-        self.forward({unit for head in heads for unit in head.wanted}, training)
+        wanted = {unit for head in heads for unit in head.wanted}
+        if training:  # moving statistics move, as in Keras, also where no loss depends on them
+            kinds = enumerate(unit.kind for unit in self.units)
+            wanted.update(i for i, kind in kinds if kind == "batch_normalization")
+        self.forward(wanted, training)
         gradients: dict[int, list[Callable[[str], None]]] = {}
         for head in heads:
             head.gather_targets(training)

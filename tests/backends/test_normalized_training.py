@@ -150,6 +150,21 @@ def test_a_batch_of_one_row_and_a_constant_feature(device: str) -> None:
     assert all(np.isfinite(w).all() for w in net.get_weights())
 
 
+@pytest.mark.parametrize("device", ["reference", *DEVICES])
+def test_an_overflow_shows_in_the_variance(device: str) -> None:
+    """Also in a batch of one row, whose variance would be 0."""
+    net = gpunn.Sequential(
+        [gpunn.Input((1,)), layers.Dense(3, use_bias=False), layers.BatchNormalization()]
+    )
+    net.compile(SGD(0.1), "mse", device=device, seed=0)
+    net.set_weights([np.array([[1, 3e38, 2]]), *net.get_weights()[1:]])
+    trainer = gpunn.Trainer(net, np.array([[10.0]]), np.ones((1, 3)), batch_size=1)
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="is not finite"):
+        trainer.step()
+    moving = trainer.bound.read("state/batch_normalization/moving_variance")
+    np.testing.assert_array_equal(np.isnan(moving), [False, True, False])
+
+
 # Plans
 
 
