@@ -46,7 +46,13 @@ def graph(units: int) -> Graph:
     return build_graph([x], outputs)
 
 
-def plan(rows: int, units: int, models: int = 1, precision: str = "float32") -> Plan:
+def plan(
+    rows: int,
+    units: int,
+    models: int = 1,
+    precision: str = "float32",
+    programs: tuple[str, ...] = ("train",),
+) -> Plan:
     smoothed = losses.SparseCategoricalCrossentropy(label_smoothing=0.1)
     return build_plan(
         graph(units),
@@ -58,7 +64,7 @@ def plan(rows: int, units: int, models: int = 1, precision: str = "float32") -> 
         ],
         optimizer=Adam(global_clipnorm=0.5),
         models=models,
-        programs=("train",),
+        programs=programs,
     )
 
 
@@ -121,6 +127,21 @@ def test_the_same_bits_again_and_the_reference(kind: str, rows: int, units: int)
     for name, values in reference.items():
         if name.startswith(("parameters/", "state/")):  # three steps, each a few roundings
             np.testing.assert_allclose(first[name], values, rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+def test_only_training_trains() -> None:
+    made = plan(8, 7, programs=("train", "evaluate", "predict"))
+    forward = {"gather", "dense", "batch_normalization_inference", "layer_normalization", "prelu"}
+    forward |= {"copy_columns", "expression", "advance"}
+    figures = {"gather_rows", "softmax_cross_entropy", "expression_loss", "expression_sum"}
+    found = {name: {step.op for step in steps} for name, steps in made.programs.items()}
+    assert found["predict"] == forward | {"softmax"}
+    assert found["evaluate"] == forward | figures | {"regularizer"}
+    changed = {"activations", "batch", "control", METRICS}
+    for name in ("evaluate", "predict"):
+        for step in made.programs[name]:
+            assert {made.buffers[buffer].region for buffer in step.outputs.values()} <= changed
+            assert "gradient" not in step.outputs
 
 
 def test_three_models_at_once_equal_three_trainings() -> None:
