@@ -59,8 +59,9 @@ DEVICE void constrain(real *kernel, const real *parts, int count, int64 rows, in
 #pragma unroll
         for (int k = 0; k < N; ++k) {
             const real norm = sqrt(sum.value[k]);
-            const real desired = to.rate * minimum(maximum(norm, to.minimum), to.maximum)
-                + (real(1) - to.rate) * norm;
+            real desired = to.rate * minimum(maximum(norm, to.minimum), to.maximum);
+            if (to.rate != real(1))  // 0 * norm is NaN for a norm that overflows
+                desired += (real(1) - to.rate) * norm;
             sum.value[k] = desired / (to.epsilon + norm);
         }
         scratch[tile.x] = sum;  // its own: nobody else reads it before

@@ -8,7 +8,6 @@ calls the C library for each value.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -17,8 +16,17 @@ import numba
 import numpy as np
 
 from gpunn import activations
-from gpunn.backends import blas, cpu_expressions, numba_normalization, numba_random
+from gpunn.backends import (
+    blas,
+    cpu_expressions,
+    cpu_losses,
+    cpu_updates,
+    numba_normalization,
+    numba_random,
+)
 from gpunn.backends import numba_kernels as kernels
+from gpunn.backends.cpu_calls import none as _none
+from gpunn.backends.cpu_calls import run as _run
 from gpunn.backends.host_memory import HostBackend
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
 from gpunn.randomness import philox
@@ -66,33 +74,6 @@ class NumbaCPU(HostBackend):
         plural = "" if count == 1 else "s"
         versions = f"NumPy {np.__version__}, numba {numba.__version__}"
         return f"cpu ({count} thread{plural}, {versions})"
-
-
-def _none(dtype: Any) -> Array:
-    """Stand-in for an optional array that is left out."""
-    return np.empty(0, dtype=dtype)
-
-
-def _run(*calls: Call | None) -> Call:
-    """Return one call that makes all the given ones."""
-    first, *others = [call for call in calls if call is not None]
-    if not others:
-        return first
-    if len(others) == 1:
-        second = others[0]
-
-        def pair() -> None:
-            first()
-            second()
-
-        return pair
-
-    def sequence() -> None:
-        first()
-        for call in others:
-            call()
-
-    return sequence
 
 
 # Data
@@ -468,221 +449,7 @@ def accumulate(a: Arrays, attrs: Attrs, rows: int) -> Call:
     return partial(np.add, a["total"], a["values"], out=a["total"])
 
 
-_OPERATIONS.update(numba_normalization.OPERATIONS)
-
-
-# Losses
-
-
-def _loss_arguments(a: Arrays, attrs: Attrs, rows: int) -> tuple[Any, ...]:
-    """Return the arguments that all loss kernels share, from the predictions on."""
-    p = a["predictions"]
-    empty = np.empty((0, 0), dtype=p.dtype)
-    return (
-        p,
-        a["targets"],
-        a.get("weights", _none(p.dtype)),
-        p.dtype.type(attrs["loss_weight"] / rows),
-        a.get("gradient", empty),
-        a["step"],
-        a["loss_batch"],
-        a["loss_sum"],
-        a["nonfinite_step"],
-    )
-
-
-def _smoothing(a: Arrays, attrs: Attrs, classes: int) -> tuple[Any, Any]:
-    """Return the factor of a target, and what is added to it."""
-    dtype, smoothing = a["predictions"].dtype.type, attrs.get("label_smoothing", 0.0)
-    return dtype(1 - smoothing), dtype(smoothing / classes)
-
-
-@_operation
-def softmax_cross_entropy(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    kernel = kernels.sparse_cross_entropy if attrs["sparse"] else kernels.dense_cross_entropy
-    correct = a.get("correct", _none(np.float64))
-    smoothing = _smoothing(a, attrs, a["predictions"].shape[1])
-    return partial(kernel, *_loss_arguments(a, attrs, rows), correct, *smoothing)
-
-
-def _mean_loss(name: str, kind: int) -> None:
-    def bind(a: Arrays, attrs: Attrs, rows: int) -> Call:
-        delta = a["predictions"].dtype.type(attrs.get("delta", 1.0))
-        smoothing = _smoothing(a, attrs, 2)
-        arguments = _loss_arguments(a, attrs, rows)
-        return partial(kernels.mean_loss, kind, delta, *arguments, *smoothing)
-
-    _OPERATIONS[name] = bind
-
-
-_mean_loss("sigmoid_cross_entropy", kernels.SIGMOID)
-_mean_loss("squared_error", kernels.SQUARED)
-_mean_loss("absolute_error", kernels.ABSOLUTE)
-_mean_loss("huber", kernels.HUBER)
-
-# Expressions of the user's
-
+for _module in (cpu_losses, cpu_updates, numba_normalization):
+    _OPERATIONS.update(_module.OPERATIONS)
 for _bind in cpu_expressions.BINDERS:
     _operation(_bind)
-
-
-# Metrics
-
-
-def _class_targets(a: Arrays, attrs: Attrs) -> tuple[Array, Array]:
-    """Return the targets as (class numbers, one-hot), one of them empty."""
-    targets = a["targets"]
-    if attrs["sparse"]:
-        return targets, np.empty((0, 0), dtype=a["predictions"].dtype)
-    return _none(np.int32), targets
-
-
-@_operation
-def categorical_accuracy(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    targets = _class_targets(a, attrs)
-    return partial(kernels.categorical_accuracy, a["predictions"], *targets, a["sum"])
-
-
-@_operation
-def top_k_accuracy(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    targets = _class_targets(a, attrs)
-    return partial(kernels.top_k_accuracy, a["predictions"], *targets, attrs["k"], a["sum"])
-
-
-@_operation
-def binary_accuracy(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    threshold = float(attrs["threshold"])
-    return partial(kernels.binary_accuracy, a["predictions"], a["targets"], threshold, a["sum"])
-
-
-@_operation
-def absolute_error_sum(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    return partial(kernels.error_sum, a["predictions"], a["targets"], False, a["sum"])
-
-
-@_operation
-def squared_error_sum(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    return partial(kernels.error_sum, a["predictions"], a["targets"], True, a["sum"])
-
-
-# Regularizers and clipping
-
-
-@_operation
-def regularizer(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    l1, l2 = float(attrs["l1"]), float(attrs["l2"])
-    return partial(kernels.penalty, a["kernel"].reshape(-1), l1, l2, rows, a["sum"])
-
-
-@_operation
-def regularizer_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    kernel = a["kernel"].reshape(-1)
-    l1, twice_l2 = kernel.dtype.type(attrs["l1"]), kernel.dtype.type(2 * attrs["l2"])
-    gradient = a["kernel_gradient"].reshape(-1)
-    return partial(kernels.penalty_gradient, kernel, l1, twice_l2, gradient)
-
-
-@_operation
-def clip_by_value(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    g = a["gradients"]
-    limit = g.dtype.type(attrs["limit"])
-    return _run(partial(np.minimum, g, limit, out=g), partial(np.maximum, g, -limit, out=g))
-
-
-@_operation
-def clip_by_norm(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    return partial(kernels.clip_by_norm, a["gradients"].reshape(-1), float(attrs["limit"]))
-
-
-# Constraints
-
-
-@_operation
-def norm_constraint(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    kernel = a["kernel"]
-    w = kernel.reshape(kernel.shape[0], -1)
-    factors = np.empty(w.shape[1], dtype=w.dtype)
-    names = ("minimum", "maximum", "rate", "epsilon")
-    constants = (w.dtype.type(attrs[name]) for name in names)
-    return partial(kernels.norm_constraint, w, factors, *constants)
-
-
-@_operation
-def non_negative(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    kernel = a["kernel"]
-    return partial(np.maximum, kernel, kernel.dtype.type(0), out=kernel)
-
-
-# Optimizers
-
-
-def _common(a: Arrays, attrs: Attrs) -> tuple[tuple[Any, ...], Callable[[float], Any]]:
-    """Return the arguments that all updates share, and the parameters' type."""
-    w = a["parameters"]
-    dtype = w.dtype.type
-    return (w, a["gradients"], a["learning_rate"], dtype(attrs["weight_decay"])), dtype
-
-
-def _tiny(attrs: Attrs, dtype: Callable[[float], Any]) -> tuple[Any, Any]:
-    """Return `tiny` for means and for squares: these divide, so without epsilon they stay."""
-    return dtype(attrs["tiny"]), dtype(attrs["tiny"] if attrs["epsilon"] else 0.0)
-
-
-@_operation
-def sgd(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    common, _ = _common(a, attrs)
-    return partial(kernels.sgd, *common)
-
-
-@_operation
-def momentum(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    common, dtype = _common(a, attrs)
-    beta = dtype(attrs["momentum"])
-    nesterov, tiny = bool(attrs["nesterov"]), dtype(attrs["tiny"])
-    return partial(kernels.momentum, *common, a["momentum"], beta, nesterov, tiny)
-
-
-@_operation
-def adagrad(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    common, dtype = _common(a, attrs)
-    return partial(kernels.adagrad, *common, a["accumulator"], dtype(attrs["epsilon"]))
-
-
-@_operation
-def rmsprop(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    common, dtype = _common(a, attrs)
-    absent = _none(a["parameters"].dtype)
-    slots = a["velocity"], a.get("average_gradient", absent), a.get("momentum", absent)
-    constants = (dtype(attrs[name]) for name in ("rho", "momentum", "epsilon"))
-    return partial(kernels.rmsprop, *common, *slots, *constants, *_tiny(attrs, dtype))
-
-
-@_operation
-def adam(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    common, dtype = _common(a, attrs)
-    beta_1, beta_2 = float(attrs["beta_1"]), float(attrs["beta_2"])
-    hat = a.get("velocity_hat", _none(a["parameters"].dtype))
-    slots = a["step"], a["momentum"], a["velocity"], hat
-    constants = dtype(1 - beta_1), dtype(1 - beta_2), dtype(attrs["epsilon"]), *_tiny(attrs, dtype)
-    return partial(kernels.adam, *common, *slots, *constants, beta_1, beta_2)
-
-
-@_operation
-def advance(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    step, offset = a["step"], a["offset"]
-
-    def call() -> None:
-        step[0] += 1
-        offset[0] += rows
-
-    if "rates" not in a:
-        return call
-    rates, first_step, learning_rate = a["rates"], a["first_step"], a["learning_rate"]
-
-    def call_with_rate() -> None:
-        call()
-        at = step[0] - first_step[0]
-        if 0 <= at < rates.size:
-            learning_rate[0] = rates[at]
-
-    return call_with_rate

@@ -551,7 +551,9 @@ def norm_constraint(
     for j in range(w.shape[1]):
         norm = np.sqrt(factors[j])
         clipped = minimum if norm < minimum else maximum if norm > maximum else norm
-        factors[j] = (rate * clipped + rest * norm) / (epsilon + norm)
+        # 0 * norm is NaN for a norm that overflows; as it is, such a column becomes 0.
+        desired = rate * clipped + rest * norm if rest else rate * clipped
+        factors[j] = desired / (epsilon + norm)
     for i in range(w.shape[0]):
         for j in range(w.shape[1]):
             w[i, j] *= factors[j]

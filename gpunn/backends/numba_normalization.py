@@ -48,6 +48,7 @@ def _batch_forward(
     beta: Any,
     momentum: float,
     epsilon: float,
+    tiny: float,
     slope: Any,
     result: Any,
     mean: Any,
@@ -62,7 +63,7 @@ def _batch_forward(
     rows, columns = values.shape
     sums[:] = 0.0
     squares[:] = 0.0
-    for i in range(1, rows):
+    for i in range(rows):  # from the first one on: if it is not finite, that must show
         for j in range(columns):
             d = np.float64(values[i, j]) - np.float64(values[0, j])
             sums[j] += d
@@ -75,8 +76,10 @@ def _batch_forward(
         mean[j] = average
         inverse_deviation[j] = inverse
         factor[j] = inverse * gamma[j] if gamma.size else inverse
-        moving_mean[j] = moving_mean[j] * momentum + average * (1.0 - momentum)
-        moving_variance[j] = moving_variance[j] * momentum + variance * (1.0 - momentum)
+        moved = moving_mean[j] * momentum + average * (1.0 - momentum)
+        moving_mean[j] = 0.0 if abs(moved) < tiny else moved
+        moved = moving_variance[j] * momentum + variance * (1.0 - momentum)
+        moving_variance[j] = 0.0 if moved < tiny else moved
     _normalize_columns(values, mean, factor, beta, slope, result)
 
 
@@ -261,6 +264,16 @@ def _nothing() -> None:
     """Do what there is to do for a batch without rows."""
 
 
+def _tiny(dtype: Any, attrs: Attrs) -> float:
+    """Return what moving statistics must reach to be more than 0.
+
+    The variance of a feature that never changes shrinks with each step, to subnormal numbers in
+    the end, which are very slow, and remains one for good. Far above those, and far below anything
+    that epsilon does not hide; without epsilon, nothing.
+    """
+    return 1e8 * float(np.finfo(dtype).tiny) if attrs["epsilon"] else 0.0
+
+
 def batch_normalization(a: Arrays, attrs: Attrs, rows: int) -> Call:
     values = a["values"]
     if not values.size:
@@ -273,6 +286,7 @@ def batch_normalization(a: Arrays, attrs: Attrs, rows: int) -> Call:
         _vector(a, "beta"),
         float(attrs["momentum"]),
         float(attrs["epsilon"]),
+        _tiny(values.dtype, attrs),
         values.dtype.type(attrs["slope"]),
         *(a[role] for role in ("result", "mean", "inverse_deviation")),
         *(a[role] for role in ("moving_mean", "moving_variance")),

@@ -249,7 +249,7 @@ class Backward:
     def _backward_affine(self, i: int, unit: Unit) -> None:
         roles = {"gradient": self.gradient_of[i]}
         if unit.normalization:
-            roles["gain"] = self.b._statistics(unit)[1]
+            roles["gain"] = self.b.statistics(unit)[1]
 
         def emit(result: str) -> None:
             self.b.emit("affine_gradient", roles, {"input_gradient": result}, scale=unit.scale)

@@ -12,17 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpunn.activations import ExpressionActivation
-from gpunn.errors import ArgumentError, PlanError, UnknownNameError
+from gpunn.errors import ArgumentError, UnknownNameError
 from gpunn.graph import Graph, Variable
-from gpunn.layers import BatchNormalization
 from gpunn.losses import Loss
 from gpunn.metrics import Metric
 from gpunn.optimizers import Optimizer
 from gpunn.plan.backward import Backward
+from gpunn.plan.forward import Forward
 from gpunn.plan.heads import Head, resolve_head
 from gpunn.plan.layout import flat_size
-from gpunn.plan.ops import OPS
 from gpunn.plan.spec import (
     ACTIVATIONS,
     CONTROL,
@@ -40,14 +38,12 @@ from gpunn.plan.spec import (
     slot_region,
 )
 from gpunn.plan.units import Unit, fuse
+from gpunn.plan.update import emit_penalties, emit_update
 from gpunn.schedules import Constant
 
 # Learning rates that a schedule gives for the steps ahead: as many as the host sets at once.
 RATES = 1024
 NORMALIZATION_EPSILON = 1e-7
-# Far above the subnormal numbers of the type, so that products with a learning rate are no such
-# numbers either, and far below anything that could change a weight.
-TINY = {"float32": 1e-30, "float64": 1e-290}
 
 
 @dataclass(frozen=True)
@@ -235,7 +231,7 @@ class _Builder:
         values[f"{METRICS}/nonfinite_step"] = -1
         return {name: value for name, value in values.items() if name in self.buffers and value}
 
-    def _flat(self, region: str) -> str:
+    def flat(self, region: str) -> str:
         """Return the name of the flat view of a region, whose size the layout gives."""
         return self.buffer(region, region, (flat_size(self.buffers.values(), region),))
 
@@ -257,7 +253,7 @@ class _Builder:
         self.steps = []
         for unit in self.units:
             if unit.normalization:
-                center, gain = self._statistics(unit)
+                center, gain = self.statistics(unit)
                 self.emit(
                     "normalization_statistics",
                     {
@@ -278,7 +274,7 @@ class _Builder:
 
     def predict(self) -> tuple[Step, ...]:
         self.steps = []
-        self.forward({self.unit_of[node] for node in self.graph.outputs}, training=False)
+        Forward(self).run({self.unit_of[node] for node in self.graph.outputs}, training=False)
         return (*self.steps, self._advance())
 
     def evaluate(self) -> tuple[Step, ...]:
@@ -290,7 +286,7 @@ class _Builder:
         self.steps = []
         gradients = self._forward_and_losses(training=True)
         Backward(self, gradients).run()
-        self._update(optimizer)
+        emit_update(self, optimizer)
         inputs, outputs = {}, {}
         if not isinstance(optimizer.schedule, Constant):
             inputs["rates"] = self.buffer(f"{CONTROL}/rates", CONTROL, (RATES,))
@@ -302,9 +298,9 @@ class _Builder:
         self.steps = []
         self.buffer("order", EXTERNAL, (0,), "int64")
         Backward(self, self._forward_and_losses(training=True)).run()
-        self._penalties()
-        self._flat(GRADIENTS)
-        self._flat(PARAMETERS)
+        emit_penalties(self)
+        self.flat(GRADIENTS)
+        self.flat(PARAMETERS)
         return tuple(self.steps)
 
     def _advance(
@@ -318,59 +314,14 @@ class _Builder:
     ) -> None:
         self.steps.append(Step(op, inputs, outputs, attrs))
 
-    # Forward
+    # What forward and backward pass share
 
-    def forward(self, wanted: set[int], training: bool) -> None:
-        """Emit what computes the values of the units `wanted`."""
-        needed = set(wanted)
-        for i in reversed(range(len(self.units))):
-            if i in needed:
-                needed.update(self.units[i].inputs)
-        input_names = dict(zip(self.graph.inputs, self.input_dtypes, strict=True))
-        types = {self.unit_of[node]: (node, dtype) for node, dtype in input_names.items()}
-        for i in sorted(needed):
-            unit = self.units[i]
-            if unit.kind == "input":
-                node, dtype = types[i]
-                self._gather(i, self.graph.nodes[node].name, dtype, training)
-            else:
-                getattr(self, f"_forward_{unit.kind}")(i, unit, training)
-
-    def _gather(self, i: int, name: str, dtype: str, training: bool) -> None:
-        unit = self.units[i]
-        data = self.buffer(f"data/{name}", EXTERNAL, (0, unit.features), dtype)
-        inputs = {"data": data, "offset": self.control("offset", "int64")}
-        inputs |= {"order": "order"} if training else {}
-        self.emit(
-            "gather",
-            inputs | self._affine_roles(unit),
-            {"values": self.value(i)},
-            scale=unit.scale,
-            shift=unit.shift,
-        )
-
-    def _statistics(self, unit: Unit) -> tuple[str, str]:
+    def statistics(self, unit: Unit) -> tuple[str, str]:
         scope = f"{STATE}/{unit.name}"
         shape = (unit.features,)
         return (
             self.buffer(f"{scope}/center", SCRATCH, shape),
             self.buffer(f"{scope}/gain", SCRATCH, shape),
-        )
-
-    def _affine_roles(self, unit: Unit) -> dict[str, str]:
-        return (
-            dict(zip(("center", "gain"), self._statistics(unit), strict=True))
-            if (unit.normalization)
-            else {}
-        )
-
-    def _forward_affine(self, i: int, unit: Unit, training: bool) -> None:
-        self.emit(
-            "affine",
-            {"values": self.value(unit.inputs[0])} | self._affine_roles(unit),
-            {"result": self.value(i)},
-            scale=unit.scale,
-            shift=unit.shift,
         )
 
     def activation_attrs(self, unit: Unit, training: bool = True) -> dict[str, Any]:
@@ -394,66 +345,11 @@ class _Builder:
     def pre_activation(self, unit: Unit) -> str:
         return self.batched(f"{ACTIVATIONS}/{unit.name}/pre", ACTIVATIONS, unit.features)
 
-    def _forward_dense(self, i: int, unit: Unit, training: bool) -> None:
-        inputs = {
-            "values": self.value(unit.inputs[0]),
-            "kernel": self.parameter(f"{unit.scope}/kernel"),
-        }
-        outputs = {"result": self.value(i)}
-        if unit.use_bias:
-            inputs["bias"] = self.parameter(f"{unit.scope}/bias")
-        if training:
-            inputs |= self.dropout_roles(unit)
-            if unit.activation.derivative_reads == "input":
-                outputs["pre"] = self.pre_activation(unit)
-        attrs = self.activation_attrs(unit, training)
-        self.emit("dense", inputs, outputs, precision=self.precision, **attrs)
-
-    def _forward_activation(self, i: int, unit: Unit, training: bool) -> None:
-        self.emit(
-            "activation",
-            {"values": self.value(unit.inputs[0])},
-            {"result": self.value(i)},
-            activation=unit.activation.name,
-            parameter=unit.activation.parameter,
-        )
-
-    def _forward_expression(self, i: int, unit: Unit, training: bool) -> None:
-        assert isinstance(unit.activation, ExpressionActivation)
-        self.emit(
-            "expression",
-            {"values": self.value(unit.inputs[0])},
-            {"result": self.value(i)},
-            function=unit.activation.name,
-            expression=unit.activation.expression.code,
-        )
-
-    def _forward_softmax(self, i: int, unit: Unit, training: bool) -> None:
-        self.emit("softmax", {"values": self.value(unit.inputs[0])}, {"result": self.value(i)})
-
-    def _forward_prelu(self, i: int, unit: Unit, training: bool) -> None:
-        alpha = self.parameter(f"{unit.scope}/alpha")
-        inputs = {"values": self.value(unit.inputs[0]), "alpha": alpha}
-        self.emit("prelu", inputs, {"result": self.value(i)})
-
-    def _forward_dropout(self, i: int, unit: Unit, training: bool) -> None:
-        source, result = self.value(unit.inputs[0]), self.value(i)
-        if training:
-            assert unit.dropout is not None
-            inputs = {"values": source} | self.dropout_roles(unit)
-            self.emit("dropout", inputs, {"result": result}, stream=unit.dropout.index)
-        else:
-            self.copy(source, result, unit.features)
-
     def gamma_roles(self, unit: Unit, *names: str) -> dict[str, str]:
         """Return those of the roles gamma and beta that the layer of `unit` has."""
         assert unit.layer is not None
         has = {"gamma": unit.layer.scale, "beta": unit.layer.center}
         return {name: self.parameter(f"{unit.scope}/{name}") for name in names if has[name]}
-
-    def normalization_attrs(self, unit: Unit) -> dict[str, Any]:
-        assert unit.layer is not None
-        return {"epsilon": unit.layer.epsilon, "slope": unit.activation.negative_slope}
 
     def saved_statistics(self, unit: Unit) -> dict[str, str]:
         """Return where the forward pass leaves mean and deviation for the backward pass."""
@@ -465,30 +361,6 @@ class _Builder:
             else:
                 self.batched(name, ACTIVATIONS, 0)
         return names
-
-    def _forward_batch_normalization(self, i: int, unit: Unit, training: bool) -> None:
-        layer, (source,) = unit.layer, unit.inputs
-        assert isinstance(layer, BatchNormalization)
-        inputs = {"values": self.value(source)} | self.gamma_roles(unit, "gamma", "beta")
-        outputs = {"result": self.value(i)}
-        statistics = ("mean", "variance")
-        moving = {role: self.parameter(f"{unit.scope}/moving_{role}") for role in statistics}
-        if training:
-            outputs |= self.saved_statistics(unit)
-            outputs |= {f"moving_{role}": buffer for role, buffer in moving.items()}
-            attrs = self.normalization_attrs(unit) | {"momentum": layer.momentum}
-            self.emit("batch_normalization", inputs, outputs, **attrs)
-        else:
-            inputs |= moving
-            attrs = self.normalization_attrs(unit)
-            self.emit("batch_normalization_inference", inputs, outputs, **attrs)
-
-    def _forward_layer_normalization(self, i: int, unit: Unit, training: bool) -> None:
-        assert unit.layer is not None
-        values = {"values": self.value(unit.inputs[0])}
-        inputs = values | self.gamma_roles(unit, "gamma", "beta")
-        outputs = {"result": self.value(i)} | (self.saved_statistics(unit) if training else {})
-        self.emit("layer_normalization", inputs, outputs, **self.normalization_attrs(unit))
 
     def copy(
         self, source: str, result: str, columns: int, source_start: int = 0, result_start: int = 0
@@ -502,18 +374,8 @@ class _Builder:
             columns=columns,
         )
 
-    def _forward_add(self, i: int, unit: Unit, training: bool) -> None:
-        left, result = self.value(unit.inputs[0]), self.value(i)
-        for source in unit.inputs[1:]:
-            inputs = {"left": left, "right": self.value(source)}
-            self.emit("add", inputs, {"result": result})
-            left = result
-
-    def _forward_concatenate(self, i: int, unit: Unit, training: bool) -> None:
-        start = 0
-        for source, columns in zip(unit.inputs, unit.columns, strict=True):
-            self.copy(self.value(source), self.value(i), columns, result_start=start)
-            start += columns
+    def gradient(self, path: str) -> str:
+        return f"{GRADIENTS}/{path}"
 
     # Losses and metrics
 
@@ -532,7 +394,11 @@ class _Builder:
                 heads.append(resolve_head(self, number, spec))
         if not any(head.spec.loss is not None for head in heads):
             raise ArgumentError("Training and evaluation need a loss for at least one output.")
-        self.forward({unit for head in heads for unit in head.wanted}, training)
+        wanted = {unit for head in heads for unit in head.wanted}
+        if training:  # moving statistics move, as in Keras, also where no loss depends on them
+            kinds = enumerate(unit.kind for unit in self.units)
+            wanted.update(i for i, kind in kinds if kind == "batch_normalization")
+        Forward(self).run(wanted, training)
         gradients: dict[int, list[Callable[[str], None]]] = {}
         for head in heads:
             head.gather_targets(training)
@@ -550,70 +416,11 @@ class _Builder:
             if variable.regularizer is not None:
                 total = self.counter("regularization")
                 self.metrics["regularization"] = MetricOutput("regularization", total, weight=1.0)
-                self._penalty("regularizer", variable, {"sum": total})
+                self.penalty("regularizer", variable, {"sum": total})
 
-    def _penalty(self, op: str, variable: Variable, outputs: Mapping[str, str]) -> None:
+    def penalty(self, op: str, variable: Variable, outputs: Mapping[str, str]) -> None:
+        """Emit an op of the variable's regularizer."""
         spec = variable.regularizer
         assert spec is not None
         kernel = {"kernel": self.parameter(variable.path)}
         self.steps.append(Step(op, kernel, outputs, {"l1": spec.l1, "l2": spec.l2}, spec.per_row))
-
-    # Update
-
-    def _clip(self, gradients: str, limit: float) -> None:
-        axes = len(self.buffers[gradients].shape)
-        self.emit("clip_by_norm", {}, {"gradients": gradients}, limit=limit, axes=axes)
-
-    def gradient(self, path: str) -> str:
-        return f"{GRADIENTS}/{path}"
-
-    def _penalties(self) -> None:
-        """Add the penalties' gradients."""
-        written = {name for step in self.steps for name in step.outputs.values()}
-        for v in self.graph.variables:
-            if v.trainable and v.regularizer is not None:
-                gradient = self.gradient(v.path)
-                if gradient not in written:
-                    # No loss depends on it: without this the penalties of all steps add up.
-                    self.emit("clip_by_value", {}, {"gradients": gradient}, limit=0.0)
-                self._penalty("regularizer_gradient", v, {"kernel_gradient": gradient})
-
-    def _update(self, optimizer: Optimizer) -> None:
-        trainable: list[Variable] = [v for v in self.graph.variables if v.trainable]
-        if not trainable:
-            raise PlanError("The model has no weights to train.")
-        if not self.in_place:
-            self._optimize(optimizer)
-        for v in trainable:
-            if v.constraint is not None:
-                attrs = dict(v.constraint.attrs)
-                if "axes" in OPS[v.constraint.op].attrs:
-                    attrs["axes"] = len(v.shape)
-                self.emit(v.constraint.op, {}, {"kernel": self.parameter(v.path)}, **attrs)
-
-    def _optimize(self, optimizer: Optimizer) -> None:
-        """Emit penalties' gradients, clipping, and the flat update of all parameters."""
-        trainable = [v for v in self.graph.variables if v.trainable]
-        self._penalties()
-        flat = self._flat(GRADIENTS)
-        if optimizer.clipvalue is not None:
-            self.emit("clip_by_value", {}, {"gradients": flat}, limit=optimizer.clipvalue)
-        if optimizer.clipnorm is not None:
-            for v in trainable:
-                gradient = self.gradient(v.path)
-                self._clip(gradient, optimizer.clipnorm)
-        if optimizer.global_clipnorm is not None:
-            self._clip(flat, optimizer.global_clipnorm)
-        inputs = {"gradients": flat, "learning_rate": self.control("learning_rate", self.dtype)}
-        if optimizer.op == "adam":
-            inputs["step"] = self.control("step", "int64")
-        outputs = {"parameters": self._flat(PARAMETERS)}
-        outputs |= {slot: self._flat(slot_region(slot)) for slot in optimizer.slots}
-        self.emit(
-            optimizer.op,
-            inputs,
-            outputs,
-            weight_decay=optimizer.weight_decay or 0.0,
-            **optimizer.attrs,
-            **({"tiny": TINY[self.dtype]} if "tiny" in OPS[optimizer.op].attrs else {}),
-        )

@@ -301,7 +301,8 @@ _op(
 # Normalization with learned scale and shift: gamma or beta left out stand for 1 and 0. Sums over
 # the batch are as exact as the type: a mean may be much larger than the deviation from it. In all,
 # activation(z) is z above 0 and slope * z below; its derivative is taken from `output`, and applied
-# to the gradient first. Without `output` there is no activation.
+# to the gradient first. Without `output` there is no activation. Moving statistics that are next to
+# the subnormal numbers of their type may become 0, as moving averages of optimizers do, below.
 
 _op(
     "batch_normalization",

@@ -150,6 +150,36 @@ def test_a_batch_of_one_row_and_a_constant_feature(device: str) -> None:
     assert all(np.isfinite(w).all() for w in net.get_weights())
 
 
+def test_moving_statistics_do_not_become_subnormal() -> None:
+    """A processor is slow with these, and a constant feature's variance would stay one."""
+    net = gpunn.Sequential([gpunn.Input((2,)), layers.BatchNormalization(), layers.Dense(1)])
+    net.compile(SGD(0.1), "mse", device="cpu", seed=0)
+    gamma, beta, _, _, *dense = net.get_weights()
+    net.set_weights([gamma, beta, np.full(2, -2e-38), np.full(2, 1.3e-38), *dense])
+    trainer = gpunn.Trainer(net, np.array([[0.0, 0], [0, 1]]), np.ones((2, 1)), batch_size=2)
+    for _ in range(30):
+        trainer.step()
+    _, _, mean, variance, *_ = net.get_weights()
+    assert mean[0] == variance[0] == 0
+    moved = 1 - 0.99**30
+    np.testing.assert_allclose([mean[1], variance[1]], [moved / 2, moved / 4], rtol=1e-5)
+
+
+@pytest.mark.parametrize("device", ["reference", *DEVICES])
+def test_an_overflow_shows_in_the_variance(device: str) -> None:
+    """Also in a batch of one row, whose variance would be 0."""
+    net = gpunn.Sequential(
+        [gpunn.Input((1,)), layers.Dense(3, use_bias=False), layers.BatchNormalization()]
+    )
+    net.compile(SGD(0.1), "mse", device=device, seed=0)
+    net.set_weights([np.array([[1, 3e38, 2]]), *net.get_weights()[1:]])
+    trainer = gpunn.Trainer(net, np.array([[10.0]]), np.ones((1, 3)), batch_size=1)
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="is not finite"):
+        trainer.step()
+    moving = trainer.bound.read("state/batch_normalization/moving_variance")
+    np.testing.assert_array_equal(np.isnan(moving), [False, True, False])
+
+
 # Plans
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpunn import losses, metrics, regularizers
+from gpunn import constraints, losses, metrics, regularizers
 from gpunn.backends.numpy_reference import NumpyReference
 from gpunn.errors import ArgumentError, PlanError
 from gpunn.graph import Graph, SymbolicTensor, build_graph
@@ -29,6 +29,7 @@ from gpunn.layers import (
     Input,
     LayerNormalization,
     Normalization,
+    PReLU,
     Rescaling,
 )
 from gpunn.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
@@ -148,6 +149,31 @@ def test_flops_and_bytes_of_normalization_by_hand() -> None:
     # values, output, gradient and result; gamma, its gradient, beta's; mean and deviation
     assert batch["batch_normalization_gradient"] == (11 * b * c, f * (4 * b * c + 3 * c + 2 * c))
     assert layer["layer_normalization_gradient"] == (13 * b * c, f * (4 * b * c + 3 * c + 2 * b))
+
+
+def test_flops_and_bytes_of_prelu_and_constraints_by_hand() -> None:
+    b, c, f = 8, 6, 4  # rows, columns, bytes of a float32
+    inputs = Input((5,))
+    norm = constraints.MaxNorm(1.0)
+    hidden = PReLU(alpha_constraint="non_neg")(Dense(c, kernel_constraint=norm)(inputs))
+    last = Dense(3, bias_constraint=norm, activation="softmax")(hidden)
+    smoothed = OutputSpec(losses.CategoricalCrossentropy(label_smoothing=0.1))
+    plan = build_plan(
+        build_graph([inputs], [last]), batch_size=b, outputs=[smoothed], optimizer=SGD()
+    )
+    found = list(zip(ops(plan), costs(plan), strict=True))
+    assert dict(found)["prelu"] == (2 * b * c, f * (2 * b * c + c))
+    # values, gradient and result; alpha, its gradient
+    assert dict(found)["prelu_gradient"] == (4 * b * c, f * (3 * b * c + 2 * c))
+    # logits, targets and gradient, step; batch loss; sum and first bad step read and written
+    assert dict(found)["softmax_cross_entropy"] == (6 * b * 3, 3 * f * b * 3 + 8 + 8 + 2 * (8 + 8))
+    # In the order of the variables, after the update: a kernel, alpha, a bias.
+    assert found[-5:-1] == [
+        ("sgd", dict(found)["sgd"]),
+        ("norm_constraint", (3 * 5 * c, 2 * f * 5 * c)),
+        ("non_negative", (c, 2 * f * c)),
+        ("norm_constraint", (3 * 3, 2 * f * 3)),
+    ]
 
 
 def test_what_normalization_does_not_have_is_not_computed() -> None:

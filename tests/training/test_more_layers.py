@@ -148,6 +148,22 @@ def test_constraints_follow_an_update_in_place(device: str) -> None:
 
 
 @pytest.mark.parametrize("device", ["reference", "cpu", SIMULATOR])
+def test_a_constraint_holds_where_a_norm_overflows(device: str) -> None:
+    """It becomes 0, as in Keras, or, where sums are exact, the norm that is allowed."""
+    model = gpunn.Sequential(
+        [gpunn.Input((2,)), layers.Dense(2, use_bias=False, kernel_constraint="max_norm")]
+    )
+    model.compile(SGD(1e-30), "mse", device=device, seed=0)
+    model.set_weights([np.array([[3e19, 1], [3e19, 5]])])
+    model.fit(np.full((4, 2), 1e-30), np.zeros((4, 2)), epochs=1, verbose=0)
+    (kernel,) = model.get_weights()
+    assert np.isfinite(kernel).all()
+    exploded, other = np.linalg.norm(kernel, axis=0)
+    assert exploded == pytest.approx(2 if device == "reference" else 0, rel=1e-6)
+    assert other == pytest.approx(2, rel=1e-6)
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu", SIMULATOR])
 def test_constraints_leave_what_lies_between_weights(device: str) -> None:
     model = compiled(device, Adam(0.01))
     trainer = gpunn.Trainer(model, *data(), batch_size=16)

@@ -82,6 +82,20 @@ def test_only_training_moves_the_statistics() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_statistics_move_also_where_no_loss_depends_on_them(device: str) -> None:
+    """As in Keras, whose training step computes all outputs."""
+    x = gpunn.Input((4,))
+    free = layers.Dense(3)(layers.BatchNormalization(momentum=0.5, name="norm")(x))
+    model = gpunn.Model(x, [layers.Dense(1)(x), free])
+    model.compile("sgd", ["mse", None], device=device)
+    model.fit(X, [X[:, :1], np.zeros((len(X), 3))], batch_size=len(X), epochs=1, verbose=0)
+    gamma, _, mean, variance = model.get_layer("norm").get_weights()
+    np.testing.assert_allclose(mean, 0.5 * X.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(variance, 0.5 + 0.5 * X.var(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(gamma, 1)
+
+
 def test_evaluate_and_predict_use_the_statistics_as_they_are_now() -> None:
     model = gpunn.Sequential([gpunn.Input((4,)), layers.BatchNormalization(epsilon=0.0)])
     model.compile(device="cpu", loss="mse")

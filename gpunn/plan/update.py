@@ -1,0 +1,77 @@
+"""The end of the train program: from gradients to new weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpunn.errors import PlanError
+from gpunn.plan.ops import OPS
+from gpunn.plan.spec import GRADIENTS, PARAMETERS, slot_region
+
+if TYPE_CHECKING:
+    from gpunn.graph import Variable
+    from gpunn.optimizers import Optimizer
+    from gpunn.plan.build import _Builder
+
+# Far above the subnormal numbers of the type, so that products with a learning rate are no such
+# numbers either, and far below anything that could change a weight.
+TINY = {"float32": 1e-30, "float64": 1e-290}
+
+
+def emit_update(b: _Builder, optimizer: Optimizer) -> None:
+    """Emit what follows the backward pass: penalties, clipping, optimizer, constraints."""
+    trainable: list[Variable] = [v for v in b.graph.variables if v.trainable]
+    if not trainable:
+        raise PlanError("The model has no weights to train.")
+    if not b.in_place:
+        _optimize(b, optimizer, trainable)
+    for v in trainable:
+        if v.constraint is not None:
+            attrs = dict(v.constraint.attrs)
+            if "axes" in OPS[v.constraint.op].attrs:
+                attrs["axes"] = len(v.shape)
+            b.emit(v.constraint.op, {}, {"kernel": b.parameter(v.path)}, **attrs)
+
+
+def emit_penalties(b: _Builder) -> None:
+    """Add the penalties' gradients."""
+    written = {name for step in b.steps for name in step.outputs.values()}
+    for v in b.graph.variables:
+        if v.trainable and v.regularizer is not None:
+            gradient = b.gradient(v.path)
+            if gradient not in written:
+                # No loss depends on it: without this the penalties of all steps add up.
+                b.emit("clip_by_value", {}, {"gradients": gradient}, limit=0.0)
+            b.penalty("regularizer_gradient", v, {"kernel_gradient": gradient})
+
+
+def _optimize(b: _Builder, optimizer: Optimizer, trainable: list[Variable]) -> None:
+    """Emit penalties' gradients, clipping, and the flat update of all parameters."""
+    emit_penalties(b)
+    flat = b.flat(GRADIENTS)
+    if optimizer.clipvalue is not None:
+        b.emit("clip_by_value", {}, {"gradients": flat}, limit=optimizer.clipvalue)
+    if optimizer.clipnorm is not None:
+        for v in trainable:
+            gradient = b.gradient(v.path)
+            _clip(b, gradient, optimizer.clipnorm)
+    if optimizer.global_clipnorm is not None:
+        _clip(b, flat, optimizer.global_clipnorm)
+    inputs = {"gradients": flat, "learning_rate": b.control("learning_rate", b.dtype)}
+    if optimizer.op == "adam":
+        inputs["step"] = b.control("step", "int64")
+    outputs = {"parameters": b.flat(PARAMETERS)}
+    outputs |= {slot: b.flat(slot_region(slot)) for slot in optimizer.slots}
+    b.emit(
+        optimizer.op,
+        inputs,
+        outputs,
+        weight_decay=optimizer.weight_decay or 0.0,
+        **optimizer.attrs,
+        **({"tiny": TINY[b.dtype]} if "tiny" in OPS[optimizer.op].attrs else {}),
+    )
+
+
+def _clip(b: _Builder, gradients: str, limit: float) -> None:
+    axes = len(b.buffers[gradients].shape)
+    b.emit("clip_by_norm", {}, {"gradients": gradients}, limit=limit, axes=axes)
