@@ -29,14 +29,21 @@ class Registry(Generic[T]):
     on_set : callable, optional
         Called with spec, attribute and value when somebody sets an attribute of a spec, to raise
         an error that helps more than that of a frozen dataclass.
+    instead : str, optional
+        Where users can write none of their own: what they can do, for a message.
     """
 
     def __init__(
-        self, kind: str, base: type[T], on_set: Callable[[Any, str, object], Any] | None = None
+        self,
+        kind: str,
+        base: type[T],
+        on_set: Callable[[Any, str, object], Any] | None = None,
+        instead: str | None = None,
     ) -> None:
         self.kind = kind
         self.base = base
         self._on_set = on_set
+        self._instead = instead
         self._classes: dict[str, type[T]] = {}
         self._aliases: dict[str, Callable[[], T]] = {}
 
@@ -63,6 +70,7 @@ class Registry(Generic[T]):
 
     def get(self, identifier: object) -> T:
         """Return the spec that `identifier` (a name, a spec, a class or a config) stands for."""
+        self._refuse_own(identifier)
         if isinstance(identifier, self.base):
             return identifier
         if isinstance(identifier, type) and issubclass(identifier, self.base):
@@ -79,6 +87,21 @@ class Registry(Generic[T]):
             f"{_a(self.kind).capitalize()} is given as a name or {_a(self.base.__name__)} object, "
             f"not as {type(identifier).__name__}: {identifier!r}."
         )
+
+    def _refuse_own(self, identifier: object) -> None:
+        """Raise `ArgumentTypeError` for what users wrote themselves where that is not possible."""
+        if self._instead is None or isinstance(identifier, str | Mapping):
+            return
+        kind = identifier if isinstance(identifier, type) else type(identifier)
+        # Functions, objects with a __call__, and subclasses of what gpunn has.
+        if (callable(identifier) or issubclass(kind, self.base)) and kind.__module__.split(".")[
+            0
+        ] != "gpunn":
+            name = getattr(identifier, "__name__", kind.__name__)
+            raise ArgumentTypeError(
+                f"{_a(self.kind).capitalize()} cannot be of your own making, as {name} is; "
+                f"{self._instead}."
+            )
 
     def from_config(self, config: Mapping[str, Any]) -> T:
         """Rebuild a spec from its JSON form, refusing what this registry does not know."""

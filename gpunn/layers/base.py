@@ -41,6 +41,13 @@ class Layer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if not cls.__module__.startswith("gpunn."):
+            raise ArgumentTypeError(
+                f"{cls.__name__}: gpunn plans the training step from layers that it knows, so that "
+                f"there are none of your own. What joins layers is a gpunn.Model with a "
+                f"call(self, inputs), which other models can use like a layer; a function of "
+                f"single numbers goes into a gpunn.layers.Lambda."
+            )
         cls.type_name = cls.__name__
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
@@ -81,12 +88,24 @@ class Layer:
         return (shapes[0],)
 
 
-layers: Registry[Layer] = Registry("layer", Layer)
+def _refuse_setting(layer: Layer, attribute: str, value: object) -> None:
+    if attribute == "trainable":
+        if value is not True:
+            raise ArgumentError(f"{layer.type_name}: {NO_FREEZING}.")
+        return
+    raise ArgumentError(
+        f"{layer.type_name}: {attribute} cannot be set; a layer's arguments are fixed when it is "
+        f"made."
+    )
+
+
+layers: Registry[Layer] = Registry("layer", Layer, on_set=_refuse_setting)
 
 # What Keras's layers take and gpunn's do not, and what Keras 2 called otherwise.
 _KERAS_ONLY = {"activity_regularizer", "lora_rank", "lora_alpha", "quantization_config", "dtype"}
-_KERAS_ONLY |= {"trainable", "autocast", "gptq_unpacked_column_size", "batch_input_shape"}
+_KERAS_ONLY |= {"autocast", "gptq_unpacked_column_size", "batch_input_shape"}
 _KERAS_ONLY |= {"noise_shape", "seed", "invert", "dynamic", "weights", "data_format"}
+NO_FREEZING = "gpunn trains all weights, none can be frozen; leave trainable out"
 _RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}
 
 
@@ -97,6 +116,8 @@ def _refuse_keyword(cls: type[Layer], name: str) -> None:
         return
     if (kind, name) in _RENAMED:
         raise ArgumentTypeError(f"{kind}: {name} is called {_RENAMED[kind, name]}.")
+    if name == "trainable":
+        raise ArgumentTypeError(f"{kind}: {NO_FREEZING}.")
     if name in _KERAS_ONLY:
         raise ArgumentTypeError(f"{kind}: gpunn has no {name!r}, as Keras has; leave it out.")
     raise ArgumentTypeError(

@@ -10,6 +10,7 @@ import numpy as np
 from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError
 from gpunn.graph import SymbolicTensor, connect, describe
 from gpunn.layers import Layer, Normalization
+from gpunn.layers.base import NO_FREEZING
 
 if TYPE_CHECKING:
     from gpunn.models.model import Model
@@ -61,6 +62,10 @@ class BoundLayer:
         return getattr(self.spec, attribute)
 
     def __setattr__(self, attribute: str, value: object) -> None:
+        if attribute == "trainable":
+            if value is True:
+                return
+            raise ArgumentError(f"{describe(self.spec)}: {NO_FREEZING}.")
         ways = "set_weights" if attribute in ("kernel", "bias") else "a layer made with other ones"
         raise ArgumentError(
             f"{describe(self.spec)}: {attribute} cannot be set; a layer's arguments are fixed, and "
@@ -87,6 +92,11 @@ class BoundLayer:
         if graph.layers.get(name) is not self.spec:
             raise NotBuiltError(f"{describe(self.spec)} is not used in model {self._model.name!r}.")
         return [v for v in graph.variables if v.layer == name]
+
+    @property
+    def trainable(self) -> bool:
+        """True: gpunn trains all weights."""
+        return True
 
     def get_weights(self) -> list[Array]:
         """Return copies of the weights: kernel (inputs, outputs), bias (outputs,)."""

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from gpunn.data import batches
-from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
+from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, UnknownNameError
 from gpunn.graph import Graph, SymbolicTensor, build_graph, snake_case
 from gpunn.layers import Layer
+from gpunn.layers.base import NO_FREEZING
 from gpunn.models import subclassing
 from gpunn.models.bound_layer import check_training
 from gpunn.models.compilable import DEFAULT_BATCH_SIZE, Compilable
@@ -48,6 +49,10 @@ _INSTEAD = {
     "export": "model.save(path)",
     "to_yaml": "model.to_json()",
 }
+
+
+class _NotStarted(NotBuiltError, AttributeError):
+    """A subclass's ``__init__`` has not called that of `Model`."""
 
 
 class Model(Compilable):
@@ -87,6 +92,8 @@ class Model(Compilable):
 
     # Whether a summary lists the inputs and what each layer reads.
     _lists_inputs = True
+    # As of all layers: none can be frozen.
+    trainable = True
     # Whether `predict` returns a dict.
     _outputs_by_name = False
 
@@ -110,11 +117,17 @@ class Model(Compilable):
         self._take_over()
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "trainable" and value is not True:
+            raise ArgumentError(f"{type(self).__name__}: {NO_FREEZING}.")
         if self._traced:
             value = subclassing.set_attribute(self, name, value)
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
+        if "_graph" not in vars(self) and not name.startswith("_"):
+            raise _NotStarted(
+                f"{type(self).__name__}.__init__: call super().__init__(**kwargs) first."
+            )
         hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else ""
         raise AttributeError(
             f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self
@@ -218,7 +231,7 @@ class Model(Compilable):
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = "auto",
@@ -334,7 +347,7 @@ class Model(Compilable):
     def evaluate(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | None = None,
         verbose: int | str = "auto",
         sample_weight: Any = None,
@@ -426,7 +439,7 @@ class Model(Compilable):
     def train_on_batch(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
         *,

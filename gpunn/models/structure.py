@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from gpunn.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -74,6 +76,8 @@ class Structure:
         """Return a layer by name or by position."""
         layers = self.layers
         if index is not None:
+            if isinstance(index, bool) or not isinstance(index, int | np.integer):
+                raise ArgumentTypeError(f"get_layer: index must be a whole number, not {index!r}.")
             if not -len(layers) <= index < len(layers):
                 raise ArgumentError(
                     f"get_layer: there is no layer {index}; there are {len(layers)}."

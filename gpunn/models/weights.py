@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.data import batches
-from gpunn.errors import ArgumentError, NotBuiltError, ShapeError
+from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeError
 from gpunn.layers import Normalization
 from gpunn.models.compiling import Compiled
 from gpunn.models.structure import Structure
@@ -65,6 +65,11 @@ class Weights(Structure):
         return self._values[path].astype(np.float64 if wide else np.float32)
 
     def _set(self, variables: Sequence[Any], weights: Sequence[Any], owner: str) -> None:
+        if isinstance(weights, str | bytes) or not hasattr(weights, "__iter__"):
+            raise ArgumentTypeError(
+                f"{owner}: weights must be a list of arrays, as get_weights returns it, not "
+                f"{type(weights).__name__}."
+            )
         values = list(weights)
         if len(values) != len(variables):
             raise ArgumentError(f"{owner}: expected {len(variables)} arrays, got {len(values)}.")
@@ -125,6 +130,13 @@ class Weights(Structure):
                     f"Layer {name!r} (Normalization) has no statistics; call its adapt(x_train) "
                     f"first."
                 )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles have the weights, and make a session of their own.
+        state = dict(vars(self))
+        if self._session is not None:
+            state.update(_values=self._session.weights(), _session=None)
+        return state
 
     def _leave_session(self) -> None:
         """Take the weights back from the device; they outlive the session."""
