@@ -11,11 +11,14 @@ from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError
 from gpunn.graph import SymbolicTensor, connect, describe
 from gpunn.layers import Layer, Normalization
 from gpunn.layers.base import NO_FREEZING
+from gpunn.models.weight_view import WeightView
 
 if TYPE_CHECKING:
     from gpunn.models.model import Model
 
 Array = np.ndarray[Any, Any]
+# Weights that are attributes of their layer.
+_WEIGHTS = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance", "alpha")
 
 
 class BoundLayer:
@@ -36,7 +39,7 @@ class BoundLayer:
     ----------
     spec : Layer
         What the user wrote.
-    kernel, bias : array
+    kernel, bias, gamma, beta, moving_mean, moving_variance, alpha : array
         Copies of the weights, for layers that have them.
     """
 
@@ -55,7 +58,7 @@ class BoundLayer:
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):  # copy and pickle ask before there is a spec
             raise AttributeError(attribute)
-        if attribute in ("kernel", "bias") and self._model.built:
+        if attribute in _WEIGHTS and self._model.built:
             paths = [v.path for v in self._variables() if v.name == attribute]
             if paths:
                 return self._model._read(paths[0])
@@ -66,7 +69,7 @@ class BoundLayer:
             if value is True:
                 return
             raise ArgumentError(f"{describe(self.spec)}: {NO_FREEZING}.")
-        ways = "set_weights" if attribute in ("kernel", "bias") else "a layer made with other ones"
+        ways = "set_weights" if attribute in _WEIGHTS else "a layer made with other ones"
         raise ArgumentError(
             f"{describe(self.spec)}: {attribute} cannot be set; a layer's arguments are fixed, and "
             f"what there is for it is {ways}."
@@ -97,6 +100,25 @@ class BoundLayer:
     def trainable(self) -> bool:
         """True: gpunn trains all weights."""
         return True
+
+    @property
+    def weights(self) -> list[WeightView]:
+        """The weights in the order of `get_weights`, with names."""
+        return [WeightView(self._model, variable) for variable in self._variables()]
+
+    @property
+    def trainable_weights(self) -> list[WeightView]:
+        """Those that have a gradient."""
+        return [weight for weight in self.weights if weight.trainable]
+
+    @property
+    def non_trainable_weights(self) -> list[WeightView]:
+        """Those that have none: statistics of the data."""
+        return [weight for weight in self.weights if not weight.trainable]
+
+    # Keras has both names.
+    variables, trainable_variables = weights, trainable_weights
+    non_trainable_variables = non_trainable_weights
 
     def get_weights(self) -> list[Array]:
         """Return copies of the weights: kernel (inputs, outputs), bias (outputs,)."""

@@ -22,7 +22,7 @@ from gpunn.models.compiling import (
     Compiled,
     is_whole,
 )
-from gpunn.models.structure import leaves
+from gpunn.models.structure import check_keys, leaves
 from gpunn.models.summary import summary_table
 from gpunn.plan.spec import STORAGE
 from gpunn.training.callbacks import Callback
@@ -40,10 +40,6 @@ _INSTEAD = {
     "fit_generator": "model.fit(x, y) with arrays",
     "evaluate_generator": "model.evaluate(x, y) with arrays",
     "predict_generator": "model.predict(x) with arrays",
-    "weights": "model.get_weights(), a list of arrays",
-    "variables": "model.get_weights(), a list of arrays",
-    "trainable_weights": "model.get_weights(), a list of arrays",
-    "trainable_variables": "model.get_weights(), a list of arrays",
     "add_loss": "a loss given to compile, or kernel_regularizer= of a layer",
     "add_metric": "metrics given to compile",
     "export": "model.save(path)",
@@ -570,13 +566,7 @@ def _reporters(verbose: int | str) -> list[Callback]:
 
 def _tensors(value: Any, argument: str) -> list[SymbolicTensor]:
     if isinstance(value, Mapping):
-        for key, tensor in value.items():
-            name = tensor.layer.name if isinstance(tensor, SymbolicTensor) else key
-            if name != key:
-                raise ArgumentError(
-                    f"{argument}: {key!r} must be the name of its layer, which is {name!r}; make "
-                    f"the layer with name={key!r}."
-                )
+        check_keys(value, argument)
         value = list(value.values())
     tensors = list(value) if isinstance(value, list | tuple) else [value]
     for tensor in tensors:

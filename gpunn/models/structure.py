@@ -182,6 +182,18 @@ def _one_or_all(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
+def check_keys(tensors: Mapping[str, Any], owner: str) -> None:
+    """Raise `ArgumentError` where a key is not the name of the layer whose output it stands for."""
+    for key, tensor in tensors.items():
+        name = tensor.layer.name if isinstance(tensor, SymbolicTensor) else key
+        if name != key:
+            given = "has none" if name is None else f"is {name!r}"
+            raise ArgumentError(
+                f"{owner}: {key!r} must be the name of its layer, which {given}; make the layer "
+                f"with name={key!r}."
+            )
+
+
 def leaves(structure: Any) -> list[Any]:
     """Return the tensors of a (nested) list, tuple or dict in order."""
     if isinstance(structure, Mapping):

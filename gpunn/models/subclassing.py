@@ -18,7 +18,7 @@ from gpunn.errors import (
 from gpunn.graph import Graph, SymbolicTensor, build_graph, describe
 from gpunn.layers import Input, InputLayer, Layer
 from gpunn.models.bound_layer import BoundLayer
-from gpunn.models.structure import Structure, leaves
+from gpunn.models.structure import Structure, check_keys, leaves
 from gpunn.valueless import ADVICE, ValueAskedError
 
 if TYPE_CHECKING:
@@ -153,10 +153,13 @@ def call_symbolically(model: Model, inputs: Any) -> Any:
     finally:
         vars(model)["_tracing"] = False
     tensors = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+    if isinstance(outputs, Mapping):
+        tensors = list(outputs.values())
+        check_keys(outputs, owner)
     for tensor in tensors:
         if not isinstance(tensor, SymbolicTensor):
             raise ArgumentTypeError(
-                f"{owner}: must return what a layer returned, or a tuple of such, not "
+                f"{owner}: must return what a layer returned, or a tuple or dict of such, not "
                 f"{type(tensor).__name__}. {note}"
             )
     return outputs
@@ -190,6 +193,7 @@ def trace(model: Model, shapes: Any) -> Graph:
     tensors = leaves(inputs)
     made_before = max(tensor.layer.serial for tensor in tensors)
     outputs = call_symbolically(model, inputs)
+    vars(model)["_outputs_by_name"] = isinstance(outputs, Mapping)
     graph = build_graph(tensors, leaves(outputs))
     layers = graph.layers
     for variable in graph.variables:

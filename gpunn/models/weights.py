@@ -12,6 +12,7 @@ from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeE
 from gpunn.layers import Normalization
 from gpunn.models.compiling import Compiled
 from gpunn.models.structure import Structure
+from gpunn.models.weight_view import WeightView
 from gpunn.randomness.seeds import draw_seed
 from gpunn.training.session import Session
 
@@ -96,6 +97,25 @@ class Weights(Structure):
             if isinstance(layer, Normalization):
                 # What is set now takes the place of what the layer has learned before.
                 self._adapted[name] = _statistics(layer)
+
+    @property
+    def weights(self) -> list[WeightView]:
+        """The weights in the order of `get_weights`, with names."""
+        return [WeightView(self, variable) for variable in self.graph.variables]
+
+    @property
+    def trainable_weights(self) -> list[WeightView]:
+        """Those that have a gradient."""
+        return [weight for weight in self.weights if weight.trainable]
+
+    @property
+    def non_trainable_weights(self) -> list[WeightView]:
+        """Those that have none: statistics of the data."""
+        return [weight for weight in self.weights if not weight.trainable]
+
+    # Keras has both names.
+    variables, trainable_variables = weights, trainable_weights
+    non_trainable_variables = non_trainable_weights
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights, layer by layer: kernel (inputs, outputs), bias."""

@@ -257,3 +257,56 @@ def test_normalization_with_constraints(kind: Any, device: str) -> None:
     assert np.linalg.norm(gamma) == pytest.approx(0.5)
     config = model.get_config()
     assert Sequential.from_config(config).get_config()["nodes"] == config["nodes"]
+
+
+def test_weights_are_listed_by_name() -> None:
+    """As in Keras: what a layer learns, what it only keeps, and the values of each."""
+    model = fit(
+        Sequential(
+            [Input((4,)), Dense(3, name="d"), layers.BatchNormalization(name="bn"), Dense(1)]
+        )
+    )
+    norm = model.get_layer("bn")
+    assert [(v.name, v.trainable) for v in norm.variables] == [
+        ("gamma", True),
+        ("beta", True),
+        ("moving_mean", False),
+        ("moving_variance", False),
+    ]
+    assert [v.path for v in norm.non_trainable_weights] == ["bn/moving_mean", "bn/moving_variance"]
+    assert np.array_equal(norm.moving_mean, norm.get_weights()[2])
+    assert [v.path for v in model.trainable_variables][:3] == ["d/kernel", "d/bias", "bn/gamma"]
+    for view, values in zip(model.weights, model.get_weights(), strict=True):
+        assert view.shape == values.shape
+        assert np.array_equal(view.numpy(), values)
+        assert np.array_equal(np.asarray(view), values)
+    model.weights[0].assign(np.ones((4, 3)))
+    assert np.array_equal(model.get_layer("d").kernel, np.ones((4, 3)))
+    with pytest.raises(ArgumentError, match="d/kernel has shape"):
+        model.weights[0].assign(np.ones(3))
+
+
+class TwoHeads(Model):
+    """Returns a dict, with the names of its layers or with others."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+        self.main, self.aux = Dense(1, name="main"), Dense(1, name="aux")
+
+    def call(self, inputs: Any) -> Any:
+        return {self.key: self.main(inputs), "aux": self.aux(inputs)}
+
+
+def test_call_may_return_a_dict() -> None:
+    model = TwoHeads("main")
+    losses = {"main": "mse", "aux": "mae"}
+    model.compile("sgd", losses, loss_weights={"aux": 0.5}, device="reference", seed=1)
+    history = model.fit(X, {"main": Y, "aux": Y}, verbose=0)
+    assert {"main_loss", "aux_loss"} < set(history.history)
+    predictions = model.predict(X)
+    assert list(predictions) == ["main", "aux"]
+    expected = X @ model.main.kernel + model.main.bias
+    np.testing.assert_allclose(predictions["main"], expected, atol=1e-6)
+    with pytest.raises(ArgumentError, match=r"call: 'other' must be the name of its layer.*'main'"):
+        TwoHeads("other").predict(X)
