@@ -29,12 +29,12 @@ class Metric:
     @property
     def label(self) -> str:
         """Name in the history and on the screen."""
-        raise TypeError(f"{type(self).__name__} is abstract")
+        raise _own_class(self)
 
     @property
     def op(self) -> str:
         """Name of the plan's op that adds a batch's sum to the accumulator."""
-        raise TypeError(f"{type(self).__name__} is abstract")
+        raise _own_class(self)
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -45,6 +45,13 @@ class Metric:
     def higher_is_better(self) -> bool:
         """Whether larger values are better."""
         return True
+
+
+def _own_class(metric: Metric) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        f"{type(metric).__name__}: a metric of your own is a function of (y_true, y_pred) of which "
+        f"the mean is taken, not a class."
+    )
 
 
 metrics: Registry[Metric] = Registry("metric", Metric)

@@ -72,7 +72,10 @@ class Optimizer:
     @property
     def op(self) -> str:
         """Name of the plan's op that updates the weights."""
-        raise TypeError(f"{type(self).__name__} is abstract")
+        raise ArgumentTypeError(
+            f"{type(self).__name__}: an optimizer cannot be of your own making; take one of "
+            f"gpunn.optimizers."
+        )
 
     @property
     def slots(self) -> dict[str, float]:

@@ -14,6 +14,7 @@ import numpy as np
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.graph import Shape, SymbolicTensor, Variable, connect
 from gpunn.registry import Registry, check_count, set_field
+from gpunn.valueless import check_training
 
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\- ]*")
 _serials = itertools.count()
@@ -67,8 +68,11 @@ class Layer:
                 f"not {self.name!r}."
             )
 
-    def __call__(self, inputs: SymbolicTensor | Sequence[SymbolicTensor]) -> SymbolicTensor:
+    def __call__(
+        self, inputs: SymbolicTensor | Sequence[SymbolicTensor], training: Any = None
+    ) -> SymbolicTensor:
         """Call the layer on the output(s) of other layers, which wires it into a graph."""
+        check_training(training)
         many = isinstance(inputs, list | tuple)
         return connect(self, tuple(inputs) if many else (inputs,))  # type: ignore[arg-type]
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError
+from gpunn.errors import ArgumentError, NotBuiltError
 from gpunn.graph import SymbolicTensor, connect, describe
 from gpunn.layers import Layer, Normalization
 from gpunn.layers.base import NO_FREEZING
 from gpunn.models.weight_view import WeightView
+from gpunn.valueless import check_training
 
 if TYPE_CHECKING:
     from gpunn.models.model import Model
@@ -78,7 +79,7 @@ class BoundLayer:
     def __repr__(self) -> str:
         return f"<{type(self.spec).__name__} name={self.name}>"
 
-    def __call__(self, inputs: Any, training: bool | None = None) -> SymbolicTensor:
+    def __call__(self, inputs: Any, training: Any = None) -> SymbolicTensor:
         """Call the layer on the output(s) of other layers, for another model or in `call`."""
         check_training(training)
         many = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
@@ -175,11 +176,3 @@ class BoundLayer:
         if model._session is None and any(v.path not in model._values for v in variables):
             return None
         return self.get_weights()
-
-
-def check_training(training: object) -> None:
-    """Raise `ArgumentTypeError` where a call asks for training's behaviour."""
-    if training:
-        raise ArgumentTypeError(
-            "training=True is not possible in a call: Dropout is on in fit, and off in predict."
-        )

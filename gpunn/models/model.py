@@ -16,7 +16,6 @@ from gpunn.graph import Graph, SymbolicTensor, build_graph, snake_case
 from gpunn.layers import Layer
 from gpunn.layers.base import NO_FREEZING
 from gpunn.models import subclassing
-from gpunn.models.bound_layer import check_training
 from gpunn.models.compilable import DEFAULT_BATCH_SIZE, Compilable
 from gpunn.models.compiling import (
     Compiled,
@@ -30,6 +29,7 @@ from gpunn.training.history import History
 from gpunn.training.hooks import Hooks, check_callbacks
 from gpunn.training.session import Session
 from gpunn.training.trainer import Trainer
+from gpunn.valueless import check_training
 
 # What predict returns: arrays of NumPy's, or CuPy's where the model computes.
 OUTPUTS = ("numpy", "cupy")
@@ -75,9 +75,9 @@ class Model(Compilable):
 
     ``call`` runs once, when the shapes of the inputs are known (at the first `fit`, `evaluate`,
     `predict` or `build`), with symbolic inputs in the structure that `fit` gets (a tuple, a list
-    or a dict), and with ``training=None``: what `Dropout` does in training it does by itself. The
-    model is then like any other; `save` writes the graph, and `gpunn.load_model` returns a
-    `Model`, not the subclass.
+    or a dict). Its ``training`` can be handed on to layers and not be asked, as one graph serves
+    both: what `Dropout` does in training it does by itself. The model is then like any other;
+    `save` writes the graph, and `gpunn.load_model` returns a `Model`, not the subclass.
 
     Examples
     --------
@@ -474,10 +474,11 @@ class Model(Compilable):
     def reset_metrics(self) -> None:
         """Do nothing: figures start anew with each epoch and each call."""
 
-    def __call__(self, x: Any, training: bool | None = None) -> Any:
+    def __call__(self, x: Any, training: Any = None) -> Any:
         """Return `predict` of arrays; wire the model into another one on symbolic tensors."""
-        check_training(training)
-        if any(isinstance(leaf, SymbolicTensor) for leaf in _first_leaves(x)):
+        symbolic = any(isinstance(leaf, SymbolicTensor) for leaf in _first_leaves(x))
+        check_training(training if symbolic or training else None)
+        if symbolic:
             return self._nest(x)
         return self.predict(x)
 

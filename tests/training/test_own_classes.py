@@ -41,6 +41,24 @@ def small() -> Sequential:
     return Sequential([Input((4,)), Dense(3, name="hidden"), Dense(1)])
 
 
+class OwnLoss(gpunn.losses.Loss):
+    pass
+
+
+class OwnMetric(gpunn.metrics.Metric):
+    pass
+
+
+class OwnOptimizer(gpunn.optimizers.Optimizer):
+    pass
+
+
+def fit_with(**settings: Any) -> None:
+    model = small()
+    model.compile(**({"optimizer": "sgd", "loss": "mse", "device": "reference"} | settings))
+    model.fit(X, Y, verbose=0)
+
+
 def own_layer() -> None:
     class AlwaysDropout(layers.Dropout):  # its call would never run
         def call(self, inputs: Any) -> Any:
@@ -95,6 +113,20 @@ def model_in_itself() -> None:
     model.add(model)
 
 
+def call_that_asks_for_training() -> None:
+    class Asks(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout, self.out = layers.Dropout(0.5), Dense(1)
+
+        def call(self, inputs: Any, training: Any = None) -> Any:
+            if training:  # with None there would never be dropout
+                inputs = self.dropout(inputs)
+            return self.out(inputs)
+
+    fit(Asks())
+
+
 def freeze(thing: Any) -> None:
     thing.trainable = False
 
@@ -140,6 +172,32 @@ CASES: dict[str, Case] = {
     ),
     "super forgotten": (super_forgotten, NotBuiltError, "Forgets.__init__: call super()"),
     "call, arguments": (call_with_two_arguments, ArgumentTypeError, "Two.call must take (self, in"),
+    "call, if training": (call_that_asks_for_training, ArgumentTypeError, "Call Dropout and Batch"),
+    "Dropout, training=True": (
+        lambda: layers.Dropout(0.5)(Input((4,)), training=True),
+        ArgumentTypeError,
+        "training=True is not possible in a call",
+    ),
+    "BatchNormalization, training=False": (
+        lambda: small().layers[0](Input((4,)), training=False),
+        ArgumentTypeError,
+        "training=False is not possible in a call",
+    ),
+    "loss without call": (
+        lambda: fit_with(loss=OwnLoss()),
+        ArgumentTypeError,
+        "OwnLoss: a loss of",
+    ),
+    "metric, class": (
+        lambda: fit_with(metrics=[OwnMetric()]),
+        ArgumentTypeError,
+        "OwnMetric: a metric of your own is a function",
+    ),
+    "optimizer, class": (
+        lambda: fit_with(optimizer=OwnOptimizer()),
+        ArgumentTypeError,
+        "OwnOptimizer: an optimizer cannot be",
+    ),
     "model in itself": (model_in_itself, ArgumentError, "cannot be a layer of itself"),
     "frozen, keyword": (lambda: Dense(3, trainable=False), ArgumentTypeError, FROZEN),  # type: ignore[call-arg]
     "frozen, layer": (lambda: freeze(Dense(3)), ArgumentError, FROZEN),
@@ -310,3 +368,17 @@ def test_call_may_return_a_dict() -> None:
     np.testing.assert_allclose(predictions["main"], expected, atol=1e-6)
     with pytest.raises(ArgumentError, match=r"call: 'other' must be the name of its layer.*'main'"):
         TwoHeads("other").predict(X)
+
+
+def test_loss_of_a_class_computes_on_arrays() -> None:
+    class Scaled(gpunn.losses.Loss):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.factor = factor
+
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            return self.factor * gpunn.ops.square(y_true - y_pred)
+
+    weights = np.linspace(0, 2, len(Y))
+    assert Scaled(3.0)(Y, Y + 2) == pytest.approx(12)
+    assert Scaled(3.0)(Y, Y + 2, weights) == pytest.approx(12 * weights.mean())
