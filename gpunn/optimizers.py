@@ -395,3 +395,8 @@ def get(identifier: object) -> Optimizer:
     if type(identifier) is CompiledOptimizer:
         return identifier.current
     return optimizers.get(identifier)
+
+
+def __getattr__(name: str) -> Any:
+    known = ", ".join(sorted(cls.__name__ for cls in optimizers.classes()))
+    raise AttributeError(f"gpunn.optimizers has no {name!r}; its optimizers are {known}.")

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
+from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError, with_article
 
 T = TypeVar("T")
 
@@ -68,6 +68,10 @@ class Registry(Generic[T]):
         """Return the strings that `get` accepts."""
         return iter(self._aliases)
 
+    def classes(self) -> Iterator[type[T]]:
+        """Return the registered classes."""
+        return iter(self._classes.values())
+
     def get(self, identifier: object) -> T:
         """Return the spec that `identifier` (a name, a spec, a class or a config) stands for."""
         self._refuse_own(identifier)
@@ -83,9 +87,10 @@ class Registry(Generic[T]):
             if make is None:
                 raise UnknownNameError(self.kind, identifier, self._aliases)
             return make()
+        kind, wanted = with_article(self.kind).capitalize(), with_article(self.base.__name__)
         raise ArgumentTypeError(
-            f"{_a(self.kind).capitalize()} is given as a name or {_a(self.base.__name__)} object, "
-            f"not as {type(identifier).__name__}: {identifier!r}."
+            f"{kind} is given as a name or {wanted} object, not as {type(identifier).__name__}: "
+            f"{identifier!r}."
         )
 
     def _refuse_own(self, identifier: object) -> None:
@@ -94,13 +99,12 @@ class Registry(Generic[T]):
             return
         kind = identifier if isinstance(identifier, type) else type(identifier)
         # Functions, objects with a __call__, and subclasses of what gpunn has.
-        if (callable(identifier) or issubclass(kind, self.base)) and kind.__module__.split(".")[
-            0
-        ] != "gpunn":
+        written = callable(identifier) or issubclass(kind, self.base)
+        if written and kind.__module__.partition(".")[0] != "gpunn":
             name = getattr(identifier, "__name__", kind.__name__)
             raise ArgumentTypeError(
-                f"{_a(self.kind).capitalize()} cannot be of your own making, as {name} is; "
-                f"{self._instead}."
+                f"{with_article(self.kind).capitalize()} cannot be of your own making, as {name} "
+                f"is; {self._instead}."
             )
 
     def from_config(self, config: Mapping[str, Any]) -> T:
@@ -117,10 +121,6 @@ class Registry(Generic[T]):
             if name not in known:
                 raise UnknownNameError(f"field of {class_name}", name, known)
         return cls(**{name: _thaw(value) for name, value in fields.items()})
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0].lower() in 'aeio' else 'a'} {noun}"
 
 
 def _thaw(value: Any) -> Any:

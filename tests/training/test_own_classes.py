@@ -193,6 +193,11 @@ CASES: dict[str, Case] = {
         ArgumentTypeError,
         "OwnMetric: a metric of your own is a function",
     ),
+    "metric, class with a state": (
+        lambda: OwnMetric().add_weight(name="total"),
+        ArgumentError,
+        "OwnMetric keeps a state of its own",
+    ),
     "optimizer, class": (
         lambda: fit_with(optimizer=OwnOptimizer()),
         ArgumentTypeError,
@@ -240,6 +245,11 @@ def test_mistake_is_named(name: str) -> None:
     assert message in str(caught.value)
 
 
+def test_optimizers_that_there_are_none_of() -> None:
+    with pytest.raises(AttributeError, match=r"no 'Adamax'; its optimizers are Adagrad, Adam, "):
+        _ = gpunn.optimizers.Adamax
+
+
 def test_targets_left_out_are_missed_by_name() -> None:
     model = small()
     model.compile("sgd", "mse", device="reference")
@@ -280,6 +290,7 @@ def test_layer_as_an_activation(layer: Any, name: str | None) -> None:
 
 
 def test_custom_objects_are_taken_as_keras_programs_give_them(tmp_path: Any) -> None:
+    @gpunn.utils.register_keras_serializable()
     def own_loss(y_true: Any, y_pred: Any) -> Any:
         return (y_true - y_pred) ** 2
 
