@@ -69,7 +69,7 @@ class Valueless:
     __hash__ = object.__hash__
 
 
-class Training:
+class TrainingUnknown:
     """What `call` is given for `training`: neither true nor false, as it runs once for both."""
 
     def _asked(self) -> NoReturn:
@@ -83,7 +83,7 @@ class Training:
 
 def check_training(training: object) -> None:
     """Raise `ArgumentTypeError` where the call of a layer asks for one behaviour alone."""
-    if training is not None and not isinstance(training, Training):
+    if training is not None and not isinstance(training, TrainingUnknown):
         raise ArgumentTypeError(
             f"training={training} is not possible in a call: Dropout is on in fit, and off in "
             f"predict; leave it out."

@@ -19,7 +19,7 @@ from gpunn.graph import Graph, SymbolicTensor, build_graph, describe
 from gpunn.layers import Input, InputLayer, Layer
 from gpunn.models.bound_layer import BoundLayer
 from gpunn.models.structure import Structure, check_keys, leaves
-from gpunn.valueless import ADVICE, Training, ValueAskedError
+from gpunn.valueless import ADVICE, TrainingUnknown, ValueAskedError
 
 if TYPE_CHECKING:
     from gpunn.models.model import Model
@@ -137,7 +137,7 @@ def call_symbolically(model: Model, inputs: Any) -> Any:
         f"does not run on data."
     )
     try:
-        outputs = call(inputs, training=Training()) if with_training else call(inputs)
+        outputs = call(inputs, training=TrainingUnknown()) if with_training else call(inputs)
     except ValueAskedError as error:
         raise ArgumentTypeError(f"{owner}: {error} {note}") from error
     except AttributeError as error:
