@@ -51,6 +51,10 @@ class _NotStarted(NotBuiltError, AttributeError):
     """A subclass's ``__init__`` has not called that of `Model`."""
 
 
+class _Taken(ArgumentError, AttributeError):
+    """A name that all models have for something that cannot be set."""
+
+
 class Model(Compilable):
     """A model made of layers wired from inputs to outputs.
 
@@ -117,6 +121,12 @@ class Model(Compilable):
             raise ArgumentError(f"{type(self).__name__}: {NO_FREEZING}.")
         if self._traced:
             value = subclassing.set_attribute(self, name, value)
+        known = getattr(type(self), name, None)
+        if isinstance(known, property) and known.fset is None:
+            raise _Taken(
+                f"{type(self).__name__}.{name} cannot be set: all models have it; give what is "
+                f"yours another name."
+            )
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:

@@ -152,7 +152,8 @@ class Weights(Structure):
                 )
 
     def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles have the weights, and make a session of their own.
+        # Copies and pickles have the weights, and make a session of their own, in which the
+        # optimizer starts anew, as after saving and loading.
         state = dict(vars(self))
         if self._session is not None:
             state.update(_values=self._session.weights(), _session=None)

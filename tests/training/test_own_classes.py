@@ -100,6 +100,18 @@ def super_forgotten() -> None:
     fit(Forgets())
 
 
+def name_taken() -> None:
+    class Taken(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = [Dense(3), Dense(1)]  # type: ignore[misc]
+
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    Taken()
+
+
 def call_with_two_arguments() -> None:
     class Two(Model):
         def call(self, inputs: Any, mask: Any) -> Any:
@@ -171,6 +183,7 @@ CASES: dict[str, Case] = {
         "put PReLU behind the layer",
     ),
     "super forgotten": (super_forgotten, NotBuiltError, "Forgets.__init__: call super()"),
+    "name taken": (name_taken, ArgumentError, "Taken.layers cannot be set: all models have it"),
     "call, arguments": (call_with_two_arguments, ArgumentTypeError, "Two.call must take (self, in"),
     "call, if training": (call_that_asks_for_training, ArgumentTypeError, "Call Dropout and Batch"),
     "Dropout, training=True": (
