@@ -335,6 +335,18 @@ _ALIASES = {name: name for name in _DEFINITIONS} | {
 }
 
 
+def _of_layer(layer: Any) -> AnyActivation:
+    """Return the function of a layer that is nothing else, such as LeakyReLU, as Keras does."""
+    kind = layer if isinstance(layer, type) else type(layer)
+    if isinstance(layer, type) or not hasattr(layer, "activation") or hasattr(layer, "units"):
+        raise ArgumentTypeError(
+            f"An activation is a name or a function, not a layer; put {kind.__name__} behind the "
+            f"layer as one of its own."
+        )
+    function: AnyActivation = layer.activation
+    return function
+
+
 def get(identifier: object) -> AnyActivation:
     """Return the activation for `identifier`: a name, a spec, a function, a config or None."""
     if identifier is None:
@@ -350,10 +362,7 @@ def get(identifier: object) -> AnyActivation:
         user_made = identifier.get("class_name") == ExpressionActivation.__name__
         return (ExpressionActivation if user_made else ActivationFunction)(**identifier["config"])
     if hasattr(identifier, "output_shape"):
-        raise ArgumentTypeError(
-            f"An activation is a name or a function, not a layer; put {type(identifier).__name__} "
-            f"behind the layer as one of its own."
-        )
+        return _of_layer(identifier)
     if callable(identifier) and not isinstance(identifier, type):
         return from_function(identifier)
     raise ArgumentTypeError(

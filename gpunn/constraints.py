@@ -32,7 +32,9 @@ class Constraint:
         return {}
 
 
-constraints: Registry[Constraint] = Registry("constraint", Constraint)
+constraints: Registry[Constraint] = Registry(
+    "constraint", Constraint, instead="take one of gpunn.constraints"
+)
 
 
 def _check_axis(owner: str, axis: object) -> None:

@@ -11,6 +11,11 @@ import difflib
 from collections.abc import Iterable
 
 
+def with_article(noun: str) -> str:
+    """Return a noun of a message after "a" or "an"."""
+    return f"{'an' if noun[0].lower() in 'aeio' else 'a'} {noun}"
+
+
 class GpunnError(Exception):
     """Base class of all errors raised on purpose by gpunn."""
 

@@ -78,7 +78,12 @@ class _Draw:
         return sample(self.seed, 0, stream, self.count)
 
 
-initializers: Registry[Initializer] = Registry("initializer", Initializer)
+initializers: Registry[Initializer] = Registry(
+    "initializer",
+    Initializer,
+    instead="draw the weights yourself and give them to set_weights, or take one of "
+    "gpunn.initializers",
+)
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -57,12 +57,16 @@ class Loss:
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Return the loss of a batch of arrays, as a NumPy number."""
+        if callable(getattr(self, "call", None)):
+            return get(self)(y_true, y_pred, sample_weight)
         return formulas.batch_loss(self, y_true, y_pred, sample_weight)
 
     @property
     def op(self) -> str:
         """Name of the plan's op."""
-        raise TypeError(f"{type(self).__name__} is abstract")
+        raise ArgumentTypeError(
+            f"{type(self).__name__}: a loss of your own needs a method call(self, y_true, y_pred)."
+        )
 
     @property
     def head(self) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from gpunn import formulas
 from gpunn.errors import ArgumentError, ArgumentTypeError
@@ -29,22 +29,40 @@ class Metric:
     @property
     def label(self) -> str:
         """Name in the history and on the screen."""
-        raise TypeError(f"{type(self).__name__} is abstract")
+        raise _own_class(self)
 
     @property
     def op(self) -> str:
         """Name of the plan's op that adds a batch's sum to the accumulator."""
-        raise TypeError(f"{type(self).__name__} is abstract")
+        raise _own_class(self)
 
     @property
     def attrs(self) -> dict[str, Any]:
         """Constants of the formula."""
         return {}
 
+    def add_weight(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse a metric with a state, as Keras's own classes have."""
+        raise _stateful(type(self))
+
     @property
     def higher_is_better(self) -> bool:
         """Whether larger values are better."""
         return True
+
+
+def _stateful(kind: type) -> ArgumentError:
+    return ArgumentError(
+        f"metrics: {kind.__name__} keeps a state of its own (update_state), which gpunn does not "
+        f"run; give a function of (y_true, y_pred) of which the mean is taken."
+    )
+
+
+def _own_class(metric: Metric) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        f"{type(metric).__name__}: a metric of your own is a function of (y_true, y_pred) of which "
+        f"the mean is taken, not a class."
+    )
 
 
 metrics: Registry[Metric] = Registry("metric", Metric)
@@ -265,11 +283,7 @@ def get(identifier: object) -> Metric:
         if identifier is function:
             return metrics.get(name)
     if hasattr(identifier, "update_state"):
-        kind = identifier if isinstance(identifier, type) else type(identifier)
-        raise ArgumentError(
-            f"metrics: {kind.__name__} keeps a state of its own (update_state), which gpunn does "
-            f"not run; give a function of (y_true, y_pred) of which the mean is taken."
-        )
+        raise _stateful(identifier if isinstance(identifier, type) else type(identifier))
     if isinstance(identifier, ExpressionLoss):
         return ExpressionMetric(identifier.name, identifier.expression)
     if callable(identifier) and not isinstance(identifier, Metric | type):

@@ -72,7 +72,10 @@ class Optimizer:
     @property
     def op(self) -> str:
         """Name of the plan's op that updates the weights."""
-        raise TypeError(f"{type(self).__name__} is abstract")
+        raise ArgumentTypeError(
+            f"{type(self).__name__}: an optimizer cannot be of your own making; take one of "
+            f"gpunn.optimizers."
+        )
 
     @property
     def slots(self) -> dict[str, float]:
@@ -392,3 +395,8 @@ def get(identifier: object) -> Optimizer:
     if type(identifier) is CompiledOptimizer:
         return identifier.current
     return optimizers.get(identifier)
+
+
+def __getattr__(name: str) -> Any:
+    known = ", ".join(sorted(cls.__name__ for cls in optimizers.classes()))
+    raise AttributeError(f"gpunn.optimizers has no {name!r}; its optimizers are {known}.")

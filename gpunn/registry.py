@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
+from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError, with_article
 
 T = TypeVar("T")
 
@@ -29,14 +29,21 @@ class Registry(Generic[T]):
     on_set : callable, optional
         Called with spec, attribute and value when somebody sets an attribute of a spec, to raise
         an error that helps more than that of a frozen dataclass.
+    instead : str, optional
+        Where users can write none of their own: what they can do, for a message.
     """
 
     def __init__(
-        self, kind: str, base: type[T], on_set: Callable[[Any, str, object], Any] | None = None
+        self,
+        kind: str,
+        base: type[T],
+        on_set: Callable[[Any, str, object], Any] | None = None,
+        instead: str | None = None,
     ) -> None:
         self.kind = kind
         self.base = base
         self._on_set = on_set
+        self._instead = instead
         self._classes: dict[str, type[T]] = {}
         self._aliases: dict[str, Callable[[], T]] = {}
 
@@ -61,8 +68,13 @@ class Registry(Generic[T]):
         """Return the strings that `get` accepts."""
         return iter(self._aliases)
 
+    def classes(self) -> Iterator[type[T]]:
+        """Return the registered classes."""
+        return iter(self._classes.values())
+
     def get(self, identifier: object) -> T:
         """Return the spec that `identifier` (a name, a spec, a class or a config) stands for."""
+        self._refuse_own(identifier)
         if isinstance(identifier, self.base):
             return identifier
         if isinstance(identifier, type) and issubclass(identifier, self.base):
@@ -75,10 +87,25 @@ class Registry(Generic[T]):
             if make is None:
                 raise UnknownNameError(self.kind, identifier, self._aliases)
             return make()
+        kind, wanted = with_article(self.kind).capitalize(), with_article(self.base.__name__)
         raise ArgumentTypeError(
-            f"{_a(self.kind).capitalize()} is given as a name or {_a(self.base.__name__)} object, "
-            f"not as {type(identifier).__name__}: {identifier!r}."
+            f"{kind} is given as a name or {wanted} object, not as {type(identifier).__name__}: "
+            f"{identifier!r}."
         )
+
+    def _refuse_own(self, identifier: object) -> None:
+        """Raise `ArgumentTypeError` for what users wrote themselves where that is not possible."""
+        if self._instead is None or isinstance(identifier, str | Mapping):
+            return
+        kind = identifier if isinstance(identifier, type) else type(identifier)
+        # Functions, objects with a __call__, and subclasses of what gpunn has.
+        written = callable(identifier) or issubclass(kind, self.base)
+        if written and kind.__module__.partition(".")[0] != "gpunn":
+            name = getattr(identifier, "__name__", kind.__name__)
+            raise ArgumentTypeError(
+                f"{with_article(self.kind).capitalize()} cannot be of your own making, as {name} "
+                f"is; {self._instead}."
+            )
 
     def from_config(self, config: Mapping[str, Any]) -> T:
         """Rebuild a spec from its JSON form, refusing what this registry does not know."""
@@ -94,10 +121,6 @@ class Registry(Generic[T]):
             if name not in known:
                 raise UnknownNameError(f"field of {class_name}", name, known)
         return cls(**{name: _thaw(value) for name, value in fields.items()})
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0].lower() in 'aeio' else 'a'} {noun}"
 
 
 def _thaw(value: Any) -> Any:

@@ -29,7 +29,9 @@ class L1L2:
         check_number(type(self).__name__, "l2", self.l2, minimum=0)
 
 
-regularizers: Registry[L1L2] = Registry("regularizer", L1L2)
+regularizers: Registry[L1L2] = Registry(
+    "regularizer", L1L2, instead="take L1, L2 or L1L2 of gpunn.regularizers"
+)
 regularizers.register("l1_l2", "l1l2")(L1L2)
 regularizers.alias("l1", lambda: L1L2(l1=0.01))
 regularizers.alias("l2", lambda: L1L2(l2=0.01))
@@ -65,8 +67,13 @@ def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
 
 l1 = L1
 l2 = L2
+# Keras's name for the base class.
+Regularizer = L1L2
 
 
 def get(identifier: object) -> L1L2 | None:
     """Return the regularizer that `identifier` (a name, a spec, a config or None) stands for."""
+    for make in (L1, L2, l1_l2):  # functions here, classes in Keras
+        if identifier is make:
+            return make()
     return None if identifier is None else regularizers.get(identifier)

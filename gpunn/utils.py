@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,9 +14,17 @@ from gpunn.plots.model import plot_model
 from gpunn.randomness.seeds import set_seed
 from gpunn.registry import check_count
 
-__all__ = ["clear_session", "normalize", "plot_model", "set_random_seed", "to_categorical"]
+__all__ = [
+    "clear_session",
+    "normalize",
+    "plot_model",
+    "register_keras_serializable",
+    "set_random_seed",
+    "to_categorical",
+]
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 
 def set_random_seed(seed: int) -> None:
@@ -35,6 +44,13 @@ def set_random_seed(seed: int) -> None:
     seed = int(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
+
+
+def register_keras_serializable(
+    package: str = "Custom", name: str | None = None
+) -> Callable[[T], T]:
+    """Return a decorator that does nothing: functions of your own are saved with a model."""
+    return lambda function: function
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Array:

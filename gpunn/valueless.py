@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 from gpunn.errors import ArgumentTypeError
 
 ADVICE = (
-    "Layers alone compute in gpunn: join tensors with gpunn.layers.Add or Concatenate, and compute "
-    "features from the data before fit."
+    "Layers alone compute in gpunn: join tensors with gpunn.layers.Add or Concatenate, apply "
+    "functions by Activation('relu') or Lambda, and compute features from the data before fit."
 )
 
 
@@ -67,3 +67,24 @@ class Valueless:
         return NotImplemented
 
     __hash__ = object.__hash__
+
+
+class TrainingUnknown:
+    """What `call` is given for `training`: neither true nor false, as it runs once for both."""
+
+    def _asked(self) -> NoReturn:
+        raise ValueAskedError(
+            "'if training' has no answer, as fit and predict have one graph. Call Dropout and "
+            "BatchNormalization in any case: they do in fit what they do not in predict."
+        )
+
+    __bool__ = __index__ = __int__ = _asked
+
+
+def check_training(training: object) -> None:
+    """Raise `ArgumentTypeError` where the call of a layer asks for one behaviour alone."""
+    if training is not None and not isinstance(training, TrainingUnknown):
+        raise ArgumentTypeError(
+            f"training={training} is not possible in a call: Dropout is on in fit, and off in "
+            f"predict; leave it out."
+        )

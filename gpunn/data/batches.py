@@ -131,6 +131,8 @@ def as_array(value: Any, argument: str) -> Array:
         raise ArgumentTypeError(f"{argument}: cannot be made one array ({error}).") from None
     if array.dtype == np.bool_:
         return array.view(np.uint8)
+    if value is None:
+        raise ArgumentTypeError(f"{argument}: expected numbers, got None.")
     if array.dtype.kind not in "iuf":
         raise ArgumentTypeError(
             f"{argument}: expected numbers, got an array of type {array.dtype}."

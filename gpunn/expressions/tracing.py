@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gpunn.errors import ArgumentError, ArgumentTypeError, GpunnError
+from gpunn.errors import ArgumentError, ArgumentTypeError, GpunnError, with_article
 from gpunn.expressions.builder import Builder
 from gpunn.expressions.expression import OPERATIONS, Expression, result_kind
 
@@ -233,7 +233,7 @@ def apply(name: str, *operands: Any) -> Symbol:
             at.append(b.constant(float(operand)))
         else:
             kind = type(operand).__name__
-            _refuse(f"it computes with {_a(kind)}; a constant must be a single number")
+            _refuse(f"it computes with {with_article(kind)}; a constant must be a single number")
     reduced = [isinstance(operand, Symbol) and operand.reduced for operand in operands]
     if any(reduced):
         constant = [not isinstance(operand, Symbol) for operand in operands]
@@ -249,10 +249,6 @@ def apply(name: str, *operands: Any) -> Symbol:
                 f"only sums with other means and products with constants can follow it"
             )
     return Symbol(b, b.emit(name, *at), any(reduced))
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0].lower() in 'aeio' else 'a'} {noun}"
 
 
 def function_name(function: Any) -> str:

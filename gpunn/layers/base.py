@@ -14,6 +14,7 @@ import numpy as np
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.graph import Shape, SymbolicTensor, Variable, connect
 from gpunn.registry import Registry, check_count, set_field
+from gpunn.valueless import check_training
 
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\- ]*")
 _serials = itertools.count()
@@ -41,6 +42,13 @@ class Layer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if not cls.__module__.startswith("gpunn."):
+            raise ArgumentTypeError(
+                f"{cls.__name__}: gpunn plans the training step from layers that it knows, so that "
+                f"there are none of your own. What joins layers is a gpunn.Model with a "
+                f"call(self, inputs), which other models can use like a layer; a function of "
+                f"single numbers goes into a gpunn.layers.Lambda."
+            )
         cls.type_name = cls.__name__
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
@@ -60,8 +68,11 @@ class Layer:
                 f"not {self.name!r}."
             )
 
-    def __call__(self, inputs: SymbolicTensor | Sequence[SymbolicTensor]) -> SymbolicTensor:
+    def __call__(
+        self, inputs: SymbolicTensor | Sequence[SymbolicTensor], training: Any = None
+    ) -> SymbolicTensor:
         """Call the layer on the output(s) of other layers, which wires it into a graph."""
+        check_training(training)
         many = isinstance(inputs, list | tuple)
         return connect(self, tuple(inputs) if many else (inputs,))  # type: ignore[arg-type]
 
@@ -81,12 +92,24 @@ class Layer:
         return (shapes[0],)
 
 
-layers: Registry[Layer] = Registry("layer", Layer)
+def _refuse_setting(layer: Layer, attribute: str, value: object) -> None:
+    if attribute == "trainable":
+        if value is not True:
+            raise ArgumentError(f"{layer.type_name}: {NO_FREEZING}.")
+        return
+    raise ArgumentError(
+        f"{layer.type_name}: {attribute} cannot be set; a layer's arguments are fixed when it is "
+        f"made."
+    )
+
+
+layers: Registry[Layer] = Registry("layer", Layer, on_set=_refuse_setting)
 
 # What Keras's layers take and gpunn's do not, and what Keras 2 called otherwise.
 _KERAS_ONLY = {"activity_regularizer", "lora_rank", "lora_alpha", "quantization_config", "dtype"}
-_KERAS_ONLY |= {"trainable", "autocast", "gptq_unpacked_column_size", "batch_input_shape"}
+_KERAS_ONLY |= {"autocast", "gptq_unpacked_column_size", "batch_input_shape"}
 _KERAS_ONLY |= {"noise_shape", "seed", "invert", "dynamic", "weights", "data_format"}
+NO_FREEZING = "gpunn trains all weights, none can be frozen; leave trainable out"
 _RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}
 
 
@@ -97,6 +120,8 @@ def _refuse_keyword(cls: type[Layer], name: str) -> None:
         return
     if (kind, name) in _RENAMED:
         raise ArgumentTypeError(f"{kind}: {name} is called {_RENAMED[kind, name]}.")
+    if name == "trainable":
+        raise ArgumentTypeError(f"{kind}: {NO_FREEZING}.")
     if name in _KERAS_ONLY:
         raise ArgumentTypeError(f"{kind}: gpunn has no {name!r}, as Keras has; leave it out.")
     raise ArgumentTypeError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn import initializers, regularizers
+from gpunn import constraints, initializers, regularizers
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.graph import Shape, Variable
 from gpunn.layers.base import Layer, layers
@@ -95,6 +95,8 @@ def _check_normalization(layer: BatchNormalization | LayerNormalization) -> None
         set_field(layer, f"{name}_initializer", initializer)
         regularizer = regularizers.get(getattr(layer, f"{name}_regularizer"))
         set_field(layer, f"{name}_regularizer", regularizer)
+        constraint = constraints.get(getattr(layer, f"{name}_constraint"))
+        set_field(layer, f"{name}_constraint", constraint)
 
 
 def _normalized_shape(shape: Shape) -> Shape:
@@ -106,8 +108,17 @@ def _normalized_shape(shape: Shape) -> Shape:
 def _gamma_and_beta(
     layer: BatchNormalization | LayerNormalization, scope: str, size: Shape
 ) -> tuple[Variable, ...]:
-    gamma = Variable(scope, "gamma", size, layer.gamma_initializer, layer.gamma_regularizer)
-    beta = Variable(scope, "beta", size, layer.beta_initializer, layer.beta_regularizer)
+    gamma, beta = (
+        Variable(
+            scope,
+            name,
+            size,
+            getattr(layer, f"{name}_initializer"),
+            getattr(layer, f"{name}_regularizer"),
+            constraint=getattr(layer, f"{name}_constraint"),
+        )
+        for name in ("gamma", "beta")
+    )
     return (gamma,) * layer.scale + (beta,) * layer.center
 
 
@@ -135,6 +146,8 @@ class BatchNormalization(Layer):
     moving_mean_initializer, moving_variance_initializer : str or Initializer
         Default zeros and ones.
     beta_regularizer, gamma_regularizer : str or L1L2, optional
+    beta_constraint, gamma_constraint : str or Constraint, optional
+        Applied after each update.
     input_shape : tuple of int, optional
         As the first layer of a `Sequential`, in place of an `Input`.
 
@@ -156,6 +169,8 @@ class BatchNormalization(Layer):
     moving_variance_initializer: Any = "ones"
     beta_regularizer: Any = None
     gamma_regularizer: Any = None
+    beta_constraint: Any = None
+    gamma_constraint: Any = None
     input_shape: Shape | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -197,6 +212,8 @@ class LayerNormalization(Layer):
     beta_initializer, gamma_initializer : str or Initializer
         Default zeros and ones.
     beta_regularizer, gamma_regularizer : str or L1L2, optional
+    beta_constraint, gamma_constraint : str or Constraint, optional
+        Applied after each update.
     input_shape : tuple of int, optional
         As the first layer of a `Sequential`, in place of an `Input`.
 
@@ -214,6 +231,8 @@ class LayerNormalization(Layer):
     gamma_initializer: Any = "ones"
     beta_regularizer: Any = None
     gamma_regularizer: Any = None
+    beta_constraint: Any = None
+    gamma_constraint: Any = None
     input_shape: Shape | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:

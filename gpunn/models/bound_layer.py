@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError
+from gpunn.errors import ArgumentError, NotBuiltError
 from gpunn.graph import SymbolicTensor, connect, describe
 from gpunn.layers import Layer, Normalization
+from gpunn.layers.base import NO_FREEZING
+from gpunn.models.weight_view import WeightView
+from gpunn.valueless import check_training
 
 if TYPE_CHECKING:
     from gpunn.models.model import Model
 
 Array = np.ndarray[Any, Any]
+# Weights that are attributes of their layer.
+_WEIGHTS = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance", "alpha")
 
 
 class BoundLayer:
@@ -35,7 +40,7 @@ class BoundLayer:
     ----------
     spec : Layer
         What the user wrote.
-    kernel, bias : array
+    kernel, bias, gamma, beta, moving_mean, moving_variance, alpha : array
         Copies of the weights, for layers that have them.
     """
 
@@ -54,14 +59,18 @@ class BoundLayer:
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):  # copy and pickle ask before there is a spec
             raise AttributeError(attribute)
-        if attribute in ("kernel", "bias") and self._model.built:
+        if attribute in _WEIGHTS and self._model.built:
             paths = [v.path for v in self._variables() if v.name == attribute]
             if paths:
                 return self._model._read(paths[0])
         return getattr(self.spec, attribute)
 
     def __setattr__(self, attribute: str, value: object) -> None:
-        ways = "set_weights" if attribute in ("kernel", "bias") else "a layer made with other ones"
+        if attribute == "trainable":
+            if value is True:
+                return
+            raise ArgumentError(f"{describe(self.spec)}: {NO_FREEZING}.")
+        ways = "set_weights" if attribute in _WEIGHTS else "a layer made with other ones"
         raise ArgumentError(
             f"{describe(self.spec)}: {attribute} cannot be set; a layer's arguments are fixed, and "
             f"what there is for it is {ways}."
@@ -70,7 +79,7 @@ class BoundLayer:
     def __repr__(self) -> str:
         return f"<{type(self.spec).__name__} name={self.name}>"
 
-    def __call__(self, inputs: Any, training: bool | None = None) -> SymbolicTensor:
+    def __call__(self, inputs: Any, training: Any = None) -> SymbolicTensor:
         """Call the layer on the output(s) of other layers, for another model or in `call`."""
         check_training(training)
         many = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
@@ -87,6 +96,30 @@ class BoundLayer:
         if graph.layers.get(name) is not self.spec:
             raise NotBuiltError(f"{describe(self.spec)} is not used in model {self._model.name!r}.")
         return [v for v in graph.variables if v.layer == name]
+
+    @property
+    def trainable(self) -> bool:
+        """True: gpunn trains all weights."""
+        return True
+
+    @property
+    def weights(self) -> list[WeightView]:
+        """The weights in the order of `get_weights`, with names."""
+        return [WeightView(self._model, variable) for variable in self._variables()]
+
+    @property
+    def trainable_weights(self) -> list[WeightView]:
+        """Those that have a gradient."""
+        return [weight for weight in self.weights if weight.trainable]
+
+    @property
+    def non_trainable_weights(self) -> list[WeightView]:
+        """Those that have none: statistics of the data."""
+        return [weight for weight in self.weights if not weight.trainable]
+
+    # Keras has both names.
+    variables, trainable_variables = weights, trainable_weights
+    non_trainable_variables = non_trainable_weights
 
     def get_weights(self) -> list[Array]:
         """Return copies of the weights: kernel (inputs, outputs), bias (outputs,)."""
@@ -143,11 +176,3 @@ class BoundLayer:
         if model._session is None and any(v.path not in model._values for v in variables):
             return None
         return self.get_weights()
-
-
-def check_training(training: object) -> None:
-    """Raise `ArgumentTypeError` where a call asks for training's behaviour."""
-    if training:
-        raise ArgumentTypeError(
-            "training=True is not possible in a call: Dropout is on in fit, and off in predict."
-        )

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from gpunn.data import batches
-from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
+from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, UnknownNameError
 from gpunn.graph import Graph, SymbolicTensor, build_graph, snake_case
 from gpunn.layers import Layer
+from gpunn.layers.base import NO_FREEZING
 from gpunn.models import subclassing
-from gpunn.models.bound_layer import check_training
 from gpunn.models.compilable import DEFAULT_BATCH_SIZE, Compilable
 from gpunn.models.compiling import (
     Compiled,
     is_whole,
 )
-from gpunn.models.structure import leaves
+from gpunn.models.structure import check_keys, leaves
 from gpunn.models.summary import summary_table
 from gpunn.plan.spec import STORAGE
 from gpunn.training.callbacks import Callback
@@ -30,6 +30,7 @@ from gpunn.training.history import History
 from gpunn.training.hooks import Hooks, check_callbacks
 from gpunn.training.session import Session
 from gpunn.training.trainer import Trainer
+from gpunn.valueless import check_training
 
 # What predict returns: arrays of NumPy's, or CuPy's where the model computes.
 OUTPUTS = ("numpy", "cupy")
@@ -40,15 +41,19 @@ _INSTEAD = {
     "fit_generator": "model.fit(x, y) with arrays",
     "evaluate_generator": "model.evaluate(x, y) with arrays",
     "predict_generator": "model.predict(x) with arrays",
-    "weights": "model.get_weights(), a list of arrays",
-    "variables": "model.get_weights(), a list of arrays",
-    "trainable_weights": "model.get_weights(), a list of arrays",
-    "trainable_variables": "model.get_weights(), a list of arrays",
     "add_loss": "a loss given to compile, or kernel_regularizer= of a layer",
     "add_metric": "metrics given to compile",
     "export": "model.save(path)",
     "to_yaml": "model.to_json()",
 }
+
+
+class _NotStarted(NotBuiltError, AttributeError):
+    """A subclass's ``__init__`` has not called that of `Model`."""
+
+
+class _Taken(ArgumentError, AttributeError):
+    """A name that all models have for something that cannot be set."""
 
 
 class Model(Compilable):
@@ -78,9 +83,9 @@ class Model(Compilable):
 
     ``call`` runs once, when the shapes of the inputs are known (at the first `fit`, `evaluate`,
     `predict` or `build`), with symbolic inputs in the structure that `fit` gets (a tuple, a list
-    or a dict), and with ``training=None``: what `Dropout` does in training it does by itself. The
-    model is then like any other; `save` writes the graph, and `gpunn.load_model` returns a
-    `Model`, not the subclass.
+    or a dict). Its ``training`` can be handed on to layers and not be asked, as one graph serves
+    both: what `Dropout` does in training it does by itself. The model is then like any other;
+    `save` writes the graph, and `gpunn.load_model` returns a `Model`, not the subclass.
 
     Examples
     --------
@@ -91,6 +96,8 @@ class Model(Compilable):
 
     # Whether a summary lists the inputs and what each layer reads.
     _lists_inputs = True
+    # As of all layers: none can be frozen.
+    trainable = True
     # Whether `predict` returns a dict.
     _outputs_by_name = False
 
@@ -114,11 +121,23 @@ class Model(Compilable):
         self._take_over()
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "trainable" and value is not True:
+            raise ArgumentError(f"{type(self).__name__}: {NO_FREEZING}.")
         if self._traced:
             value = subclassing.set_attribute(self, name, value)
+        known = getattr(type(self), name, None)
+        if isinstance(known, property) and known.fset is None:
+            raise _Taken(
+                f"{type(self).__name__}.{name} cannot be set: all models have it; give what is "
+                f"yours another name."
+            )
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
+        if "_graph" not in vars(self) and not name.startswith("_"):
+            raise _NotStarted(
+                f"{type(self).__name__}.__init__: call super().__init__(**kwargs) first."
+            )
         hint = f"; use {_INSTEAD[name]}" if name in _INSTEAD else ""
         raise AttributeError(
             f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self
@@ -227,7 +246,7 @@ class Model(Compilable):
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = "auto",
@@ -343,7 +362,7 @@ class Model(Compilable):
     def evaluate(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | None = None,
         verbose: int | str = "auto",
         sample_weight: Any = None,
@@ -435,7 +454,7 @@ class Model(Compilable):
     def train_on_batch(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
         *,
@@ -474,10 +493,11 @@ class Model(Compilable):
     def reset_metrics(self) -> None:
         """Do nothing: figures start anew with each epoch and each call."""
 
-    def __call__(self, x: Any, training: bool | None = None) -> Any:
+    def __call__(self, x: Any, training: Any = None) -> Any:
         """Return `predict` of arrays; wire the model into another one on symbolic tensors."""
-        check_training(training)
-        if any(isinstance(leaf, SymbolicTensor) for leaf in _first_leaves(x)):
+        symbolic = any(isinstance(leaf, SymbolicTensor) for leaf in _first_leaves(x))
+        check_training(training if symbolic or training else None)
+        if symbolic:
             return self._nest(x)
         return self.predict(x)
 
@@ -566,13 +586,7 @@ def _reporters(verbose: int | str) -> list[Callback]:
 
 def _tensors(value: Any, argument: str) -> list[SymbolicTensor]:
     if isinstance(value, Mapping):
-        for key, tensor in value.items():
-            name = tensor.layer.name if isinstance(tensor, SymbolicTensor) else key
-            if name != key:
-                raise ArgumentError(
-                    f"{argument}: {key!r} must be the name of its layer, which is {name!r}; make "
-                    f"the layer with name={key!r}."
-                )
+        check_keys(value, argument)
         value = list(value.values())
     tensors = list(value) if isinstance(value, list | tuple) else [value]
     for tensor in tensors:

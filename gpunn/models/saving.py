@@ -88,7 +88,7 @@ def model_from_config(config: Mapping[str, Any]) -> Model:
 
     Its weights are new; without a seed in the configuration it is drawn when first needed.
     """
-    nodes = config.get("nodes")
+    nodes = config.get("nodes") if isinstance(config, Mapping) else None
     if not isinstance(nodes, list) or not nodes:
         raise ArgumentError("The model configuration lists no layers.")
     built: dict[str, Layer] = {}
@@ -191,6 +191,7 @@ def _rebuild(path: Path, config: Mapping[str, Any]) -> Model:
 
 def load_model(
     path: str | Path,
+    custom_objects: Mapping[str, Any] | None = None,
     *,
     compile: bool = True,
     device: str = "auto",
@@ -202,6 +203,8 @@ def load_model(
     ----------
     path : path
         What `Model.save` wrote, a checkpoint, or a folder of checkpoints (its latest).
+    custom_objects : dict, optional
+        Taken for compatibility: functions of your own are in the file, as data.
     compile : bool, default True
         Also compile the model as it was when saved.
     device : str, default "auto"

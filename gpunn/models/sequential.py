@@ -71,6 +71,8 @@ class Sequential(Model):
             return
         if not isinstance(layer, Layer | Model):
             raise ArgumentTypeError(f"Sequential: expected a layer, got {layer!r}.")
+        if layer is self:
+            raise ArgumentError("Sequential: a model cannot be a layer of itself.")
         if any(_spec(layer) is _spec(other) for other in self._stack):
             what = f"model {layer.name!r}" if isinstance(layer, Model) else describe(_spec(layer))
             raise ArgumentError(f"Sequential: {what} is in the list twice.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from gpunn.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -74,6 +76,8 @@ class Structure:
         """Return a layer by name or by position."""
         layers = self.layers
         if index is not None:
+            if isinstance(index, bool) or not isinstance(index, int | np.integer):
+                raise ArgumentTypeError(f"get_layer: index must be a whole number, not {index!r}.")
             if not -len(layers) <= index < len(layers):
                 raise ArgumentError(
                     f"get_layer: there is no layer {index}; there are {len(layers)}."
@@ -176,6 +180,18 @@ class Structure:
 
 def _one_or_all(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else values
+
+
+def check_keys(tensors: Mapping[str, Any], owner: str) -> None:
+    """Raise `ArgumentError` where a key is not the name of the layer whose output it stands for."""
+    for key, tensor in tensors.items():
+        name = tensor.layer.name if isinstance(tensor, SymbolicTensor) else key
+        if name != key:
+            given = "has none" if name is None else f"is {name!r}"
+            raise ArgumentError(
+                f"{owner}: {key!r} must be the name of its layer, which {given}; make the layer "
+                f"with name={key!r}."
+            )
 
 
 def leaves(structure: Any) -> list[Any]:

@@ -8,12 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpunn.data import batches
-from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeError
+from gpunn.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    GpunnError,
+    NotBuiltError,
+    ShapeError,
+)
 from gpunn.graph import Graph, SymbolicTensor, build_graph, describe
 from gpunn.layers import Input, InputLayer, Layer
 from gpunn.models.bound_layer import BoundLayer
-from gpunn.models.structure import Structure, leaves
-from gpunn.valueless import ADVICE, ValueAskedError
+from gpunn.models.structure import Structure, check_keys, leaves
+from gpunn.valueless import ADVICE, TrainingUnknown, ValueAskedError
 
 if TYPE_CHECKING:
     from gpunn.models.model import Model
@@ -124,14 +130,14 @@ def call_symbolically(model: Model, inputs: Any) -> Any:
         if name not in ("_bound", "_symbolic"):
             vars(model)[name] = adopt_layers(model, value)
     call = model.call
-    with_training = "training" in inspect.signature(call).parameters
+    with_training = _takes_training(model)
     vars(model)["_tracing"] = True
     note = (
         f"{owner} is traced once, with symbolic inputs, to find out how the layers are wired; it "
         f"does not run on data."
     )
     try:
-        outputs = call(inputs, training=None) if with_training else call(inputs)
+        outputs = call(inputs, training=TrainingUnknown()) if with_training else call(inputs)
     except ValueAskedError as error:
         raise ArgumentTypeError(f"{owner}: {error} {note}") from error
     except AttributeError as error:
@@ -140,16 +146,45 @@ def call_symbolically(model: Model, inputs: Any) -> Any:
                 f"{owner}: a symbolic tensor has no {error.name!r}. {note} {ADVICE}"
             ) from error
         raise
+    except (KeyError, IndexError, ValueError) as error:
+        if not isinstance(error, GpunnError):  # a key or a number of inputs that is not there
+            error.add_note(f"{owner} was called with {_in_words(inputs)}, as the data are.")
+        raise
     finally:
         vars(model)["_tracing"] = False
     tensors = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+    if isinstance(outputs, Mapping):
+        tensors = list(outputs.values())
+        check_keys(outputs, owner)
     for tensor in tensors:
         if not isinstance(tensor, SymbolicTensor):
             raise ArgumentTypeError(
-                f"{owner}: must return what a layer returned, or a tuple of such, not "
+                f"{owner}: must return what a layer returned, or a tuple or dict of such, not "
                 f"{type(tensor).__name__}. {note}"
             )
     return outputs
+
+
+def _takes_training(model: Model) -> bool:
+    """Return whether `call` has an argument `training`; refuse what it cannot be called with."""
+    try:
+        signature = inspect.signature(model.call)
+        with_training = "training" in signature.parameters
+        signature.bind(None, **({"training": None} if with_training else {}))
+    except (ValueError, TypeError) as error:
+        raise ArgumentTypeError(
+            f"{type(model).__name__}.call must take (self, inputs) or (self, inputs, "
+            f"training=None): {error}."
+        ) from error
+    return with_training
+
+
+def _in_words(inputs: Any) -> str:
+    if isinstance(inputs, Mapping):
+        return f"a dict of inputs with the keys {list(inputs)}"
+    if isinstance(inputs, list | tuple):
+        return f"a {type(inputs).__name__} of {len(inputs)} inputs"
+    return "one input"
 
 
 def trace(model: Model, shapes: Any) -> Graph:
@@ -158,6 +193,7 @@ def trace(model: Model, shapes: Any) -> Graph:
     tensors = leaves(inputs)
     made_before = max(tensor.layer.serial for tensor in tensors)
     outputs = call_symbolically(model, inputs)
+    vars(model)["_outputs_by_name"] = isinstance(outputs, Mapping)
     graph = build_graph(tensors, leaves(outputs))
     layers = graph.layers
     for variable in graph.variables:

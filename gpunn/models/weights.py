@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from gpunn.data import batches
-from gpunn.errors import ArgumentError, NotBuiltError, ShapeError
+from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeError
 from gpunn.layers import Normalization
 from gpunn.models.compiling import Compiled
 from gpunn.models.structure import Structure
+from gpunn.models.weight_view import WeightView
 from gpunn.randomness.seeds import draw_seed
 from gpunn.training.session import Session
 
@@ -65,6 +66,11 @@ class Weights(Structure):
         return self._values[path].astype(np.float64 if wide else np.float32)
 
     def _set(self, variables: Sequence[Any], weights: Sequence[Any], owner: str) -> None:
+        if isinstance(weights, str | bytes) or not hasattr(weights, "__iter__"):
+            raise ArgumentTypeError(
+                f"{owner}: weights must be a list of arrays, as get_weights returns it, not "
+                f"{type(weights).__name__}."
+            )
         values = list(weights)
         if len(values) != len(variables):
             raise ArgumentError(f"{owner}: expected {len(variables)} arrays, got {len(values)}.")
@@ -91,6 +97,25 @@ class Weights(Structure):
             if isinstance(layer, Normalization):
                 # What is set now takes the place of what the layer has learned before.
                 self._adapted[name] = _statistics(layer)
+
+    @property
+    def weights(self) -> list[WeightView]:
+        """The weights in the order of `get_weights`, with names."""
+        return [WeightView(self, variable) for variable in self.graph.variables]
+
+    @property
+    def trainable_weights(self) -> list[WeightView]:
+        """Those that have a gradient."""
+        return [weight for weight in self.weights if weight.trainable]
+
+    @property
+    def non_trainable_weights(self) -> list[WeightView]:
+        """Those that have none: statistics of the data."""
+        return [weight for weight in self.weights if not weight.trainable]
+
+    # Keras has both names.
+    variables, trainable_variables = weights, trainable_weights
+    non_trainable_variables = non_trainable_weights
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights, layer by layer: kernel (inputs, outputs), bias."""
@@ -125,6 +150,14 @@ class Weights(Structure):
                     f"Layer {name!r} (Normalization) has no statistics; call its adapt(x_train) "
                     f"first."
                 )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles have the weights, and make a session of their own, in which the
+        # optimizer starts anew, as after saving and loading.
+        state = dict(vars(self))
+        if self._session is not None:
+            state.update(_values=self._session.weights(), _session=None)
+        return state
 
     def _leave_session(self) -> None:
         """Take the weights back from the device; they outlive the session."""

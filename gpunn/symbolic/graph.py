@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -92,6 +92,10 @@ class Graph:
         full = self._unique(self._scope + name, self.operations)
         self.operations[full] = item
         return full
+
+    def has(self, name: str) -> bool:
+        """Return whether the scope around has something of this name already."""
+        return self._scope + name in self.operations
 
     def layer_name(self, *choices: str) -> str:
         """Return the first of `choices` (or with a number) that no layer has, without slashes."""
@@ -259,11 +263,31 @@ class Tensor:
     def __matmul__(self, other: Any) -> Any:
         return _arithmetic().matmul(self, other)
 
-    def __bool__(self) -> bool:
+    def __rmatmul__(self, other: Any) -> Any:
+        return _arithmetic().matmul(other, self)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _arithmetic().divide(other, self)
+
+    def __pow__(self, exponent: Any) -> Any:
+        if isinstance(exponent, Tensor) or exponent != 2:
+            raise ArgumentTypeError(
+                f"{self.name!r}: '**' is supported with the exponent 2 alone, for tf.square, not "
+                f"with {exponent!r}."
+            )
+        return _arithmetic().figures.square(self)
+
+    def __abs__(self) -> Any:
+        return _arithmetic().figures.absolute(self)
+
+    def _no_value(self, *_: Any) -> NoReturn:
         raise ArgumentTypeError(
             f"{self.name!r} has no value while the graph is built; compute it in a session: "
             f"sess.run(tensor, feed_dict=...)."
         )
+
+    __bool__ = __float__ = __int__ = __index__ = __len__ = _no_value
+    __lt__ = __le__ = __gt__ = __ge__ = __getitem__ = __contains__ = _no_value
 
     def __iter__(self) -> Iterator[Any]:
         raise ArgumentTypeError(f"{self.name!r} cannot be iterated over or unpacked.")
@@ -274,8 +298,15 @@ class Tensor:
             f"gpunn.symbolic, or compute it first: tensor.eval(feed_dict=...)."
         )
 
-    # NumPy's numbers let the tensor say what `number * tensor` is.
-    __array_ufunc__ = None
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **_: Any) -> Any:
+        # What NumPy makes of its number's operators, as in ``np.float32(2) * tensor``.
+        operator = _OPERATORS.get(ufunc.__name__)
+        if operator is None or method != "__call__":
+            self.__array__()
+        return getattr(_arithmetic(), operator or "")(*inputs)
+
+
+_OPERATORS = {name: name for name in ("add", "subtract", "multiply", "divide", "matmul")}
 
 
 def _arithmetic() -> Any:

@@ -111,9 +111,19 @@ def _layer(
         if function is None:
             return values
         if callable(function) and not isinstance(function, activations.AnyActivation):
-            activated: Values = function(values)
-            return activated
-        spec = activations.get(function)
+            known = set(inputs.graph._layers)
+            try:
+                # A function of the user's, with gpunn.ops ...
+                spec = activations.get(function)
+            except ArgumentTypeError:
+                # ... or with tf.nn, or one of tf.nn itself.
+                inputs.graph._layers = known  # what it named on the way there is not
+                activated = function(values)
+                if not isinstance(activated, Values):
+                    raise
+                return activated
+        else:
+            spec = activations.get(function)
         return activation(spec, spec.name, values)
 
 

@@ -82,6 +82,7 @@ class Saver:
             The file cannot be written.
         """
         path = _path(save_path)
+        _check_session("save", sess)
         if isinstance(global_step, Variable):
             global_step = int(sess.read(global_step))
         if global_step is not None:
@@ -130,6 +131,7 @@ class Saver:
         CheckpointError
             There is no such file, it is damaged, or its variables are not those of the graph.
         """
+        _check_session("restore", sess)
         file = checkpoints.resolve(_path(save_path))
         graph = sess.graph
         shapes = {variable.path: variable.shape for variable in layer_variables(graph)}
@@ -167,6 +169,15 @@ class Saver:
                     if key.startswith(begin)
                 }
                 sess.training[op] = Training(op, sess.session, taken[op.name]["steps"], own)
+
+
+def _check_session(owner: str, sess: Any) -> None:
+    from gpunn.symbolic.session import Session
+
+    if not isinstance(sess, Session):
+        raise ArgumentTypeError(
+            f"Saver.{owner}: the first argument must be the session, not {sess!r}."
+        )
 
 
 def _path(path: Any) -> Path:

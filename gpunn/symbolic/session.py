@@ -68,6 +68,11 @@ class Session:
         check_precision_name(precision)
         self.selection = select_backend(device, threads=threads)
         check_precision(self.selection, device, precision)
+        if graph is not None and not isinstance(graph, Graph):
+            raise ArgumentTypeError(
+                f"Session: graph must be a tf.Graph, or left out for the default one, not "
+                f"{graph!r}."
+            )
         self.graph = graph or get_default_graph()
         self.device, self.precision = device, precision
         seed = self.graph.seed if seed is None else check_seed(seed)

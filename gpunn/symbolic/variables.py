@@ -92,8 +92,10 @@ def ones(shape: Any, dtype: Any = None) -> InitialValue:
     return InitialValue("ones", shape, initializers.Ones())
 
 
-def constant(value: Any, dtype: Any = None, shape: Any = None) -> InitialValue:
-    """Values of an array, or one number in a given `shape`."""
+def constant(
+    value: Any, dtype: Any = None, shape: Any = None, name: str | None = None
+) -> InitialValue:
+    """Values of an array, or one number in a given `shape`, for a `Variable` to start from."""
     array = _array("constant", value)
     if shape is not None:
         sizes = InitialValue("constant", shape, initializers.Zeros()).shape
@@ -232,6 +234,11 @@ def get_variable(
     initializer : Initializer, str, InitialValue or array, optional
         Such as `truncated_normal_initializer` or ``"he_normal"``.
     """
+    if get_default_graph().has(name):
+        raise ArgumentError(
+            f"get_variable: there is a {name!r} already; use what the first call returned, or "
+            f"another name."
+        )
     if isinstance(initializer, InitialValue) or hasattr(initializer, "__array__"):
         return Variable(initializer, trainable, name)
     spec = initializers.get("glorot_uniform" if initializer is None else initializer)

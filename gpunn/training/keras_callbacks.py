@@ -11,7 +11,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from gpunn.errors import ArgumentError, CheckpointError, TrainingError
+from gpunn.errors import ArgumentError, ArgumentTypeError, CheckpointError, TrainingError
 from gpunn.registry import check_number
 from gpunn.training.callbacks import Callback, Logs, check_path, entries, refuse
 from gpunn.training.checkpoint import CheckpointDirectory
@@ -65,7 +65,17 @@ class LearningRateScheduler(Callback):
                 signature.bind(*arguments)
             except TypeError:
                 arguments = (epoch,)
+                self._check(signature)
         return self.schedule(*arguments)
+
+    def _check(self, signature: inspect.Signature) -> None:
+        try:
+            signature.bind(0)
+        except TypeError as error:
+            raise ArgumentTypeError(
+                f"LearningRateScheduler: schedule must be a function of (epoch) or "
+                f"(epoch, learning_rate), not of {signature}."
+            ) from error
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:

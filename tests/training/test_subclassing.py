@@ -224,7 +224,7 @@ def test_dropout_of_itself_knows_training(training: bool) -> None:
     assert np.array_equal(net.predict(x), np.full((40, 1), 6))
     loss = net.train_on_batch(x, np.full((40, 1), 6))
     assert loss > 0.5  # units were dropped
-    assert net.seen == [None]
+    assert len(net.seen) == 1
     with pytest.raises(ArgumentTypeError, match="training=True is not possible"):
         net(x, training=True)
 
@@ -303,7 +303,7 @@ def untraceable(call: Callable[[Any, Any], Any]) -> gpunn.Model:
         (lambda net, x: x[:, 0], rf"Indexing a tensor needs values.*{WHY}"),
         (lambda net, x: net.dense(x.numpy()), rf"a symbolic tensor has no 'numpy'.*{WHY}"),
         (lambda net, x: None, rf"must return what a layer returned.* not NoneType.*{WHY}"),
-        (lambda net, x: {"y": net.dense(x)}, rf".* or a tuple of such, not dict.*{WHY}"),
+        (lambda net, x: {"y": 3.0}, rf".* or a tuple or dict of such, not float.*{WHY}"),
     ],
 )
 def test_values_in_call(call: Callable[[Any, Any], Any], message: str) -> None:

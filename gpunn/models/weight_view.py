@@ -1,0 +1,58 @@
+"""One weight of a model under Keras's names: what ``layer.weights`` lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpunn.graph import Variable
+
+if TYPE_CHECKING:
+    from gpunn.models.weights import Weights
+
+Array = np.ndarray[Any, Any]
+
+
+class WeightView:
+    """One weight of a model.
+
+    Parameters
+    ----------
+    model : Model
+    variable : Variable
+
+    Attributes
+    ----------
+    name : str
+        ``"kernel"``.
+    path : str
+        With the layer's name: ``"dense/kernel"``.
+    shape : tuple of int
+    trainable : bool
+        Whether training changes it by its gradient; moving statistics are not trainable.
+    """
+
+    def __init__(self, model: Weights, variable: Variable) -> None:
+        self._model, self._variable = model, variable
+        self.name, self.path, self.shape = variable.name, variable.path, variable.shape
+        self.trainable = variable.trainable
+
+    def numpy(self) -> Array:
+        """Return a copy of the values."""
+        return self._model._read(self.path)
+
+    def assign(self, value: Any) -> None:
+        """Set the values, an array of the same shape."""
+        self._model._set([self._variable], [value], "assign")
+
+    @property
+    def dtype(self) -> str:
+        """Name of the type of the values."""
+        return self.numpy().dtype.name
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self.numpy(), dtype)
+
+    def __repr__(self) -> str:
+        return f"<weight {self.path} shape={self.shape} trainable={self.trainable}>"
