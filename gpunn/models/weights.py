@@ -151,14 +151,6 @@ class Weights(Structure):
                     f"first."
                 )
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles have the weights, and make a session of their own, in which the
-        # optimizer starts anew, as after saving and loading.
-        state = dict(vars(self))
-        if self._session is not None:
-            state.update(_values=self._session.weights(), _session=None)
-        return state
-
     def _leave_session(self) -> None:
         """Take the weights back from the device; they outlive the session."""
         if self._session is not None:

@@ -76,10 +76,6 @@ class History(Callback):
                 values.append(value)
                 epochs.append(self.epoch[-1])
 
-    def __getstate__(self) -> dict[str, Any]:
-        # The loop that it was recorded by, and what that has on a device, stay behind.
-        return {name: value for name, value in vars(self).items() if name != "trainer"}
-
     def state_dict(self) -> dict[str, Any]:
         history = {name: list(values) for name, values in self.history.items()}
         partial = {n: list(e) for n, e in self._epochs.items() if e != self.epoch}
