@@ -55,7 +55,7 @@ class Graphs:
         reference = recent.pop(number, None)
         recent[number] = reference or weakref.ref(repeated, lambda _: recent.pop(number, None))
         while len(recent) > CACHED:
-            oldest = recent.pop(next(iter(recent)))()
+            oldest = recent.pop(next(iter(recent)), lambda: None)()
             if oldest is not None:
                 oldest.forget()
 
@@ -86,35 +86,34 @@ class Repeated:
     def __call__(self, count: int) -> None:
         """Take `count` steps."""
         while count:
-            size = self._size(count) if self._graphs.enabled else 0
-            if size:
-                # Ops of several launches hand on values in memory that all share.
-                with self._graphs.together:
-                    self._captured[size]()
-                self._graphs.used(self)
-            else:
-                size = 1
+            size, graph = self._largest(count)
+            if graph is None:
                 for call in self._calls:
                     call()
+            else:
+                # Ops of several launches hand on values in memory that all share.
+                with self._graphs.together:
+                    self._graphs.used(self)
+                    graph()
             self._taken += size
             count -= size
 
-    def _size(self, count: int) -> int:
-        """Return the steps of the largest graph that fits, captured if it is time; else 0."""
-        for size in LADDER:
-            if size <= count and (size in self._captured or self._capture(size)):
-                return size
-        return 0
+    def _largest(self, count: int) -> tuple[int, Call | None]:
+        """Return steps and call of the largest graph that fits, captured if it is time."""
+        if self._graphs.enabled:
+            for size in LADDER:
+                graph = self._captured.get(size)
+                if size <= count and (graph or self._taken >= max(size, WARM)):
+                    return (size, graph) if graph else self._capture(size)
+        return 1, None
 
-    def _capture(self, size: int) -> bool:
-        if self._taken < max(size, WARM):
-            return False
+    def _capture(self, size: int) -> tuple[int, Call | None]:
         try:
-            self._captured[size] = self._graphs.driver.capture(self._calls * size)
+            graph = self._captured[size] = self._graphs.driver.capture(self._calls * size)
         except DeviceError as error:
             self._graphs.refused(error)
-            return False
-        return True
+            return 1, None
+        return size, graph
 
     def forget(self) -> None:
         """Let go of the graphs, until they are worth a capture again."""
