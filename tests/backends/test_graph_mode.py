@@ -12,6 +12,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ import gpunn
 from gpunn import layers
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.graphs import CACHED, LADDER, WARM, Graphs
+from gpunn.backends.cuda.simulator import SimulatorDriver
 from gpunn.callbacks import Callback
 from gpunn.errors import ArgumentTypeError, DeviceError
 from gpunn.optimizers import SGD, Adam
@@ -106,6 +108,30 @@ def test_a_fit_with_ragged_ends_and_validation(optimizer: Any) -> None:
 def test_a_schedule_of_learning_rates() -> None:
     rate = ExponentialDecay(0.1, decay_steps=3, decay_rate=0.9)
     assert fitted(False, SGD(rate, momentum=0.5))[:3] == fitted(True, SGD(rate, momentum=0.5))[:3]
+
+
+def test_graphs_of_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(perf_counter=lambda: 0.0)  # so fast that chunks grow
+    monkeypatch.setattr(trainer_module, "time", clock)
+    sizes: list[int] = []
+    capture = SimulatorDriver.capture
+
+    def noting(driver: Any, calls: Any) -> Any:
+        sizes.append(len(calls))
+        return capture(driver, calls)
+
+    monkeypatch.setattr(SimulatorDriver, "capture", noting)
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(256, size=(503, 5, 5), dtype=np.uint8), rng.integers(4, size=503)
+    rate = ExponentialDecay(0.1, decay_steps=9, decay_rate=0.95)
+    states = []
+    for eager in (True, False):
+        trainer = gpunn.Trainer(net(eager, optimizer=SGD(rate)), x, y, batch_size=2)
+        trainer.fit(9)
+        states.append(state_of(trainer))
+    assert states[0] == states[1]
+    step = sizes[0] // 8
+    assert sizes == [8 * step, 64 * step, step, step]  # at last the ragged batch
 
 
 def test_batch_normalization() -> None:
@@ -292,6 +318,19 @@ def recorder(launches: list[str]) -> Any:
         return lambda: launches.append(f"graph {len(kept)}")
 
     return SimpleNamespace(capture=capture)
+
+
+def test_no_graph_comes_between_the_launches_of_an_op_in_another_thread() -> None:
+    together, free = threading.RLock(), []
+
+    def graph() -> None:
+        with ThreadPoolExecutor(1) as other:
+            free.append(other.submit(together.acquire, blocking=False).result())
+
+    Graphs(SimpleNamespace(capture=lambda calls: graph), together).repeated([])(  # type: ignore[arg-type]
+        WARM + 1
+    )
+    assert free == [False]
 
 
 def test_the_longest_unused_graphs_are_let_go() -> None:
