@@ -133,6 +133,8 @@ class Trainer:
         self.in_epoch = False
         self._warned = False
         self._named_watchers = False
+        # Waits for the steps that a device was given last; None where none are under way.
+        self._last_chunk: Call | None = None
         self.epoch_seconds = 0.0
         self._last_logs: Logs = {}
         self.stop_training = False
@@ -415,7 +417,6 @@ class Trainer:
         looked = {id(c): time.perf_counter() for c, _ in timed}
         shortest = min((seconds for _, seconds in timed), default=0.5)
         chunk = FIRST_CHUNK
-        under_way: Call | None = None
         while self.offset < self.rows and steps_left != 0 and not self.interrupt:
             count = 1 if per_batch else chunk
             count = min(count, self.steps_per_epoch - self.offset // self.batch_size)
@@ -431,14 +432,14 @@ class Trainer:
             self._advance(count)
             # A device computes while the next chunk is prepared. No more than two are on their way,
             # so that the time of a turn is that of a chunk, and a signal is soon seen to.
-            before, under_way = under_way, backend.mark()
+            before, self._last_chunk = self._last_chunk, backend.mark()
             if before is not None:
                 before()
             now = time.perf_counter()
             self.epoch_seconds += now - began
             if now - began < shortest / 4:
-                # On a device the first turn says no more than how long it took to hand steps over.
-                if before is not None or under_way is None:
+                # A turn that did not wait says no more than how long it took to hand steps over.
+                if before is not None or self._last_chunk is None:
                     chunk = min(2 * chunk, 1 << 20)
             elif now - began > shortest:
                 chunk = max(chunk // 2, 1)
@@ -464,6 +465,7 @@ class Trainer:
         """Wait for the steps that the device has been given: they are the epoch's time too."""
         began = time.perf_counter()
         self.session.backend.synchronize()
+        self._last_chunk = None
         self.epoch_seconds += time.perf_counter() - began
 
     def _advance(self, count: int) -> None:
