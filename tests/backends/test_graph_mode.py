@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 from device_runs import BATCH, OPTIMIZERS, ROWS, data, model
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from op_runs import needs_compiler
 
 import gpunn
@@ -318,6 +320,34 @@ def recorder(launches: list[str]) -> Any:
         return lambda: launches.append(f"graph {len(kept)}")
 
     return SimpleNamespace(capture=capture)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2 * CACHED), st.integers(0, 200)), max_size=150))
+def test_steps_are_as_many_as_were_asked_for_however_they_are_taken(
+    turns: list[tuple[int, int]],
+) -> None:
+    """With more lists of calls than keep graphs, in any order."""
+    log: list[tuple[int, int]] = []
+
+    def capture(calls: Any) -> Any:
+        kept = tuple(calls)
+
+        def replay() -> None:
+            for call in kept:
+                call()
+
+        return replay
+
+    graphs = Graphs(SimpleNamespace(capture=capture), threading.RLock())  # type: ignore[arg-type]
+    steps = [
+        graphs.repeated([lambda i=i, part=part: log.append((i, part)) for part in range(2)])
+        for i in range(2 * CACHED + 1)
+    ]
+    for i, count in turns:
+        steps[i](count)
+    assert log == [(i, part) for i, count in turns for _ in range(count) for part in range(2)]
+    assert sum(bool(step._captured) for step in steps) <= CACHED
 
 
 def test_no_graph_comes_between_the_launches_of_an_op_in_another_thread() -> None:
