@@ -1,4 +1,8 @@
-"""Training throughput and accuracy on a GPU, as a user sees them: through `fit`."""
+"""Training throughput and accuracy on a GPU, as a user sees them: through `fit`.
+
+Steps are launched kernel by kernel ("eager"), and as CUDA graphs of many steps ("graphs"), with the
+data on the device.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ from benchmarks.gpu_kernels import BATCH_SIZES, PRECISIONS, ROWS, net
 
 Array = np.ndarray[Any, Any]
 ACCURACY_EPOCHS, ACCURACY_BATCH = 10, 128
+MODES = ("eager", "graphs")
+WARM_UP = 10  # epochs: after eight even the last batch, which is smaller, has become a graph
 
 
 def _data(rows: int) -> tuple[str, Array, Array]:
@@ -28,12 +34,17 @@ def _data(rows: int) -> tuple[str, Array, Array]:
     )
 
 
-def throughput(device: str, precision: str, batch_size: int, x: Array, y: Array) -> dict[str, Any]:
+def throughput(
+    device: str, precision: str, batch_size: int, mode: str, x: Array, y: Array
+) -> dict[str, Any]:
     """Return the median time of a step over whole epochs of one `Trainer`."""
     model = net(device, precision, "sgd")
+    backend: Any = model.session.backend
+    backend.graphs = mode == "graphs"
     trainer = gpunn.Trainer(model, x, y, batch_size=batch_size)
-    trainer.epoch()
-    seconds = []
+    for _ in range(WARM_UP):
+        trainer.epoch()
+    seconds, replays = [], backend.driver.replays
     for _ in range(5):
         trainer.epoch()
         seconds.append(trainer.epoch_seconds)
@@ -41,6 +52,8 @@ def throughput(device: str, precision: str, batch_size: int, x: Array, y: Array)
     return {
         "precision": precision,
         "batch_size": batch_size,
+        "mode": mode,
+        "graph_launches_per_epoch": (backend.driver.replays - replays) / len(seconds),
         "microseconds_per_step": median / trainer.steps_per_epoch * 1e6,
         "samples_per_second": len(x) / median,
         "epoch_seconds": seconds,
@@ -66,9 +79,10 @@ def measure(device: str, seconds: float) -> dict[str, Any]:
     result: dict[str, Any] = {"ok": True, "data": name, "throughput": [], "accuracy": []}
     for precision in PRECISIONS if on_gpu else PRECISIONS[:1]:
         for batch_size in BATCH_SIZES if on_gpu else (32,):
-            if time.perf_counter() - began < seconds:
-                one = throughput(device, precision, batch_size, x, y)
-                result["throughput"].append(one)
+            for mode in MODES:
+                if time.perf_counter() - began < seconds:
+                    one = throughput(device, precision, batch_size, mode, x, y)
+                    result["throughput"].append(one)
         if on_gpu and name == "MNIST" and time.perf_counter() - began < seconds:
             result["accuracy"].append(accuracy(device, precision))
     if result["accuracy"] and time.perf_counter() - began < seconds:
@@ -81,15 +95,16 @@ def markdown(result: dict[str, Any]) -> list[str]:
     if "throughput" not in result:
         return [f"Training: broke off: {result['error'].strip().splitlines()[-1]}"]
     lines = [
-        f"Training 784-300-100-10 with SGD and dropout on {result['data']}, eager, through "
-        f"`Trainer.epoch`:",
+        f"Training 784-300-100-10 with SGD and dropout on {result['data']}, through "
+        f"`Trainer.epoch`, kernels launched one by one or as graphs of many steps:",
         "",
-        "| precision | batch | us per step | samples/s |",
-        "|---|---|---|---|",
+        "| precision | batch | mode | us per step | samples/s | graphs launched an epoch |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['precision']} | {row['batch_size']} | {row['microseconds_per_step']:.1f} | "
-        f"{row['samples_per_second']:,.0f} |"
+        f"| {row['precision']} | {row['batch_size']} | {row['mode']} | "
+        f"{row['microseconds_per_step']:.1f} | {row['samples_per_second']:,.0f} | "
+        f"{row['graph_launches_per_epoch']:.0f} |"
         for row in result["throughput"]
     ]
     if result["accuracy"]:

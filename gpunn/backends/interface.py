@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -136,11 +136,15 @@ class Backend(ArrayDoor, ABC):
         As in ``device=name``.
     precisions : tuple of str
         Of the matrix products, as in ``precision=``.
+    graphs : bool
+        Whether calls that are repeated may be handed to the device many at a time, where it can
+        take them so. What they compute is the same.
     """
 
     name: str
     precisions: tuple[str, ...] = ("float32",)
     max_models: int | None = None
+    graphs: bool = True
 
     @property
     @abstractmethod
@@ -181,6 +185,27 @@ class Backend(ArrayDoor, ABC):
     def synchronize(self) -> None:
         """Wait until all calls have run; a backend that computes as it is called need not."""
         return
+
+    def mark(self) -> Call | None:
+        """Return a call that waits until all that was called before the mark has run.
+
+        None for a backend that computes as it is called.
+        """
+        return None
+
+    def repeated(self, calls: Sequence[Call]) -> Callable[[int], None]:
+        """Return what makes all of `calls`, in order, as many times as it is told.
+
+        It is for calls that are made many times over: a device may take many of them as one.
+        """
+        calls = tuple(calls)
+
+        def repeat(count: int) -> None:
+            for _ in range(count):
+                for call in calls:
+                    call()
+
+        return repeat
 
     def threads(self) -> AbstractContextManager[Any]:
         """Return a context within which the backend keeps to its number of threads."""

@@ -10,7 +10,7 @@ from typing import Any
 from gpunn import optimizers as optimizers_module
 from gpunn.backends.interface import Backend
 from gpunn.backends.select import Selection, select_backend
-from gpunn.errors import NotBuiltError
+from gpunn.errors import ArgumentTypeError, NotBuiltError
 from gpunn.graph import Graph
 from gpunn.models import pickling
 from gpunn.models.compiling import (
@@ -48,6 +48,7 @@ class Compilable(Weights):
         precision: str = "float32",
         threads: int | None = None,
         seed: int | None = None,
+        run_eagerly: bool = False,
     ) -> None:
         """Choose how the model is trained.
 
@@ -69,9 +70,16 @@ class Compilable(Weights):
             Of initial weights, shuffling and dropout, at least 0 and below 2**64. Without one it
             is drawn at random. Weights that were set or trained before are kept; those that were
             only looked at are drawn anew from a seed given here.
+        run_eagerly : bool, default False
+            Whether a GPU's kernels are launched one by one, as when looking for what is wrong with
+            one. Otherwise steps are captured as CUDA graphs of many and replayed, with the same
+            results bit for bit.
         """
         check_precision_name(precision)
+        if not isinstance(run_eagerly, bool):
+            raise ArgumentTypeError(f"run_eagerly must be True or False, not {run_eagerly!r}.")
         selection = select_backend(device, threads=threads)
+        selection.backend.graphs = not run_eagerly
         check_precision(selection, device, precision)
         self._compile_on(
             selection, optimizer, loss, metrics, loss_weights, device, precision, threads, seed

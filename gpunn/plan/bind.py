@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class BoundPlan:
         self.regions: dict[str, Any] = {}
         self._external: dict[str, Any] = {}
         self._calls: dict[tuple[str, int], list[Call]] = {}
+        self._repeated: dict[tuple[str, int], Callable[[int], None]] = {}
         own = [layout.nbytes for name, layout in self.layout.items() if name not in (shared or {})]
         backend.check_memory(plan.models * sum(own), f"the model with batch size {plan.batch_size}")
         for name, layout in self.layout.items():
@@ -59,12 +60,16 @@ class BoundPlan:
         for name, array in arrays.items():
             if self._external.get(name) is not array:
                 self._external[name] = array
-                self._calls.clear()
+                self._unbind()
 
     def detach(self) -> None:
         """Let go of the external arrays, so that their memory can be freed."""
         self._external.clear()
+        self._unbind()
+
+    def _unbind(self) -> None:
         self._calls.clear()
+        self._repeated.clear()
 
     def array(self, name: str, rows: int | None = None) -> Any:
         """Return the array behind a buffer; of a batched one the first `rows` rows.
@@ -108,6 +113,13 @@ class BoundPlan:
         """Run `program` once."""
         for call in self.calls(program, rows):
             call()
+
+    def repeat(self, program: str, times: int, rows: int | None = None) -> None:
+        """Run `program` many times, on batches of `rows` rows: a device may take them as one."""
+        key = (program, self.plan.batch_size if rows is None else rows)
+        if key not in self._repeated:
+            self._repeated[key] = self.backend.repeated(self.calls(*key))
+        self._repeated[key](times)
 
     def read(self, name: str) -> Any:
         """Return a NumPy copy of a buffer."""

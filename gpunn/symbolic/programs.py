@@ -194,7 +194,7 @@ class Program:
         parts: list[list[Array]] = [[] for _ in self.graph.outputs]
         for start in range(0, rows, bound.plan.batch_size):
             count = min(bound.plan.batch_size, rows - start)
-            bound.run(self.kind, count)
+            bound.repeat(self.kind, 1, count)
             if self.kind == "predict":
                 for part, name in zip(parts, bound.plan.outputs, strict=True):
                     part.append(backend.to_host(bound.array(name, count)))

@@ -75,7 +75,7 @@ class Training:
         staged.fill(arrays, rows)
         if terms:
             bound.reset_metrics()
-        bound.run("train", rows)
+        bound.repeat("train", 1, rows)
         self.steps += 1
         return program.figures(bound, rows) if terms else {}
 

@@ -1,7 +1,9 @@
 """Callbacks: code that runs at set points of training, with Keras's hooks.
 
 A hook that a callback does not define costs nothing: the trainer looks once, before it starts,
-which are defined, and without per-batch hooks it runs many steps between looks.
+which are defined, and without per-batch hooks it runs many steps between looks. With one, steps are
+taken one by one, which the logger ``gpunn`` notes: a GPU then gets a graph of a single step at a
+time instead of one of many, and waits for Python after each.
 """
 
 from __future__ import annotations

@@ -203,12 +203,18 @@ class Session:
         bound.reset_metrics()
         bound.write(f"{CONTROL}/offset", 0)
         done = 0
+        if not hooks:
+            full, rest = divmod(data.rows, batch_size)
+            if full:
+                bound.repeat("evaluate", full)
+            if rest:
+                bound.repeat("evaluate", 1, rest)
+            return bound.figures(data.rows), bound
         for batch, start in enumerate(range(0, data.rows, batch_size)):
-            if hooks:
-                hooks.batch_begin(batch)
+            hooks.batch_begin(batch)
             done = min(start + batch_size, data.rows)
-            bound.run("evaluate", done - start)
-            if hooks and hooks.batch_end(batch, partial(bound.figures, done)):
+            bound.repeat("evaluate", 1, done - start)
+            if hooks.batch_end(batch, partial(bound.figures, done)):
                 break
         return bound.figures(done), bound
 
@@ -236,7 +242,7 @@ class Session:
             rows = min(batch_size, data.rows - start)
             if hooks:
                 hooks.batch_begin(batch)
-            bound.run("predict", rows)
+            bound.repeat("predict", 1, rows)
             done += rows
             if on_host:
                 for part, name in zip(parts, names, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +22,11 @@ from gpunn.training.hooks import Hooks, check_callbacks
 from gpunn.training.signals import Interrupt, deferred_signals
 
 if TYPE_CHECKING:
+    from gpunn.backends.interface import Call
     from gpunn.models.model import Model
     from gpunn.training.checkpoint import Checkpoint
+
+logger = logging.getLogger("gpunn")
 
 FIRST_CHUNK = 16
 
@@ -128,6 +132,9 @@ class Trainer:
         self.running = False
         self.in_epoch = False
         self._warned = False
+        self._named_watchers = False
+        # Waits for the steps that a device was given last; None where none are under way.
+        self._last_chunk: Call | None = None
         self.epoch_seconds = 0.0
         self._last_logs: Logs = {}
         self.stop_training = False
@@ -389,6 +396,7 @@ class Trainer:
 
     def _run_epoch(self, steps_left: int | None) -> None:
         """Take steps to the end of the epoch, in chunks between which callbacks get a look."""
+        backend = self.session.backend
         batch_hooks = [
             c
             for c in self.callbacks
@@ -402,6 +410,10 @@ class Trainer:
         every = [(c, c.every_steps) for c in self.callbacks if c.every_steps]
         timed = [(c, c.interval) for c in self.callbacks if c.interval is not None]
         per_batch = bool(batch_hooks or batch_hooks_end)
+        if per_batch and not self._named_watchers:
+            self._named_watchers = True
+            watchers = sorted({type(c).__name__ for c in (*batch_hooks, *batch_hooks_end)})
+            logger.info("%s looks at every batch: steps are taken one by one", ", ".join(watchers))
         looked = {id(c): time.perf_counter() for c, _ in timed}
         shortest = min((seconds for _, seconds in timed), default=0.5)
         chunk = FIRST_CHUNK
@@ -418,10 +430,17 @@ class Trainer:
                 callback.on_train_batch_begin(batch, logs={})
             began = time.perf_counter()
             self._advance(count)
+            # A device computes while the next chunk is prepared. No more than two are on their way,
+            # so that the time of a turn is that of a chunk, and a signal is soon seen to.
+            before, self._last_chunk = self._last_chunk, backend.mark()
+            if before is not None:
+                before()
             now = time.perf_counter()
             self.epoch_seconds += now - began
             if now - began < shortest / 4:
-                chunk = min(2 * chunk, 1 << 20)
+                # A turn that did not wait says no more than how long it took to hand steps over.
+                if before is not None or self._last_chunk is None:
+                    chunk = min(2 * chunk, 1 << 20)
             elif now - began > shortest:
                 chunk = max(chunk // 2, 1)
             if batch_hooks_end:
@@ -446,6 +465,7 @@ class Trainer:
         """Wait for the steps that the device has been given: they are the epoch's time too."""
         began = time.perf_counter()
         self.session.backend.synchronize()
+        self._last_chunk = None
         self.epoch_seconds += time.perf_counter() - began
 
     def _advance(self, count: int) -> None:
@@ -477,16 +497,14 @@ class Trainer:
 
     def _take_steps(self, count: int) -> None:
         full = min(count, (self.rows - self.offset) // self.batch_size)
-        calls = self.bound.calls("train") if full else []
-        for _ in range(full):
-            for call in calls:
-                call()
+        if full:
+            self.bound.repeat("train", full)
         self.step_count += full
         self.offset += full * self.batch_size
         self.samples += full * self.batch_size
         if full < count:
             rows = self.rows - self.offset
-            self.bound.run("train", rows)
+            self.bound.repeat("train", 1, rows)
             self.step_count += 1
             self.offset = self.rows
             self.samples += rows

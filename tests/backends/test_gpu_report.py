@@ -38,8 +38,11 @@ def test_report_of_kernels_and_training(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert [call["op"] for call in step["calls"]].count("dense") == 3
     assert all(call["microseconds"] > 0 for call in step["calls"])
     assert {row["op"] for row in written["kernels"]["products"]} >= {"dense"}
-    (throughput,) = written["training"]["throughput"]
-    assert throughput["samples_per_second"] > 0
+    eager, graphs = written["training"]["throughput"]
+    assert (eager["mode"], graphs["mode"]) == ("eager", "graphs")
+    assert eager["samples_per_second"] > 0 and graphs["samples_per_second"] > 0
+    assert (eager["graph_launches_per_epoch"], graphs["graph_launches_per_epoch"]) == (0, 2)
+    assert f"| float32 | 32 | graphs | {graphs['microseconds_per_step']:.1f} |" in text
     assert written["machine"]["versions"]["numpy"] in text
     assert "simulator" in text and "| adam | parameters |" in text
 

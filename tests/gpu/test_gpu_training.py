@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ from device_runs import (
 
 import gpunn
 from gpunn import layers
+from gpunn.backends.cuda.backend import CudaBackend
+from gpunn.backends.cuda.driver import Product
+from gpunn.backends.select import select_backend
+from gpunn.callbacks import Callback
 from gpunn.errors import DeviceError
+from gpunn.optimizers import SGD
+from gpunn.schedules import ExponentialDecay
 
 TOLERANCE = 2e-5  # as in tests/backends/test_devices.py
 
@@ -33,6 +40,84 @@ def test_a_run_equals_the_reference_step_by_step(optimizer: str) -> None:
 
 def test_a_captured_step_equals_the_calls_it_was_made_of() -> None:
     assert_capture_repeats_steps("cuda")
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+@pytest.mark.parametrize("batch_size", [32, 50, 512])
+def test_graphs_of_many_steps_give_the_bits_of_kernels_launched_one_by_one(
+    precision: str, batch_size: int
+) -> None:
+    """With dropout, a rate that changes, ragged ends, validation and a callback between steps."""
+
+    class Watch(Callback):
+        every_steps = 7
+
+        def on_steps(self, step: int) -> None:
+            seen.append((step, sorted(self.trainer.logs().items())))
+
+    x, y = noise(2011)
+    rate = ExponentialDecay(0.05, decay_steps=20, decay_rate=0.9)
+    runs = []
+    for graphs in (False, True):
+        seen: list[Any] = []
+        one = net(SGD(rate, momentum=0.9), precision)
+        backend: Any = one.session.backend
+        backend.graphs = graphs
+        history = one.fit(x, y, batch_size, epochs=12, verbose=0, validation_data=(x[:99], y[:99]))
+        one.fit(x, y, batch_size, epochs=2, verbose=0, callbacks=[Watch()])
+        weights = [w.tobytes() for w in one.get_weights()]
+        runs.append((history.history, seen, weights, one.predict(x).tobytes()))
+        assert (backend.driver.replays > 0) == graphs
+        assert backend.graphs == graphs  # nothing was refused
+    assert runs[0] == runs[1]
+
+
+def test_predictions_of_another_thread_while_graphs_are_captured_and_replayed() -> None:
+    alone, _ = fitted_beside_predictions(busy=False)
+    beside, wrong = fitted_beside_predictions(busy=True)
+    assert alone == beside and not wrong
+
+
+def fitted_beside_predictions(busy: bool) -> tuple[list[bytes], list[str]]:
+    """Return the weights after a fit, and what another thread found wrong meanwhile."""
+    x, y = noise()
+    one, other, done = net(), net(), threading.Event()
+    expected, wrong = other.predict(x[:300]), []
+    one.predict(x[:300])
+
+    def predict() -> None:
+        while not done.is_set():
+            one.predict(x[:300])
+            if other.predict(x[:300]).tobytes() != expected.tobytes():
+                wrong.append("another model's predictions have changed")
+
+    thread = threading.Thread(target=predict)
+    if busy:
+        thread.start()
+    try:
+        one.fit(x, y, 50, epochs=20, verbose=0)
+    finally:
+        done.set()
+        if busy:
+            thread.join()
+    assert one.session.backend.graphs
+    return [w.tobytes() for w in one.get_weights()], wrong
+
+
+def test_the_library_s_products_are_launched_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
+    driver: Any = select_backend("cuda").backend.driver  # type: ignore[attr-defined]
+    backend = CudaBackend(driver, products="library")
+    square = driver.upload(np.eye(64, dtype=np.float32))
+    result = driver.upload(np.zeros((64, 64), np.float32))
+    try:
+        call = driver.prepare_product(Product(square, square, result))
+    except DeviceError as error:
+        pytest.skip(str(error))  # cuBLAS is a package of its own
+    step = backend.repeated([call])
+    step(20)
+    np.testing.assert_array_equal(driver.download(result), np.eye(64))
+    assert driver.replays == 0 and not backend.graphs
+    assert ["no CUDA graphs" in record.getMessage() for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])

@@ -67,10 +67,13 @@ class Stream:
         self.todo: list[Callable[[], None]] = []
         self.done = 0
         self.captured: list[Callable[[], None]] | None = None
+        self.capturer = 0
         self.failure: Exception | None = None
         STREAMS[self.ptr] = self
 
     def push(self, work: Callable[[], None]) -> None:
+        if self.captured is not None:
+            assert self.capturer == threading.get_ident(), "caught up in another thread's capture"
         (self.todo if self.captured is None else self.captured).append(work)
 
     def run(self, until: int) -> None:
@@ -81,6 +84,8 @@ class Stream:
     def synchronize(self) -> None:
         if self.failure:
             raise self.failure
+        if self.captured is not None:
+            raise CUDARuntimeError(900, "cudaErrorStreamCaptureUnsupported: stream is capturing")
         self.run(self.done + len(self.todo))
 
     def wait_event(self, event: Event) -> None:
@@ -88,18 +93,17 @@ class Stream:
         stream, until = event.recorded
         self.push(lambda: stream.run(until))
 
-    def begin_capture(self) -> None:
-        self.captured = []
+    def begin_capture(self, mode: int) -> None:
+        assert self.ptr and self.captured is None and STATE.device == self.device
+        assert mode == Runtime.streamCaptureModeRelaxed
+        if REFUSALS:
+            raise REFUSALS.pop()
+        self.captured, self.capturer = [], threading.get_ident()
 
     def end_capture(self) -> Any:
         captured, self.captured = self.captured, None
-        assert captured is not None
-
-        def launch(stream: Stream) -> None:
-            for work in captured:
-                stream.push(work)
-
-        return SimpleNamespace(launch=launch)
+        assert captured is not None and self.capturer == threading.get_ident()
+        return Graph(captured)
 
     def use(self) -> Stream:
         assert STATE.device == self.device
@@ -119,6 +123,26 @@ class Stream:
         STATE.current[self.device] = entered[-1]
 
 
+class Graph:
+    """cupy.cuda.Graph; it keeps no array alive."""
+
+    def __init__(self, captured: list[Callable[[], None]]) -> None:
+        self.captured = captured
+        self.uploaded: list[Stream] = []
+        self.launched: list[Stream] = []
+        GRAPHS.append(self)
+
+    def upload(self, stream: Stream) -> None:
+        assert STATE.device == stream.device
+        self.uploaded.append(stream)
+
+    def launch(self, stream: Stream) -> None:
+        assert STATE.device == stream.device
+        self.launched.append(stream)
+        for work in self.captured:
+            stream.push(work)
+
+
 class Event:
     recorded: tuple[Stream, int]
 
@@ -128,6 +152,10 @@ class Event:
     def record(self, stream: Stream) -> None:
         assert STATE.device == self.device == stream.device
         self.recorded = (stream, stream.done + len(stream.todo))
+
+    def synchronize(self) -> None:
+        stream, until = self.recorded
+        stream.run(until)
 
 
 class Device:
@@ -171,11 +199,15 @@ class State(threading.local):
 
 STATE = State()
 STREAMS: dict[int, Stream] = {}
+GRAPHS: list[Graph] = []
+REFUSALS: list[Exception] = []  # what the next captures fail with
 
 
 def reset() -> None:
     """Forget everything."""
     STREAMS.clear()
+    GRAPHS.clear()
+    REFUSALS.clear()
     STATE.__init__()
 
 
@@ -286,6 +318,7 @@ class Runtime:
     """cupy.cuda.runtime."""
 
     CUDARuntimeError = CUDARuntimeError
+    streamCaptureModeRelaxed = 2
     memcpyHostToDevice, memcpyDeviceToHost, memcpyDeviceToDevice = 1, 2, 3
     cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin = 16, 97
 

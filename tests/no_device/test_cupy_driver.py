@@ -547,9 +547,162 @@ def test_products_of_the_library_are_not_captured(driver: CupyDriver) -> None:
     calls = [driver.prepare_product(Product(square, square, square))]
     with pytest.raises(DeviceError, match=r"cuBLAS, cannot be part of a CUDA graph; use products="):
         driver.capture(calls)
-    assert driver._stream.captured is None
+    assert driver._capture_stream.captured is None
     driver.prepare(launch(zeros(driver)))()  # the driver is as before
     assert driver.launches == 1
+
+
+def test_a_graph_is_captured_beside_the_stream_and_uploaded_to_it(driver: CupyDriver) -> None:
+    array = zeros(driver)
+    graph = driver.capture([driver.prepare(launch(array))] * 3)
+    (made,) = fake_cupy.GRAPHS
+    assert driver._capture_stream.ptr not in (0, driver._stream.ptr)
+    assert len(made.captured) == 3 and made.uploaded == [driver._stream] and not made.launched
+    graph()
+    graph()
+    assert made.launched == [driver._stream] * 2
+    assert (driver.launches, driver.replays) == (6, 2)
+    assert driver.download(array) == [6.0]
+
+
+@pytest.mark.parametrize("doing", ["allocate", "write", "download", "synchronize", "upload"])
+def test_nothing_but_launches_is_captured(doing: str, driver: CupyDriver) -> None:
+    array = zeros(driver)
+    acts: dict[str, Callable[[], Any]] = {
+        "allocate": lambda: driver.allocate(4),
+        "write": lambda: driver.write(array, 1.0),
+        "download": lambda: driver.download(array),
+        "synchronize": driver.synchronize,
+        "upload": lambda: driver.upload(np.ones(3)),
+    }
+    with pytest.raises(DeviceError, match=r"^cuda:0: .* cannot be part of a CUDA graph\.$"):
+        driver.capture([driver.prepare(launch(array)), acts[doing]])
+    assert driver._capture_stream.captured is None and driver.launches == 0
+    driver.write(array, 2.0)
+    assert driver.download(array) == [2.0]  # the launch has not run
+
+
+def test_another_thread_is_not_caught_up_in_a_capture(driver: CupyDriver) -> None:
+    mine, other = zeros(driver), zeros(driver)
+    call = driver.prepare(launch(other))
+    driver.synchronize()
+
+    def meanwhile() -> None:
+        def act() -> Any:
+            call()
+            driver.write(driver.allocate(4), 1)
+            return driver.download(other)
+
+        assert in_a_thread(act) == [1.0]
+
+    graph = driver.capture([driver.prepare(launch(mine)), meanwhile])
+    assert (driver.launches, len(fake_cupy.GRAPHS[0].captured)) == (1, 1)
+    graph()
+    assert (driver.download(mine), driver.download(other)) == ([1.0], [1.0])
+    assert driver.launches == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("a mistake")])
+def test_a_capture_that_is_broken_off(error: BaseException, driver: CupyDriver) -> None:
+    def broken() -> None:
+        raise error
+
+    array = zeros(driver)
+    call = driver.prepare(launch(array))
+    with pytest.raises(type(error)):
+        driver.capture([call, broken])
+    assert driver._capture_stream.captured is None and driver.launches == 0
+    driver.capture([call])()
+    assert driver.download(array) == [1.0]
+
+
+def test_a_device_that_captures_nothing(driver: CupyDriver) -> None:
+    fake_cupy.REFUSALS.append(fake_cupy.CUDARuntimeError(801, "operation not supported"))
+    with pytest.raises(DeviceError, match=r"capturing a CUDA graph.*operation not supported"):
+        driver.capture([driver.prepare(launch(zeros(driver)))])
+
+
+def test_a_mark_waits_for_what_was_called_before_it(driver: CupyDriver) -> None:
+    first, second = zeros(driver), zeros(driver)
+    calls = [driver.prepare(launch(first)), driver.prepare(launch(second))]
+    calls[0]()
+    mark = driver.mark()
+    calls[1]()
+    assert first.host() != [1.0]
+    mark()
+    assert (first.host(), second.host()) == ([1.0], [0.0])
+
+
+# Graphs of the backend
+
+
+def test_steps_become_graphs_and_results_are_those_of_calls_one_by_one(cupy: Any) -> None:
+    backend = CudaBackend(CupyDriver(0))
+    driver: Any = backend.driver
+    array = zeros(driver)
+    step = backend.repeated([driver.prepare(launch(array)), driver.prepare(launch(array, 2.0))])
+    for count in (5, 3, 1, 70, 130):
+        step(count)
+    assert driver.download(array) == [3.0 * 209]
+    assert driver.launches == 2 * 209
+    # 8 one by one, 1 as a graph of one, 7 x 8 until 64 are taken, 1 x 8, 6 of one; 2 x 64, 2.
+    assert driver.replays == 1 + 7 + 1 + 6 + 2 + 2
+    assert [len(graph.captured) // 2 for graph in fake_cupy.GRAPHS] == [1, 8, 64]
+    assert all(graph.uploaded == [driver._stream] for graph in fake_cupy.GRAPHS)
+
+
+def test_graphs_keep_their_arrays_and_go_with_their_steps(driver: CupyDriver) -> None:
+    backend = CudaBackend(driver)
+    array = zeros(driver)
+    step = backend.repeated([driver.prepare(launch(array))])
+    held = weakref.ref(array)
+    step(20)
+    del array
+    gc.collect()
+    assert held() is not None
+    del step
+    gc.collect()
+    assert held() is None
+
+
+def test_products_of_the_library_go_on_one_by_one(
+    driver: CupyDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = CudaBackend(driver, products="library")
+    square = zeros(driver, 4).reshape(2, 2)
+    driver.write(square, np.eye(2))
+    result = zeros(driver, 4).reshape(2, 2)
+    step = backend.repeated([driver.prepare_product(Product(square, square, result))])
+    step(30)
+    step(30)
+    assert (driver.launches, driver.replays, backend.graphs) == (60, 0, False)
+    assert np.array_equal(driver.download(result), np.eye(2))
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("no CUDA graphs: kernels are launched one by one (cuda:0: products by")
+
+
+def test_a_kernel_that_fails_in_a_capture_fails_as_it_does_by_itself(
+    driver: CupyDriver, cupy: Any
+) -> None:
+    backend = CudaBackend(driver)
+    step = backend.repeated([driver.prepare(launch(zeros(driver)))])
+    step(8)
+    error = fake_cupy.CUDADriverError(719, "CUDA_ERROR_LAUNCH_FAILED")
+    cupy.cuda.driver.failures += [error, error]
+    with pytest.raises(DeviceError, match=r"kernel increment of kernels/affine\.cu"):
+        step(1)
+
+
+def test_graphs_that_are_switched_off(driver: CupyDriver) -> None:
+    backend = CudaBackend(driver)
+    backend.graphs = False
+    array = zeros(driver)
+    step = backend.repeated([driver.prepare(launch(array))])
+    step(100)
+    assert (driver.launches, driver.replays) == (100, 0) and not fake_cupy.GRAPHS
+    backend.graphs = True
+    step(64)
+    assert driver.replays == 1 and driver.download(array) == [164.0]
 
 
 # Errors

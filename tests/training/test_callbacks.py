@@ -754,19 +754,16 @@ def test_a_hook_may_end_an_evaluation_and_use_the_model_meanwhile() -> None:
 
 def test_hooks_that_are_not_defined_leave_batches_large(monkeypatch: pytest.MonkeyPatch) -> None:
     model, idle = make_model(), LambdaCallback(on_test_begin=lambda logs: None)
-    run, rows_run = BoundPlan.run, []
+    repeat, repeated = BoundPlan.repeat, []
 
-    def counting(self: Any, program: str, rows: int | None = None) -> None:
-        rows_run.append((program, rows))
-        run(self, program, rows)
+    def counting(self: Any, program: str, times: int, rows: int | None = None) -> None:
+        repeated.append((program, times, rows))
+        repeat(self, program, times, rows)
 
-    monkeypatch.setattr(BoundPlan, "run", counting)
+    monkeypatch.setattr(BoundPlan, "repeat", counting)
     model.evaluate(X, Y, callbacks=[idle])
     model.predict(X, callbacks=[idle])
-    assert [entry for entry in rows_run if entry[0] != "prepare"] == [
-        ("evaluate", ROWS),
-        ("predict", ROWS),
-    ]
+    assert repeated == [("evaluate", 1, ROWS), ("predict", 1, ROWS)]
 
 
 def test_history_is_keras_history() -> None:

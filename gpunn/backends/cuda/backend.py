@@ -7,7 +7,7 @@ driver's business.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from gpunn.backends.cuda import (
     ops_prelu,
 )
 from gpunn.backends.cuda.driver import Call, Driver, Launch
+from gpunn.backends.cuda.graphs import Graphs
 from gpunn.backends.cuda.launches import BINDERS, Attrs, Context, Work
 from gpunn.backends.interface import Arrays, Backend, Binder
 from gpunn.errors import DeviceError, PlanError
@@ -49,7 +50,8 @@ class CudaBackend(Backend):
     ----------
     driver : Driver
     products : {"own", "library"}
-        Whose matrix products: those of ``kernels/dense.cu``, or the device's library.
+        Whose matrix products: those of ``kernels/dense.cu``, or the device's library, which cannot
+        be part of CUDA graphs.
     """
 
     precisions = ("float32", "tf32", "bfloat16", "float64")
@@ -62,6 +64,7 @@ class CudaBackend(Backend):
         self.products = products
         self._workspace: Any = driver.allocate(0)
         self._together = threading.RLock()
+        self._graphs = Graphs(driver, self._together)
         self._operations = {op: partial(self._bind, op) for op in BINDERS}
 
     # Memory
@@ -108,6 +111,23 @@ class CudaBackend(Backend):
 
     def synchronize(self) -> None:
         self.driver.synchronize()
+
+    def mark(self) -> Call:
+        return self.driver.mark()
+
+    # Graphs
+
+    @property
+    def graphs(self) -> bool:
+        """Whether calls that are repeated become CUDA graphs."""
+        return self._graphs.enabled
+
+    @graphs.setter
+    def graphs(self, enabled: bool) -> None:
+        self._graphs.enabled = enabled
+
+    def repeated(self, calls: Sequence[Call]) -> Callable[[int], None]:
+        return self._graphs.repeated(calls)
 
     # Ops
 

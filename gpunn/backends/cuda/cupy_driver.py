@@ -3,10 +3,14 @@
 All work goes to one stream of the driver's own. It does not wait for CuPy's current stream, the
 user's, by itself: `upload` and `write` make it wait for what the user has queued there, and
 `release` makes the user's stream wait for ours.
+
+Graphs are captured on a second stream, to which nothing but the capturing thread's launches goes:
+what another thread launches, copies or waits for meanwhile is not caught up in them.
 """
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,6 +26,7 @@ from gpunn.errors import DeviceError
 
 DEFAULT_SHARED = 48 << 10  # bytes of shared memory that a kernel may use without asking
 INVALID_CONTEXT = 201  # the driver's status in a thread that has no context yet
+STREAM = 8  # place of the stream among the arguments of a launch
 
 
 class LoadedKernels:
@@ -65,6 +70,9 @@ class CupyDriver(CupyMemory):
         super().__init__(index)
         self._loaded = LOADED.setdefault(index, LoadedKernels())
         self._handle = 0  # cuBLAS
+        self._capture_lock = threading.Lock()
+        self._capture_stream: Any = None
+        self._captured = 0  # launches in the graph that is being captured
 
     # Kernels
 
@@ -112,6 +120,11 @@ class CupyDriver(CupyMemory):
         kept = (launch, function, slots, addresses)
 
         def call(kept: object = kept) -> None:
+            if self._capturing and self._capturing == threading.get_ident():
+                stream = self._capture_stream.ptr
+                launch_kernel(*arguments[:STREAM], stream, *arguments[STREAM + 1 :])
+                self._captured += 1
+                return
             try:
                 if current_device() == index:
                     launch_kernel(*arguments)
@@ -176,14 +189,13 @@ class CupyDriver(CupyMemory):
         )
 
         def call(kept: object = (product, one, zero)) -> None:
+            if self._capturing == threading.get_ident():
+                raise DeviceError(
+                    f"{self.name}: products by the device's library, cuBLAS, cannot be part "
+                    "of a CUDA graph; use products='own'."
+                )
             with self._here("a product by cuBLAS"):
-                try:
-                    gemm(*arguments)
-                except NotImplementedError as error:
-                    raise DeviceError(
-                        f"{self.name}: products by the device's library, cuBLAS, cannot be part "
-                        "of a CUDA graph; use products='own'."
-                    ) from error
+                gemm(*arguments)
             self.launches += 1
 
         return call
@@ -207,19 +219,12 @@ class CupyDriver(CupyMemory):
     # Graphs
 
     def capture(self, calls: Sequence[Call]) -> Call:
-        calls, before = tuple(calls), self.launches
-        with self._here("capturing a CUDA graph"):
-            self._stream.begin_capture()
-            try:
-                for one in calls:
-                    one()
-            except BaseException:
-                with suppress(Exception):  # it says that the capture is void
-                    self._stream.end_capture()
-                raise
-            finally:
-                count, self.launches = self.launches - before, before
-            graph = self._stream.end_capture()
+        calls = tuple(calls)
+        with self._capture_lock, self._here("capturing a CUDA graph"):
+            if self._capture_stream is None:
+                self._capture_stream = self._cuda.Stream(non_blocking=True)
+            graph, count = self._graph_of(calls, self._capture_stream)
+            graph.upload(self._stream)  # or the first launch would have to
         current_device, index, stream = self._runtime.getDevice, self.index, self._stream
 
         # A graph keeps no array alive; the calls do.
@@ -233,8 +238,26 @@ class CupyDriver(CupyMemory):
             except Exception as error:
                 self._raise(error, "a CUDA graph")
             self.launches += count
+            self.replays += 1
 
         return call
+
+    def _graph_of(self, calls: Sequence[Call], stream: Any) -> tuple[Any, int]:
+        """Return the graph of `calls` and how many launches it holds."""
+        # Relaxed: the collector may free another library's memory in the middle of it, which the
+        # stricter modes take for a mistake. Our own calls that wait or allocate are refused.
+        stream.begin_capture(self._runtime.streamCaptureModeRelaxed)
+        self._captured, self._capturing = 0, threading.get_ident()
+        try:
+            for call in calls:
+                call()
+        except BaseException:
+            with suppress(Exception):  # it says that the capture is void
+                stream.end_capture()
+            raise
+        finally:
+            self._capturing = 0
+        return stream.end_capture(), self._captured
 
 
 def pack(arguments: Sequence[Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gpunn.backends.cuda.driver import Driver, Limits
+from gpunn.backends.cuda.driver import Call, Driver, Limits
 from gpunn.backends.cuda.driver_errors import device_error, memory_error, status
 from gpunn.backends.interface import host_array, is_on_cuda
 from gpunn.errors import ArgumentTypeError, DeviceError
@@ -48,6 +48,7 @@ class CupyMemory(Driver, ABC):
         self._staging_lock = threading.Lock()
         # Whether this thread has brought in another library's memory, for calls to read.
         self._borrowed = threading.local()
+        self._capturing = 0  # the thread whose launches go into a graph
         try:
             with self._device:
                 self._stream = cupy.cuda.Stream(non_blocking=True)
@@ -78,6 +79,8 @@ class CupyMemory(Driver, ABC):
     @contextmanager
     def _here(self, doing: str) -> Iterator[None]:
         """Make device and stream the current ones; errors of CUDA say what was being done."""
+        if self._capturing == threading.get_ident():
+            raise DeviceError(f"{self.name}: {doing} cannot be part of a CUDA graph.")
         try:
             with self._device:
                 if not self._cuda.driver.ctxGetCurrent():
@@ -167,6 +170,17 @@ class CupyMemory(Driver, ABC):
     def synchronize(self) -> None:
         with self._here("waiting for the device"):
             self._stream.synchronize()
+
+    def mark(self) -> Call:
+        with self._here("recording an event"):
+            event = self._cuda.Event(disable_timing=True)
+            event.record(self._stream)
+
+        def wait() -> None:
+            with self._here("waiting for the device"):
+                event.synchronize()
+
+        return wait
 
     # Copies
 

@@ -108,12 +108,15 @@ class Driver(ArrayDoor, ABC):
         As in ``device=name``.
     limits : Limits
     launches : int
-        Kernels and library products run so far.
+        Kernels and library products run so far, those of graphs among them.
+    replays : int
+        Graphs launched so far.
     """
 
     name: str
     limits: Limits
     launches: int = 0
+    replays: int = 0
 
     @abstractmethod
     def describe(self) -> str:
@@ -161,7 +164,20 @@ class Driver(ArrayDoor, ABC):
 
     @abstractmethod
     def capture(self, calls: Sequence[Call]) -> Call:
-        """Return one call that makes all the given ones."""
+        """Return one call that makes all the given ones.
+
+        These have been made by `prepare`. None is made now, and what other threads call meanwhile
+        is no part of it.
+
+        Raises
+        ------
+        DeviceError
+            The device cannot take them as one: a library product, say.
+        """
+
+    @abstractmethod
+    def mark(self) -> Call:
+        """Return a call that waits until all that was called before the mark has run."""
 
     @abstractmethod
     def synchronize(self) -> None:

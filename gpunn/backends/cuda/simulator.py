@@ -121,7 +121,7 @@ class SimulatorDriver(Driver):
         self.limits = Limits(architecture, multiprocessors, shared_memory)
         self.seed = seed
         self.log: list[LaunchRecord] | None = [] if log else None
-        self.launches = 0
+        self.launches = self.replays = 0
         self._compiler = host_compiler.find_compiler()
         self._memory = memory
         self._used = 0
@@ -325,10 +325,14 @@ class SimulatorDriver(Driver):
         recorded = tuple(calls)
 
         def replay() -> None:
+            self.replays += 1
             for call in recorded:
                 call()
 
         return replay
+
+    def mark(self) -> Call:
+        return self.synchronize
 
     def synchronize(self) -> None:
         """Nothing to wait for: a call returns when its kernel has run, or raises."""

@@ -1,0 +1,221 @@
+"""Whole trainings on the stand-in for CuPy, whose GPU runs the simulator's kernels, and late.
+
+Kernels, copies and graphs run only when somebody waits for them, so a value that the host changes
+too early, or a step that is not in order with its learning rate, shows in the weights.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import pickle
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import fake_cupy
+import numpy as np
+import pytest
+from op_runs import needs_compiler
+
+import gpunn
+from gpunn import layers
+from gpunn.backends.cuda import cupy_driver, host_compiler, nvrtc, simulator
+from gpunn.backends.cuda.backend import CudaBackend
+from gpunn.backends.cuda.cupy_driver import CupyDriver
+from gpunn.backends.cuda.graphs import WARM
+from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.select import Selection
+from gpunn.callbacks import Callback, Checkpoints
+from gpunn.models import compilable
+from gpunn.optimizers import SGD, Adam
+from gpunn.schedules import ExponentialDecay
+from gpunn.training import trainer as trainer_module
+
+pytestmark = needs_compiler
+ROWS, BATCH = 203, 4  # 51 steps an epoch, the last of 3 rows
+
+
+class Runtime(fake_cupy.Runtime):
+    def memGetInfo(self) -> tuple[int, int]:
+        super().memGetInfo()
+        return 1 << 30, 1 << 31
+
+
+class Module:
+    """Kernels compiled for the host."""
+
+    functions: tuple[tuple[Any, Any], ...] = ()
+
+    def load(self, contents: bytes) -> None:
+        fake_cupy.need_context()
+        self.library = host_compiler.load(*pickle.loads(contents))
+
+    def get_function(self, name: str) -> Any:
+        Module.functions += ((self.library, self.library.kernels[name]),)
+        return SimpleNamespace(ptr=len(Module.functions), module=self)
+
+
+class Driver(fake_cupy.Driver):
+    def _launch(self, function: int, geometry: list[Any], stream: int, parameters: int) -> None:
+        fake_cupy.need_context()
+        library, kernel = Module.functions[function - 1]
+        cooperative = geometry[0] == "cooperative"
+        gx, gy, gz, bx, by, bz, shared = geometry[cooperative:]
+        # As CUDA does, at the launch.
+        addresses = (ctypes.c_uint64 * max(1, len(kernel.parameters))).from_address(parameters)
+        values = [
+            ctypes.c_uint64(ctypes.c_uint64.from_address(address).value)
+            for address in addresses[: len(kernel.parameters)]
+        ]
+        pointers = (ctypes.c_void_p * max(1, len(values)))(*map(ctypes.addressof, values))
+        message = ctypes.create_string_buffer(2048)
+        packed = simulator._Launch(
+            kernel=kernel.number,
+            cooperative=cooperative,
+            grid=(gx, gy, gz),
+            block=(bx, by, bz),
+            shared=shared,
+            arguments=ctypes.addressof(pointers),
+            message=ctypes.addressof(message),
+            message_size=len(message),
+        )
+
+        def run(kept: Any = (values, pointers)) -> None:
+            with simulator._LOCK:
+                failed = library.handle.gpunn_launch(ctypes.byref(packed))
+            assert not failed, message.value.decode()
+
+        fake_cupy.STREAMS[stream].push(run)
+
+
+@pytest.fixture
+def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    fake_cupy.reset()
+    module = fake_cupy.module()
+    module.cuda.runtime, module.cuda.driver = Runtime(), Driver()
+    module.cuda.function.Module = Module
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setattr(cupy_driver, "LOADED", {})
+    monkeypatch.setattr(
+        nvrtc, "load", lambda compiler, source, architecture: pickle.dumps((source, architecture))
+    )
+    return module
+
+
+def net(device: str, monkeypatch: pytest.MonkeyPatch, optimizer: Any, eager: bool) -> gpunn.Model:
+    """Return a net on the driver for GPUs, or on the simulator."""
+    driver: Any = CupyDriver(0) if device == "cuda" else SimulatorDriver()
+    selection = Selection(CudaBackend(driver), "asked for")
+    monkeypatch.setattr(compilable, "select_backend", lambda *arguments, **options: selection)
+    made = gpunn.Sequential(
+        [
+            gpunn.Input((6,)),
+            layers.Dense(8, activation="tanh", name="hidden"),
+            layers.BatchNormalization(name="normal"),
+            layers.Dropout(0.2),
+            layers.Dense(3, activation="softmax", name="classes"),
+        ]
+    )
+    loss = "sparse_categorical_crossentropy"
+    made.compile(optimizer, loss, ["accuracy"], device=device, seed=3, run_eagerly=eager)
+    return made
+
+
+def data() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(ROWS, 6)).astype(np.float32), rng.integers(3, size=ROWS)
+
+
+class Watch(Callback):
+    every_steps = 13
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def on_steps(self, step: int) -> None:
+        self.seen.append((step, sorted(self.trainer.logs().items())))
+
+
+def fitted(made: gpunn.Model, epochs: int = 6) -> list[Any]:
+    """Return all that a fit shows."""
+    (x, y), watch = data(), Watch()
+    first = made.fit(x, y, BATCH, epochs=epochs, verbose=0, validation_data=(x[:70], y[:70]))
+    second = made.fit(x, y, BATCH, epochs=2, verbose=0, callbacks=[watch])
+    figures = [first.history, second.history, watch.seen, made.evaluate(x, y, verbose=0)]
+    return [*figures, made.predict(x).tobytes(), [w.tobytes() for w in made.get_weights()]]
+
+
+RATE = ExponentialDecay(0.1, decay_steps=7, decay_rate=0.9)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(RATE, momentum=0.9), Adam(0.01)], ids=["sgd", "adam"])
+def test_a_late_gpu_comes_to_what_the_simulator_comes_to(
+    optimizer: Any, cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = fitted(net("simulator", monkeypatch, optimizer, eager=True))
+    eager = net("cuda", monkeypatch, optimizer, eager=True)
+    assert fitted(eager) == expected
+    assert not fake_cupy.GRAPHS
+    graphs = net("cuda", monkeypatch, optimizer, eager=False)
+    assert fitted(graphs) == expected
+    launched = [len(graph.launched) for graph in fake_cupy.GRAPHS]
+    backend: Any = graphs.session.backend
+    assert sum(launched) == backend.driver.replays > 0 and all(launched)
+    # Nothing but kernels in them, one after the other, and every launch is accounted for.
+    other: Any = eager.session.backend
+    assert backend.driver.launches == other.driver.launches
+
+
+def test_a_run_goes_on_where_a_checkpoint_was_made(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    x, y = data()
+    fit: dict[str, Any] = {"batch_size": BATCH, "verbose": 0}
+    whole = net("simulator", monkeypatch, Adam(0.01), eager=True)
+    whole.fit(x, y, epochs=4, **fit)
+    half = net("cuda", monkeypatch, Adam(0.01), eager=False)
+    half.fit(x, y, epochs=2, callbacks=[Checkpoints(tmp_path)], **fit)
+    resumed = net("cuda", monkeypatch, Adam(0.01), eager=False)
+    resumed.fit(x, y, epochs=4, resume=tmp_path, **fit)
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_no_more_than_two_chunks_are_under_way(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits on the stream never gets longer than two chunks and what goes with them."""
+    clock = SimpleNamespace(perf_counter=lambda: 0.0)  # chunks grow as fast as they can
+    monkeypatch.setattr(trainer_module, "time", clock)
+    made = net("cuda", monkeypatch, SGD(0.1), eager=False)
+    x, y = data()
+    driver: Any = made.session.backend.driver  # type: ignore[attr-defined]
+    trainer = gpunn.Trainer(made, x, y, batch_size=BATCH)
+    trainer.epoch()
+    per_step, lengths, marked = len(trainer.bound.calls("train")), [], driver.mark
+
+    def mark() -> Any:
+        lengths.append(len(driver._stream.todo))
+        return marked()
+
+    monkeypatch.setattr(driver, "mark", mark)
+    trainer.epoch()
+    # Chunks of 16, 16 and 19 steps; a copy of the rate goes with each, and before the first there
+    # is what begins an epoch.
+    first, second, last = lengths
+    assert 16 * per_step < first < 16 * per_step + 10
+    assert second == first + 16 * per_step + 1
+    assert last == 16 * per_step + 1 + 19 * per_step + 1  # the first chunk has been waited for
+
+
+def test_new_data_are_trained_on(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs hold addresses: those of data that have gone must go too."""
+    x, y = data()
+    weights = []
+    for device, eager in (("simulator", True), ("cuda", False)):
+        made = net(device, monkeypatch, SGD(0.1), eager)
+        for shift in range(3):
+            for rows in (ROWS, 90):
+                made.fit(x[:rows] + shift, y[:rows], BATCH, epochs=2, verbose=0)
+        weights.append([w.tobytes() for w in made.get_weights()])
+    assert weights[0] == weights[1]
+    assert len(fake_cupy.GRAPHS) >= 6 and WARM < ROWS // BATCH
