@@ -94,9 +94,7 @@ def _tensor_core_product(
     left, right = driver.upload(left), driver.upload(right)
     result = driver.upload(np.zeros((shape.m, shape.n), np.float32))
     cublas, handle = driver._cublas()
-    kind, compute = (
-        (CUDA_R_16BF, COMPUTE_32F) if half else (CUDA_R_32F, COMPUTE_32F_FAST_TF32)
-    )
+    kind, compute = (CUDA_R_16BF, COMPUTE_32F) if half else (CUDA_R_32F, COMPUTE_32F_FAST_TF32)
     one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
     # cuBLAS takes rows for columns: it computes result.T = right.T @ left.T
     arguments = (
@@ -122,15 +120,18 @@ def copy_calls(backend: Backend, nbytes: int) -> dict[str, Callable[[], object]]
         return {"device": lambda: driver.write(target, source)}
     copy = np.zeros_like(values)
     ways: dict[str, Callable[[], object]] = {"1 thread": lambda: np.copyto(copy, values)}
-    threads = getattr(backend, "thread_count", None) or _cores()
+    threads = getattr(backend, "thread_count", None) or core_count()
     if threads > 1:
         pool = ThreadPoolExecutor(threads)
-        parts = list(zip(np.array_split(copy, threads), np.array_split(values, threads)))
+        parts = list(
+            zip(np.array_split(copy, threads), np.array_split(values, threads), strict=True)
+        )
         ways[f"{threads} threads"] = lambda: list(pool.map(lambda part: np.copyto(*part), parts))
     return ways
 
 
-def _cores() -> int:
+def core_count() -> int:
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

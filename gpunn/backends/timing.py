@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import Any
 
 from gpunn.backends.interface import Backend
@@ -32,7 +33,7 @@ class HostMarks(Marks):
 
     def seconds(self) -> list[float]:
         times, self._times = self._times, []
-        return [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        return [later - earlier for earlier, later in pairwise(times)]
 
 
 class EventMarks(Marks):
@@ -59,8 +60,7 @@ class EventMarks(Marks):
         events, self._events = self._events, []
         self._driver.synchronize()
         elapsed = self._driver._cuda.get_elapsed_time  # milliseconds
-        pairs = zip(events, events[1:], strict=False)
-        found = [elapsed(earlier, later) / 1e3 for earlier, later in pairs]
+        found = [elapsed(earlier, later) / 1e3 for earlier, later in pairwise(events)]
         self._spare += events
         return found
 

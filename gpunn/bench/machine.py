@@ -9,27 +9,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import gpunn
+
 
 def describe_machine() -> dict[str, Any]:
     """Return processor, cores, versions and date."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        fields = dict(
-            (part.strip() for part in line.split(":", 1))
-            for line in cpuinfo.read_text().splitlines()
-            if ":" in line
-        )
+        lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
+        fields = {name.strip(): value.strip() for name, _, value in lines}
         processor = fields.get("model name", processor)
         if "flags" in fields:
             features = [f for f in ("avx2", "avx512f", "amx_tile") if f in fields["flags"].split()]
             processor += f" ({', '.join(features)})"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    packages = ("gpunn", "numpy", "numba")
+    versions = {name: importlib.metadata.version(name) for name in ("numpy", "numba")}
     return {
         "processor": processor,
         "cores": cores,
         "system": platform.system(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "versions": {"gpunn": gpunn.__version__} | versions,
         "date": datetime.now(UTC).date().isoformat(),
     }

@@ -11,6 +11,7 @@ from gpunn.bench.bounds import Ceilings, call_bound, product_shape
 from gpunn.plan.spec import Plan
 
 OVERHEAD_STEPS = 200
+BLOCK = 50  # steps whose marks are read together: reading waits for the device
 
 
 def time_calls(
@@ -28,14 +29,18 @@ def time_calls(
         Called before each step, outside of what is timed: it sets the offset within the data.
     """
     found: list[list[float]] = [[] for _ in calls]
-    for _ in range(steps):
-        restart()
-        marks.mark()
-        for call in calls:
-            call()
+    for first in range(0, steps, BLOCK):
+        for _ in range(first, min(first + BLOCK, steps)):
+            restart()
             marks.mark()
-        for times, seconds in zip(found, marks.seconds(), strict=True):
-            times.append(seconds)
+            for call in calls:
+                call()
+                marks.mark()
+        # From the last mark of a step to the first of the next is no call.
+        for i, seconds in enumerate(marks.seconds()):
+            column = i % (len(calls) + 1)
+            if column < len(calls):
+                found[column].append(seconds)
     return found
 
 
@@ -77,7 +82,7 @@ def table(
         ``between_seconds`` (the step less the sum: what is between the calls; below 0 where marks
         disturb more than they measure) and ``overhead_seconds``.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for step, seconds in zip(plan.programs["train"], times, strict=True):
         took = max(statistics.median(seconds) - extra, 0.0)
         flops, nbytes = plan.step_cost(step)
@@ -99,7 +104,7 @@ def table(
                 "reached": bound / took if took else None,
             }
         )
-    total = sum(row["seconds"] for row in rows)
+    total: float = sum(row["seconds"] for row in rows)
     for row in rows:
         row["share"] = row["seconds"] / total if total else 0.0
     return {

@@ -18,7 +18,11 @@ from gpunn.bench.peers import worker as worker_module
 from gpunn.errors import GpunnError
 
 SCRIPT = Path(worker_module.__file__)
-MODULES = {"torch": ("torch",), "torch.compile": ("torch",), "jax": ("jax",)}
+MODULES: dict[str, tuple[str, ...]] = {
+    "torch": ("torch",),
+    "torch.compile": ("torch",),
+    "jax": ("jax",),
+}
 MODULES |= {"sklearn": ("sklearn",), "keras": ("keras", "jax")}
 PACKAGES = {"sklearn": "scikit-learn"}  # by module, where the name is another
 ANSWER_SECONDS = 900.0
@@ -73,7 +77,7 @@ class PeerProcess:
         if python is not None:
             environment.pop("PYTHONPATH", None)  # it is for this Python
         environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
         # A session of its own: Ctrl-C is for the parent, which ends the workers in order.
         self._process = subprocess.Popen(
             command,
@@ -136,4 +140,3 @@ class PeerProcess:
             process.kill()
             process.wait()
         self._errors.close()
-
