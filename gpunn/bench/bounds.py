@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 from gpunn.backends.ceilings import ProductShape, copy_calls, product_call
 from gpunn.backends.interface import Backend
@@ -28,7 +27,8 @@ class Ceilings:
     flops : float or None
         FLOP/s of a large square product; None where its library has none in this precision.
     large_copy, small_copy : float
-        Bytes read and written per second, far beyond the caches and at the working set's size.
+        Bytes read and written per second, far beyond the caches and within the working set of a
+        plan.
     """
 
     flops: float | None
@@ -40,9 +40,11 @@ class Ceilings:
         """The better of the two bandwidths: a step's arrays may stay in a cache, or may not."""
         return max(self.large_copy, self.small_copy)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the ceilings by name."""
-        return asdict(self)
+    def best(self, other: Ceilings) -> Ceilings:
+        """Return the higher of each: a ceiling is what can be reached at all."""
+        flops = max((f for f in (self.flops, other.flops) if f is not None), default=None)
+        copies = max(self.large_copy, other.large_copy), max(self.small_copy, other.small_copy)
+        return Ceilings(flops, *copies)
 
 
 def product_shape(plan: Plan, step: Step) -> ProductShape | None:
@@ -100,37 +102,30 @@ def products_alone(backend: Backend, plan: Plan, precision: str) -> Callable[[],
     return step
 
 
-def measure_ceilings(
-    backend: Backend,
-    precision: str,
-    nbytes: int,
-    seconds: float,
-    clock: Callable[[], float] = perf_counter,
+def large_ceilings(
+    backend: Backend, precision: str, seconds: float, clock: Callable[[], float] = perf_counter
 ) -> Ceilings:
-    """Measure a device for about `seconds`.
-
-    Parameters
-    ----------
-    backend : Backend
-    precision : str
-    nbytes : int
-        The working set of a step: half of it is copied to the other half.
-    """
+    """Measure a large product and a large copy, for about `seconds`."""
     kind = backend.name.partition(":")[0]
     size, large = LARGE_PRODUCT.get(kind, SMALL), LARGE_COPY.get(kind, SMALL**2)
 
-    def best(calls: Iterable[Callable[[], object]]) -> float:
-        return min(_best(backend, call, seconds / 4, clock) for call in calls)
-
     try:
         square = ProductShape(size, size, size)
-        product = best([product_call(backend, square, precision)])
-        flops: float | None = square.flops / product
+        product = product_call(backend, square, precision)
+        flops: float | None = square.flops / _best(backend, product, seconds / 2, clock)
     except DeviceError:
         flops = None
-    half = max(nbytes // 2, 1)
-    copies = [2 * n / best(copy_calls(backend, n).values()) for n in (large, half)]
-    return Ceilings(flops, *copies)
+    copy = copy_rate(backend, large, seconds / 2, clock)
+    return Ceilings(flops, copy, copy)
+
+
+def copy_rate(
+    backend: Backend, nbytes: int, seconds: float, clock: Callable[[], float] = perf_counter
+) -> float:
+    """Return the bytes per second, read and written, of the fastest way to copy `nbytes`."""
+    ways = copy_calls(backend, max(nbytes, 1)).values()
+    shortest = min(_best(backend, way, seconds / len(ways), clock) for way in ways)
+    return 2 * nbytes / shortest
 
 
 def _best(

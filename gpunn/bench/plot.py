@@ -60,7 +60,9 @@ def draw(report: Report, path: Path) -> None:
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
     sides = [name for name in names if name != "bound"]
-    for axes, ((device, precision, optimizer), panel) in zip(grid.flat, panels.items()):
+    for axes, ((device, precision, optimizer), panel) in zip(
+        grid.flat, panels.items(), strict=False
+    ):
         _panel(axes, panel, sides)
         axes.set_title(f"{device}, {precision}, {optimizer}", fontsize=10)
     for axes in list(grid.flat)[len(panels) :]:

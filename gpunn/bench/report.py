@@ -120,7 +120,7 @@ def ceilings_table(report: Report) -> Table:
     table = _table(
         "Ceilings measured in this run",
         *DEVICE_COLUMNS,
-        *("product GFLOP/s", "copy GB/s, large", "copy GB/s, working set", "working set MB"),
+        *("product GFLOP/s", "copy GB/s"),
     )
     for entry in report["ceilings"]:
         flops = entry["flops"]
@@ -128,8 +128,6 @@ def ceilings_table(report: Report) -> Table:
             *_place(entry),
             "none" if flops is None else f"{flops / 1e9:,.0f}",
             f"{entry['large_copy'] / 1e9:,.1f}",
-            f"{entry['small_copy'] / 1e9:,.1f}",
-            f"{entry['copied_bytes'] / 1e6:,.2f}",
         )
     return table
 
@@ -214,7 +212,9 @@ def memory_table(report: Report) -> Table:
     peak = report.get("peak_bytes")
     caption = "" if peak is None else f"peak of this process: {peak / 1e6:,.0f} MB, data included"
     table = _table(
-        "Memory of a training plan, kB", "device", "optimizer", "batch", *names, caption=caption
+        "Memory of a training plan, kB",
+        *("device", "optimizer", "batch", *names, "sum", "copy GB/s within"),
+        caption=caption,
     )
     seen = set()
     for row in report["rows"]:
@@ -222,7 +222,8 @@ def memory_table(report: Report) -> Table:
         if key not in seen:
             seen.add(key)
             sizes = [f"{row['memory'].get(name, 0) / 1e3:,.1f}" for name in names]
-            table.add_row(*map(str, key), *sizes)
+            sizes.append(f"{sum(row['memory'].values()) / 1e3:,.1f}")
+            table.add_row(*map(str, key), *sizes, f"{row['working_set_copy'] / 1e9:,.1f}")
     return table
 
 

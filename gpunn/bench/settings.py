@@ -131,8 +131,7 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
 
 def usable_devices() -> tuple[str, ...]:
     """Return the devices that are measured by default: a GPU and the CPU where they can be used."""
-    from gpunn.backends.cuda.detect import cuda_status
-    from gpunn.backends.select import cpu_status
+    from gpunn.backends.select import cpu_status, cuda_status
 
     found = [status.device for status in (cuda_status(), cpu_status()) if status.usable]
     if not found:

@@ -47,7 +47,9 @@ class Peer:
         )
         classes = np.arange(len(self.weights[-1]))
         # The first call makes the arrays, and takes a step; weights and optimizer come after it.
-        self.net.set_params(batch_size=1).partial_fit(self.images[:1], self.labels[:1], classes)
+        self.net.set_params(batch_size=1).partial_fit(
+            self.images[:1], self.labels[:1], classes=classes
+        )
         self.net.set_params(batch_size=batch_size)
         dtype = self.net.coefs_[0].dtype
         self.net.coefs_ = [kernel.astype(dtype) for kernel in self.weights[::2]]
