@@ -83,7 +83,7 @@ def draw(report: Report, path: Path) -> None:
 
 
 def _panel(axes: Any, panel: Mapping[str, list[tuple[int, float]]], sides: list[str]) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
     batches: set[int] = set()
     for name, points in panel.items():
@@ -108,9 +108,10 @@ def _panel(axes: Any, panel: Mapping[str, list[tuple[int, float]]], sides: list[
     axes.xaxis.set_major_locator(FixedLocator(_spaced(sorted(batches))))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(_short))
     axes.grid(True, which="major", color="#dddddd", lw=0.8)
-    axes.grid(True, which="minor", axis="y", color="#eeeeee", lw=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, framealpha=0.9)
