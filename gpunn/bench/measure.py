@@ -21,7 +21,7 @@ from gpunn.bench import bounds, memory, profile
 from gpunn.bench.machine import describe_machine
 from gpunn.bench.settings import OPTIMIZERS, Settings, as_json
 from gpunn.bench.task import Ours, Task
-from gpunn.bench.workers import PeerError, PeerProcess, missing_packages
+from gpunn.bench.workers import PeerError, PeerProcess, PeerRefusalError, missing_packages
 from gpunn.errors import ArgumentError, PlanError
 from gpunn.plan.spec import Plan
 
@@ -171,6 +171,9 @@ class Bench:
             arguments = {"folder": folder, "threads": self.threads, "device": place}
             if answer := self._ask(device, name, "start", **arguments):
                 notes[name] |= answer
+            elif name in self.peers:
+                notes[name]["state"] = "refused"
+                self.peers.pop(name).close()
 
     def _ask(self, where: str, name: str, do: str, /, **arguments: Any) -> dict[str, Any] | None:
         """Ask a peer; where that fails, note why and go on without it."""
@@ -179,6 +182,11 @@ class Bench:
             return None
         try:
             answer: dict[str, Any] = peer.ask(do, **arguments)
+        except PeerRefusalError as error:
+            refused = self.report["peers"][where][name].setdefault("refused", [])
+            if str(error) not in refused:
+                refused.append(str(error))
+            return None
         except PeerError as error:
             self.report["peers"][where][name] |= {"state": "failed", "detail": str(error)}
             self.peers.pop(name).close()

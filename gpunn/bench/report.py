@@ -140,6 +140,12 @@ def rows_table(report: Report) -> Table:
     columns += ["time / gpunn's", "loss check"] if compared else []
     caption = "bound: call by call, FLOPs at the product's ceiling or bytes at the copy's, "
     caption += "whichever takes longer; products: the same products alone"
+    if compared:
+        caption += (
+            "\nloss check: mean loss of the first steps from the same weights, over the same "
+        )
+        caption += "batches"
+        caption += ", with dropout masks of their own" if report["settings"]["dropout"] else ""
     table = _table("Training", *columns, caption=caption)
     for row in report["rows"]:
         products = row["sides"].get("products")
@@ -253,5 +259,6 @@ def peer_lines(report: Report) -> list[str]:
                 lines.append(f"{name} on {device}: failed: {peer['detail']}")
             else:
                 versions = ", ".join(" ".join(pair) for pair in peer.get("versions", {}).items())
-                lines.append(f"{name} on {device}: {versions}")
+                reasons = [f"refused: {reason}" for reason in peer.get("refused", ())]
+                lines.append(f"{name} on {device}: {'; '.join(filter(None, [versions, *reasons]))}")
     return lines

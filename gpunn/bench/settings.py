@@ -141,4 +141,5 @@ def usable_devices() -> tuple[str, ...]:
 
 def as_json(settings: Settings) -> dict[str, Any]:
     """Return the settings as JSON can hold them."""
-    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    values = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    return values | {"learning_rates": {name: OPTIMIZERS[name] for name in settings.optimizers}}

@@ -49,6 +49,10 @@ def missing_packages(name: str, python: str | None) -> list[str]:
     return [PACKAGES.get(module, module) for module in lacking]
 
 
+class PeerRefusalError(PeerError):
+    """A peer says that it cannot do what it is asked for; it goes on waiting for commands."""
+
+
 class PeerProcess:
     """A peer that waits for commands.
 
@@ -104,8 +108,10 @@ class PeerProcess:
 
         Raises
         ------
+        PeerRefusalError
+            The peer says why it cannot.
         PeerError
-            The peer says that it failed, has died, or does not answer.
+            It has died, or does not answer.
         """
         assert self._process.stdin is not None
         try:
@@ -120,7 +126,7 @@ class PeerProcess:
             raise PeerError(self._last_words())
         answer: dict[str, Any] = json.loads(line)
         if not answer.pop("ok"):
-            raise PeerError(answer["error"])
+            raise PeerRefusalError(answer["error"])
         return answer
 
     def _last_words(self) -> str:

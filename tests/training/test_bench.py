@@ -499,20 +499,37 @@ def test_the_measurement_goes_on_without_a_peer_that_dies(installed: None) -> No
     assert "jax on reference: failed: died with exit code 1: out of luck" in shown(found)
 
 
+def test_what_a_peer_refuses_is_left_out_and_named(installed: None) -> None:
+    class OnlyFive(FakePeer):
+        def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+            if do == "setup" and arguments["batch_size"] != 5:
+                raise workers.PeerRefusalError("five at once")
+            return super().ask(do, **arguments)
+
+    found = bench_of(small(peers=("jax",), batch_sizes=(8, 5)), OnlyFive).run()
+    assert ["jax" in row["sides"] for row in found["rows"]] == [False, True]
+    assert "jax on reference: fake 1.0; refused: five at once" in shown(found)
+
+    class Never(FakePeer):
+        def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+            raise workers.PeerRefusalError("no GPU")
+
+    found = bench_of(small(peers=("jax",), batch_sizes=(5,)), Never).run()
+    assert "jax on reference: refused: no GPU" in shown(found)
+
+
 def test_a_peer_that_cannot_do_it_says_so(tmp_path: Path) -> None:
     Task(small()).save(tmp_path)
     peer = workers.PeerProcess("sklearn", 1)
     try:
         peer.ask("start", folder=str(tmp_path), threads=1, device="cpu")
         task = {"batch_size": 5, "optimizer": "sgd", "rate": 0.01, "precision": "float32"}
-        with pytest.raises(workers.PeerError, match="has no dropout"):
+        with pytest.raises(workers.PeerRefusalError, match="has no dropout"):
             peer.ask("setup", steps=2, epochs=1, dropout=0.5, **task)
         answer = peer.ask("setup", steps=2, epochs=1, dropout=0.0, **task)  # and goes on
         assert set(answer) == {"warm_up_seconds"}
     finally:
         peer.close()
-    with pytest.raises(workers.PeerError, match="died"):
-        peer.ask("round")
 
 
 def losses(name: str, optimizer: str, folder: Path) -> tuple[float, float]:
@@ -535,7 +552,7 @@ def losses(name: str, optimizer: str, folder: Path) -> tuple[float, float]:
 def test_scikit_learn_trains_the_same_net(optimizer: str, tmp_path: Path) -> None:
     ours, theirs = losses("sklearn", optimizer, tmp_path)
     # Images are scaled in float32 there.
-    assert theirs == pytest.approx(ours, rel=1e-7)
+    assert theirs == pytest.approx(ours, rel=1e-8)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -544,7 +561,7 @@ def test_pytorch_trains_the_same_net(optimizer: str, tmp_path: Path) -> None:
         pytest.skip("needs PyTorch")
     ours, theirs = losses("torch", optimizer, tmp_path)
     # PyTorch adds Adam's epsilon after the correction of the bias, Keras and gpunn before it.
-    assert theirs == pytest.approx(ours, rel=1e-3 if optimizer == "adam" else 1e-7)
+    assert theirs == pytest.approx(ours, rel=1e-5 if optimizer == "adam" else 1e-8)
 
 
 def test_every_peer_can_be_imported_without_its_framework() -> None:

@@ -22,13 +22,13 @@ class Peer:
     ) -> None:
         if not device.startswith("cuda"):
             os.environ["JAX_PLATFORMS"] = "cpu"
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # others use the GPU too
         import jax
         import jaxlib
 
         self.jax = jax
         if device.startswith("cuda") and jax.default_backend() != "gpu":
             raise RuntimeError("this JAX finds no GPU")
-        jax.config.update("jax_enable_x64", True)  # float64 is asked for by name
         self.images, self.labels = jax.device_put(images), jax.device_put(labels)
         self.weights = weights
         self.versions = {"jax": str(jax.__version__), "jaxlib": str(jaxlib.__version__)}
@@ -38,6 +38,7 @@ class Peer:
     ) -> None:
         """Make parameters, optimizer state and the compiled programs."""
         jax, np = self.jax, self.jax.numpy
+        jax.config.update("jax_enable_x64", precision == "float64")
         dtype = np.float64 if precision == "float64" else np.float32
         jax.config.update("jax_default_matmul_precision", MATMUL.get(precision, "highest"))
         self.images = self.images.astype(dtype)

@@ -18,6 +18,7 @@ class Peer:
         os.environ["KERAS_BACKEND"] = "jax"
         if not device.startswith("cuda"):
             os.environ["JAX_PLATFORMS"] = "cpu"
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # others use the GPU too
         import jax
         import keras
 

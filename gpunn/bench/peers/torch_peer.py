@@ -63,16 +63,21 @@ class Peer:
         # One kernel for all parameters: the fastest of PyTorch's three ways.
         optimizer_ = make(net.parameters(), lr=rate, fused=True, **options)
         cross_entropy = torch.nn.functional.cross_entropy
-        cast = torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+        half = precision == "bfloat16"
+
+        def forward(x: Any) -> Any:
+            if not half:
+                return net(x)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                return net(x)
 
         def loss_of(x: Any, y: Any) -> Any:
-            with cast:
-                return cross_entropy(net(x), y)
+            return cross_entropy(forward(x), y)
 
         # Compiled are the passes forward and backward; the optimizer has kernels of its own.
         self.loss_of = torch.compile(loss_of) if self.compiled else loss_of
-        self.forward = torch.compile(net) if self.compiled else net
-        self.net, self.optimizer, self.cast = net, optimizer_, cast
+        self.forward = torch.compile(forward) if self.compiled else forward
+        self.net, self.optimizer = net, optimizer_
         self.batch_size = batch_size
 
     def epoch(self, steps: int, shuffle: bool) -> float:
@@ -97,8 +102,8 @@ class Peer:
         """Return probabilities."""
         torch, parts = self.torch, []
         self.net.eval()
-        with torch.inference_mode(), self.cast:
+        with torch.inference_mode():
             for start in range(0, rows, BATCH):
                 logits = self.forward(self.images[start : min(start + BATCH, rows)])
-                parts.append(torch.softmax(logits.float(), 1).cpu())
+                parts.append(torch.softmax(logits, 1, dtype=self.images.dtype).cpu())
         return torch.cat(parts).numpy()
