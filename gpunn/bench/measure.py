@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
-
-import numpy as np
 
 from gpunn.backends.ceilings import core_count
 from gpunn.backends.select import select_backend
 from gpunn.backends.timing import marks
 from gpunn.bench import bounds, memory, profile
 from gpunn.bench.machine import describe_machine
+from gpunn.bench.rounds import Measured, Report, interleaved, spread
 from gpunn.bench.settings import OPTIMIZERS, Settings, as_json
 from gpunn.bench.task import Ours, Task
-from gpunn.bench.workers import PeerError, PeerProcess, PeerRefusalError, missing_packages
+from gpunn.bench.workers import Company, PeerProcess
 from gpunn.errors import ArgumentError, PlanError
-from gpunn.plan.spec import Plan
 
-Report = dict[str, Any]
 CHECKED_STEPS = 50
 PREDICTED_ROWS = 10_000
 MOST_CALLS = 200  # of predict in a round
@@ -43,24 +39,6 @@ class Progress(Protocol):
 
     def advance(self, parts: int = 1) -> None:
         """So many parts are done."""
-
-
-def interleaved(
-    candidates: Mapping[str, Callable[[], Any]], rounds: int
-) -> list[tuple[int, str, Callable[[], Any]]]:
-    """Return the order of the rounds: A B, B A, A B, ... so that drifts fall on all alike."""
-    names = list(candidates)
-    order = []
-    for turn in range(rounds):
-        for name in names if turn % 2 == 0 else reversed(names):
-            order.append((turn, name, candidates[name]))
-    return order
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Return median and quartiles."""
-    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return {"median": float(median), "low_quartile": float(low), "high_quartile": float(high)}
 
 
 class Bench:
@@ -90,7 +68,7 @@ class Bench:
         self.settings, self.progress, self.clock = settings, progress, clock
         self.start_peer = start_peer
         self.threads = settings.threads or core_count()
-        self.peers: dict[str, Any] = {}
+        self.company = Company({}, start_peer)
         self.report: Report = {
             "complete": False,
             "machine": describe_machine(),
@@ -119,11 +97,18 @@ class Bench:
             if settings.peers:
                 task.save(Path(folder))
             for device, precisions in plan.items():
-                stack.callback(self._end_peers)
-                self._start_peers(device, folder)
+                notes = self.report["peers"].setdefault(device, {})
+                self.company = company = Company(notes, self.start_peer)
+                stack.callback(company.close)
+                place = "cpu" if device in ("reference", "simulator") else device
+                for name in settings.ways:
+                    self.progress.now(f"{device}: starting {name}")
+                    company.start(
+                        name, self.threads, settings.peer_python, folder=folder, device=place
+                    )
                 for precision in precisions:
                     self._measure(task, device, precision)
-                self._end_peers()
+                company.close()
         if settings.cold_start:
             for device in plan:
                 for cache in ("warm", "cold"):
@@ -153,49 +138,6 @@ class Bench:
         if not found:
             raise ArgumentError(f"bench: nothing to measure. {' '.join(self.report['skipped'])}")
         return found
-
-    # Peers
-
-    def _start_peers(self, device: str, folder: str) -> None:
-        settings, notes = self.settings, self.report["peers"].setdefault(device, {})
-        for name in settings.ways:
-            self.progress.now(f"{device}: starting {name}")
-            if lacking := missing_packages(name, settings.peer_python):
-                command = f"pip install {' '.join(lacking)}"
-                notes[name] = {"state": "missing", "detail": command}
-                continue
-            notes[name] = {"state": "measured"}
-            peer = self.start_peer(name, self.threads, settings.peer_python)
-            self.peers[name] = peer
-            place = "cpu" if device in ("reference", "simulator") else device
-            arguments = {"folder": folder, "threads": self.threads, "device": place}
-            if answer := self._ask(device, name, "start", **arguments):
-                notes[name] |= answer
-            elif name in self.peers:
-                notes[name]["state"] = "refused"
-                self.peers.pop(name).close()
-
-    def _ask(self, where: str, name: str, do: str, /, **arguments: Any) -> dict[str, Any] | None:
-        """Ask a peer; where that fails, note why and go on without it."""
-        peer = self.peers.get(name)
-        if peer is None:
-            return None
-        try:
-            answer: dict[str, Any] = peer.ask(do, **arguments)
-        except PeerRefusalError as error:
-            refused = self.report["peers"][where][name].setdefault("refused", [])
-            if str(error) not in refused:
-                refused.append(str(error))
-            return None
-        except PeerError as error:
-            self.report["peers"][where][name] |= {"state": "failed", "detail": str(error)}
-            self.peers.pop(name).close()
-            return None
-        return answer
-
-    def _end_peers(self) -> None:
-        while self.peers:
-            self.peers.popitem()[1].close()
 
     # Rows
 
@@ -232,8 +174,8 @@ class Bench:
         for measured in rows:
             measured.against(ceilings)
 
-    def _row(self, row: Report, ours: Ours, ceilings: bounds.Ceilings, label: str) -> _Measured:
-        settings, device = self.settings, row["device"]
+    def _row(self, row: Report, ours: Ours, ceilings: bounds.Ceilings, label: str) -> Measured:
+        settings = self.settings
         ours.settle(settings.seconds_per_row / settings.rounds)
         plan = ours.plan
         with ours.backend.threads():
@@ -241,7 +183,7 @@ class Bench:
             copy = bounds.copy_rate(
                 ours.backend, bounds.working_set(plan) // 2, seconds, self.clock
             )
-        measured = _Measured(row, plan, copy)
+        measured = Measured(row, plan, copy)
         row |= {
             "steps_per_round": ours.steps * ours.epochs,
             "epochs_per_round": ours.epochs,
@@ -272,12 +214,12 @@ class Bench:
             "dropout": settings.dropout,
             "precision": row["precision"],
         }
-        for name in list(self.peers):
+        for name in self.company.names:
             self.progress.now(f"{label}: {name} warms up")
             lengths = {"steps": ours.steps, "epochs": ours.epochs}
-            if answer := self._ask(device, name, "setup", **lengths, **task):
+            if answer := self.company.ask(name, "setup", **lengths, **task):
                 sides[name] = answer
-                candidates[name] = partial(self._ask, device, name, "round")
+                candidates[name] = partial(self.company.ask, name, "round")
         self.progress.advance()
         self.report["rows"].append(row)
         for side in sides.values():
@@ -289,7 +231,8 @@ class Bench:
                     sides[name]["rounds"].append(answer["seconds"])
                     sides[name]["losses"] += [answer["loss"]] if "loss" in answer else []
                 self.progress.advance(name != "products")
-            self._check(sides, ours, device)
+            self.progress.now(f"{label}: losses of the same first steps")
+            self._check(sides, ours)
             if settings.profile:
                 self.progress.now(f"{label}: call by call")
                 measured.profile = self._profile(row, ours)
@@ -307,12 +250,12 @@ class Bench:
             ours.backend.synchronize()
             return {"seconds": self.clock() - began}
 
-    def _check(self, sides: dict[str, Report], ours: Ours, device: str) -> None:
+    def _check(self, sides: dict[str, Report], ours: Ours) -> None:
         """Note the loss over the same first batches from the same weights, of each side."""
         steps = min(CHECKED_STEPS, ours.task.rows // ours.batch_size)
         sides["gpunn"]["check"] = {"steps": steps, "loss": ours.check(steps)}
-        for name in list(self.peers):
-            if name in sides and (answer := self._ask(device, name, "check", steps=steps)):
+        for name in self.company.names:
+            if name in sides and (answer := self.company.ask(name, "check", steps=steps)):
                 sides[name]["check"] = {"steps": steps, "loss": answer["loss"]}
 
     def _profile(self, row: Report, ours: Ours) -> tuple[Report, list[list[float]], float, float]:
@@ -354,9 +297,9 @@ class Bench:
             candidates: dict[str, Callable[[], Any]] = {
                 "gpunn": partial(_predict, ours, count, times)
             }
-            for name in self.peers:
+            for name in self.company.names:
                 candidates[name] = partial(
-                    self._ask, device, name, "predict", rows=count, times=times
+                    self.company.ask, name, "predict", rows=count, times=times
                 )
             for _, name, run in interleaved(candidates, self.settings.rounds):
                 if answer := run():
@@ -368,45 +311,5 @@ class Bench:
                     side[kind] |= {"call_seconds": spread(calls)}
 
 
-@dataclass
-class _Measured:
-    """A row as it was measured, and what its bounds follow from."""
-
-    row: Report
-    plan: Plan
-    copy: float
-    profile: tuple[Report, list[list[float]], float, float] | None = None
-
-    def against(self, ceilings: bounds.Ceilings) -> None:
-        """Work out bounds, and what share of them is reached."""
-        ceilings = replace(ceilings, small_copy=self.copy)
-        self.row["bound_seconds"] = bounds.step_bound(self.plan, ceilings)
-        summarize(self.row)
-        if self.profile is not None:
-            entry, times, extra, whole = self.profile
-            entry |= profile.table(self.plan, times, extra, whole, ceilings)
-
-
 def _predict(ours: Ours, rows: int, times: int) -> dict[str, float]:
     return {"seconds": ours.predict(rows, times)}
-
-
-def summarize(row: Report) -> None:
-    """Add the figures of a row that follow from its rounds; sides without any are left out."""
-    steps, batch_size = row["steps_per_round"], row["batch_size"]
-    row["sides"] = {name: side for name, side in row["sides"].items() if side.get("rounds")}
-    for name, side in row["sides"].items():
-        side["step_seconds"] = spread([seconds / steps for seconds in side["rounds"]])
-        median = side["step_seconds"]["median"]
-        if name != "products" and median > 0:
-            side["samples_per_second"] = batch_size / median
-            side["reached"] = row["bound_seconds"] / median
-    ours = row["sides"].get("gpunn")
-    if ours is None:
-        return
-    for name, side in row["sides"].items():
-        if name not in ("gpunn", "products"):
-            pairs = zip(side["rounds"], ours["rounds"], strict=False)
-            ratios = [theirs / mine for theirs, mine in pairs if mine > 0]
-            if ratios:
-                side["time_over_gpunn"] = spread(ratios)

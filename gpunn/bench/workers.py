@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,63 @@ class PeerProcess:
             process.kill()
             process.wait()
         self._errors.close()
+
+
+class Company:
+    """The peers on one device, and what the report says about them.
+
+    Parameters
+    ----------
+    notes : dict
+        By name: versions, or why it is not there.
+    start : callable
+        ``start(name, threads, python)`` returns a `PeerProcess`.
+    """
+
+    def __init__(
+        self, notes: dict[str, Any], start: Callable[[str, int, str | None], Any] = PeerProcess
+    ) -> None:
+        self.notes, self._start = notes, start
+        self._peers: dict[str, Any] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Those that wait for commands."""
+        return list(self._peers)
+
+    def start(self, name: str, threads: int, python: str | None, **arguments: Any) -> None:
+        """Start a peer, or note what it lacks."""
+        if lacking := missing_packages(name, python):
+            command = f"pip install {' '.join(lacking)}"
+            self.notes[name] = {"state": "missing", "detail": command}
+            return
+        note = self.notes[name] = {"state": "measured"}
+        self._peers[name] = self._start(name, threads, python)
+        if answer := self.ask(name, "start", threads=threads, **arguments):
+            note |= answer
+        elif name in self._peers:
+            note["state"] = "refused"
+            self._peers.pop(name).close()
+
+    def ask(self, name: str, do: str, /, **arguments: Any) -> dict[str, Any] | None:
+        """Ask a peer; where that fails, note why and return None."""
+        peer = self._peers.get(name)
+        if peer is None:
+            return None
+        try:
+            answer: dict[str, Any] = peer.ask(do, **arguments)
+        except PeerRefusalError as error:
+            refused = self.notes[name].setdefault("refused", [])
+            if str(error) not in refused:
+                refused.append(str(error))
+            return None
+        except PeerError as error:
+            self.notes[name] |= {"state": "failed", "detail": str(error)}
+            self._peers.pop(name).close()
+            return None
+        return answer
+
+    def close(self) -> None:
+        """End all processes."""
+        while self._peers:
+            self._peers.popitem()[1].close()

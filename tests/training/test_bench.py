@@ -22,8 +22,9 @@ from gpunn.backends.cuda.detect import DeviceStatus
 from gpunn.backends.numpy_reference import NumpyReference
 from gpunn.bench import bounds, command, measure, memory, plot, profile, report, workers
 from gpunn.bench import settings as settings_module
-from gpunn.bench.measure import Bench, interleaved
+from gpunn.bench.measure import Bench
 from gpunn.bench.peers import worker
+from gpunn.bench.rounds import interleaved
 from gpunn.bench.settings import OPTIMIZERS, Settings
 from gpunn.bench.task import Ours, Task
 from gpunn.cli import main
@@ -93,7 +94,7 @@ class FakePeer:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """All frameworks seem to be there."""
-    monkeypatch.setattr(measure, "missing_packages", lambda name, python: [])
+    monkeypatch.setattr(workers, "missing_packages", lambda name, python: [])
 
 
 def bench_of(settings: Settings, start: Any = FakePeer) -> Bench:
