@@ -12,6 +12,11 @@ from typing import Any
 import gpunn
 
 
+def load() -> float | None:
+    """Return how many programs have run at once in the last minute, None where it is not known."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
 def describe_machine() -> dict[str, Any]:
     """Return processor, cores, versions and date."""
     processor = platform.processor() or platform.machine()

@@ -15,7 +15,7 @@ from gpunn.backends.ceilings import core_count
 from gpunn.backends.select import select_backend
 from gpunn.backends.timing import marks
 from gpunn.bench import bounds, memory, profile
-from gpunn.bench.machine import describe_machine
+from gpunn.bench.machine import describe_machine, load
 from gpunn.bench.rounds import Measured, Report, interleaved, spread
 from gpunn.bench.settings import OPTIMIZERS, Settings, as_json
 from gpunn.bench.task import Ours, Task
@@ -72,6 +72,7 @@ class Bench:
         self.report: Report = {
             "complete": False,
             "machine": describe_machine(),
+            "load_before": load(),
             "settings": as_json(settings),
             "devices": {},
             "ceilings": [],
@@ -238,6 +239,8 @@ class Bench:
                 measured.profile = self._profile(row, ours)
         finally:
             measured.against(ceilings)
+            if measured.profile is not None:
+                self.report["profiles"].append(measured.profile[0])
             ours.trainer.release()
         return measured
 
@@ -278,7 +281,6 @@ class Bench:
                     column += new
         place = {key: row[key] for key in ("device", "precision", "threads", "optimizer")}
         entry: Report = place | {"batch_size": row["batch_size"]}
-        self.report["profiles"].append(entry)
         return entry, times, extra, statistics.median(whole)
 
     def _inference(self, place: Report, ours: Ours) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 Report = Mapping[str, Any]
+BUSY = 0.5  # load from which on figures are said to be disturbed
 DEVICE_COLUMNS = ("device", "precision", "threads")
 
 
@@ -64,6 +65,8 @@ def show(report: Report, console: Console) -> None:
         f"net {net}, ReLU, softmax{dropout}; random images",
     ]
     lines += [f"left out: {text}" for text in report["skipped"]]
+    if (load := report["load_before"]) is not None and load >= BUSY:
+        lines.append(f"busy: {load:.1f} programs were running before this began; they are in it")
     parts: list[Any] = [Text("\n".join(lines))]
     parts += [
         build(report)
