@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, Group
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 Report = Mapping[str, Any]
 BUSY = 0.5  # load from which on figures are said to be disturbed
+WIDEST = 400  # characters of a line
 DEVICE_COLUMNS = ("device", "precision", "threads")
 
 
@@ -86,15 +88,29 @@ def show(report: Report, console: Console) -> None:
         parts.append(Text("\n".join(peer_lines(report))))
     if not report["complete"]:
         parts.append(Text("Cut short: this is what was measured until then.", style="bold"))
-    gaps = [part for table in parts for part in (table, Text())]
-    console.print(Group(*gaps[:-1]), highlight=False)
+    screen = console.width
+    for part in parts:
+        if isinstance(part, Table):  # rather too wide for the screen than with figures cut off
+            console.width = WIDEST
+            console.width = max(screen, console.measure(part).maximum)
+        console.print(part, highlight=False)
+        console.print()
+        console.width = screen
 
 
 def _table(title: str, *columns: str, caption: str = "") -> Table:
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        collapse_padding=True,
+    )
     for name in columns:
         words = name in ("device", "precision", "optimizer", "side", "op", "result", "cache")
-        table.add_column(name, justify="left" if words else "right")
+        table.add_column(name, justify="left" if words else "right", no_wrap=True)
     return table
 
 
@@ -111,7 +127,7 @@ def micro(seconds: float) -> str:
 
 def _spread(spread: Mapping[str, float]) -> list[str]:
     low, high = micro(spread["low_quartile"]), micro(spread["high_quartile"])
-    return [micro(spread["median"]), f"{low} to {high}"]
+    return [micro(spread["median"]), f"{low}-{high}"]
 
 
 def _percent(share: float | None) -> str:
@@ -139,8 +155,8 @@ def rows_table(report: Report) -> Table:
     """Return the training steps of gpunn and of the peers."""
     compared = any(len(set(row["sides"]) - {"products"}) > 1 for row in report["rows"])
     columns = [*DEVICE_COLUMNS, "optimizer", "batch", "side", "us/step", "quartiles", "samples/s"]
-    columns += ["products us", "bound us", "reached"]
-    columns += ["time / gpunn's", "loss check"] if compared else []
+    columns += ["products\nus", "bound\nus", "reached"]
+    columns += ["time /\ngpunn's", "loss\ncheck"] if compared else []
     caption = "bound: call by call, FLOPs at the product's ceiling or bytes at the copy's, "
     caption += "whichever takes longer; products: the same products alone"
     if compared:
@@ -170,7 +186,7 @@ def rows_table(report: Report) -> Table:
 
 def inference_table(report: Report) -> Table:
     """Return throughput and latency of ``predict``."""
-    columns = ("side", "samples/s", "one sample us", "quartiles")
+    columns = ("side", "samples/s", "one sample\nus", "quartiles")
     table = _table("Inference", *DEVICE_COLUMNS, *columns)
     for entry in report["inference"]:
         for name, side in entry["sides"].items():
@@ -193,7 +209,7 @@ def profile_table(entry: Report) -> Table:
         f"between the calls {micro(entry['between_seconds'])} us; "
         f"{entry['overhead_seconds'] * 1e9:.0f} ns of timer taken off each call"
     )
-    columns = ("op", "result", "product", "us", "share", "GFLOP/s", "GB/s", "bound us", "reached")
+    columns = ("op", "result", "product", "us", "share", "GFLOP/s", "GB/s", "bound\nus", "reached")
     table = _table(title, *columns, caption=caption)
     for call in entry["calls"]:
         product, flops, moved = (
@@ -222,7 +238,7 @@ def memory_table(report: Report) -> Table:
     caption = "" if peak is None else f"peak of this process: {peak / 1e6:,.0f} MB, data included"
     table = _table(
         "Memory of a training plan, kB",
-        *("device", "optimizer", "batch", *names, "sum", "copy GB/s within"),
+        *("device", "optimizer", "batch", *names, "sum", "copy GB/s\nwithin"),
         caption=caption,
     )
     seen = set()
@@ -240,7 +256,7 @@ def cold_table(report: Report) -> Table:
     """Return the seconds of the first calls in a fresh process."""
     caption = "cold: nothing compiled earlier is found; warm: what this machine has compiled is"
     names = ("import", "compile", "first_fit", "second_fit")
-    headers = [f"{name.replace('_', ' ')} s" for name in names]
+    headers = [f"{name.replace('_', ' ')}\ns" for name in names]
     table = _table("Start of a process", "device", "cache", *headers, caption=caption)
     for entry in report["cold_start"]:
         if "error" in entry:

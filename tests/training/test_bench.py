@@ -101,8 +101,8 @@ def bench_of(settings: Settings, start: Any = FakePeer) -> Bench:
     return Bench(settings, Silent(), counting_clock(), start)
 
 
-def shown(found: dict[str, Any]) -> str:
-    console = Console(width=220, file=io.StringIO())
+def shown(found: dict[str, Any], width: int = 220) -> str:
+    console = Console(width=width, file=io.StringIO())
     report.show(found, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -419,7 +419,7 @@ def test_tables_name_device_precision_and_threads(installed: None) -> None:
     found = bench_of(small(peers=("jax",), devices=("cpu",), threads=1, profile=True)).run()
     text = shown(found)
     (line,) = [line for line in text.splitlines() if "jax" in line and " 8 " in line]
-    cells = [cell.strip() for cell in line.strip("│ ").split("│")]
+    cells = line.split()
     assert cells[:6] == ["cpu", "float32", "1", "sgd", "8", "jax"]
     for title in ("Ceilings", "Training", "Inference", "A step call by call", "Memory"):
         assert title in text
@@ -427,6 +427,15 @@ def test_tables_name_device_precision_and_threads(installed: None) -> None:
     assert "4-3-2" in text
     assert text.count("softmax_cross_entropy") == 2
     assert "Cut short" not in text
+
+
+def test_no_figure_is_cut_off_on_a_narrow_screen(installed: None) -> None:
+    found = bench_of(small(peers=("jax",), profile=True)).run()
+    narrow = shown(found, 60)
+    assert "…" not in narrow
+    for line in shown(found).splitlines():
+        if " jax " in line:
+            assert line.split() in [other.split() for other in narrow.splitlines()]
 
 
 def test_a_busy_machine_is_said_to_be_one() -> None:
