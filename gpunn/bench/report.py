@@ -156,14 +156,12 @@ def rows_table(report: Report) -> Table:
     compared = any(len(set(row["sides"]) - {"products"}) > 1 for row in report["rows"])
     columns = [*DEVICE_COLUMNS, "optimizer", "batch", "side", "us/step", "quartiles", "samples/s"]
     columns += ["products\nus", "bound\nus", "reached"]
-    columns += ["time /\ngpunn's", "loss\ncheck"] if compared else []
+    columns += ["time /\ngpunn's", "warm-up\ns", "loss\ncheck"] if compared else []
     caption = "bound: call by call, FLOPs at the product's ceiling or bytes at the copy's, "
     caption += "whichever takes longer; products: the same products alone"
     if compared:
-        caption += (
-            "\nloss check: mean loss of the first steps from the same weights, over the same "
-        )
-        caption += "batches"
+        caption += "\nwarm-up: before the rounds, with whatever is compiled, and a round\n"
+        caption += "loss check: mean loss of the first steps, from the same weights and batches"
         caption += ", with dropout masks of their own" if report["settings"]["dropout"] else ""
     table = _table("Training", *columns, caption=caption)
     for row in report["rows"]:
@@ -179,6 +177,7 @@ def rows_table(report: Report) -> Table:
             if compared:
                 ratio = side.get("time_over_gpunn")
                 cells.append("" if ratio is None else f"{ratio['median']:.2f}")
+                cells.append(f"{side['warm_up_seconds']:.2f}")
                 cells.append(f"{side['check']['loss']:.5f}" if "check" in side else "")
             table.add_row(*cells, end_section=name == list(row["sides"])[-1] and compared)
     return table
