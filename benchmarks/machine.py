@@ -1,35 +1,5 @@
-"""The machine and the versions that a figure was measured with."""
+"""The machine and the versions that a figure was measured with: as ``gpunn bench`` says it."""
 
-from __future__ import annotations
+from gpunn.bench.machine import describe_machine
 
-import importlib.metadata
-import os
-import platform
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-
-
-def describe_machine() -> dict[str, Any]:
-    """Return processor, cores, versions and date."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        fields = dict(
-            (part.strip() for part in line.split(":", 1))
-            for line in cpuinfo.read_text().splitlines()
-            if ":" in line
-        )
-        processor = fields.get("model name", processor)
-        if "flags" in fields:
-            features = [f for f in ("avx2", "avx512f", "amx_tile") if f in fields["flags"].split()]
-            processor += f" ({', '.join(features)})"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    packages = ("gpunn", "numpy", "numba")
-    return {
-        "processor": processor,
-        "cores": cores,
-        "system": platform.system(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
-        "date": datetime.now(UTC).date().isoformat(),
-    }
+__all__ = ["describe_machine"]

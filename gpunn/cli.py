@@ -244,6 +244,74 @@ def devices() -> None:
     reports.show_devices()
 
 
+@app.command()
+def bench(
+    hidden: Annotated[
+        str, typer.Option(metavar="300,100", help="Units of the hidden layers.")
+    ] = "300,100",
+    inputs: Annotated[int, typer.Option(help="Values of a sample.")] = 784,
+    classes: Annotated[int, typer.Option(help="Classes to tell apart.")] = 10,
+    batch_size: Annotated[
+        str, typer.Option(metavar="32,50,...", help="Samples per step.")
+    ] = "32,50,128,512,1024,8192",
+    precision: Annotated[
+        str, typer.Option(help="float32, float64, tf32, bfloat16, or several.")
+    ] = "float32",
+    optimizer: Annotated[str, typer.Option(help="sgd, momentum, adam, or several.")] = "sgd",
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, ...; if not given, all that can be used.")
+    ] = None,
+    dropout: Annotated[float, typer.Option(help="Rate after each hidden layer.")] = 0.0,
+    seconds_per_row: Annotated[
+        float, typer.Option(help="How long gpunn's training is timed in a row of the table.")
+    ] = 1.0,
+    rounds: Annotated[int, typer.Option(help="Rounds that this time is divided into.")] = 7,
+    threads: Annotated[int | None, typer.Option(help="Threads of the CPU.")] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also time every kernel call of a step.")
+    ] = False,
+    cold_start: Annotated[
+        bool, typer.Option(help="Also measure the start of a fresh process.")
+    ] = True,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures and rounds.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw samples/s by batch size, a PNG.")
+    ] = None,
+    compare: Annotated[
+        str, typer.Option(metavar="torch,jax,...", help="Also torch, jax, sklearn, keras.")
+    ] = "",
+    peer_python: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The Python that has those of --compare.")
+    ] = None,
+) -> None:
+    """Measure this machine: training steps, their lower bounds, inference, memory, start.
+
+    Ctrl-C ends it early; what was measured until then is shown and written.
+    """
+    from gpunn.bench import command, settings
+
+    chosen = settings.Settings(
+        hidden=settings.numbers("--hidden", hidden),
+        inputs=inputs,
+        classes=classes,
+        batch_sizes=settings.numbers("--batch-size", batch_size),
+        precisions=settings.words(precision),
+        optimizers=settings.words(optimizer),
+        devices=settings.usable_devices() if device is None else settings.words(device),
+        dropout=dropout,
+        seconds_per_row=seconds_per_row,
+        rounds=rounds,
+        threads=threads,
+        profile=profile,
+        cold_start=cold_start,
+        peers=settings.words(compare),
+        peer_python=peer_python,
+    )
+    raise typer.Exit(command.run(chosen, json_file, plot))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code.
 

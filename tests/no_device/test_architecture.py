@@ -47,7 +47,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "logic": {"errors"},
     "plots": PUBLIC,
     "utils": PUBLIC | {"plots", "backend"},
-    **dict.fromkeys(COMMAND_LINE, PUBLIC | COMMAND_LINE | {"estimators", "plots"}),
+    **dict.fromkeys(COMMAND_LINE, PUBLIC | COMMAND_LINE | {"estimators", "plots", "bench"}),
+    # The command line's bench times what the model does, call by call, and the device alone.
+    "bench": PUBLIC | COMMAND_LINE | {"plots", "backends.ceilings", "backends.timing"},
     "__main__": {"cli"},
     "__init__": PUBLIC | SPECS | {"errors", "plots", "utils", "backend"},
 }

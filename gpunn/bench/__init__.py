@@ -1,0 +1,1 @@
+"""``gpunn bench``: what this machine reaches, beside its own ceilings and other frameworks."""

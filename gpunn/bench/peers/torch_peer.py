@@ -1,0 +1,109 @@
+"""PyTorch: eager, or the whole training step through `torch.compile`.
+
+The data set is one tensor on the device; a batch is an `index_select` of a permutation made once
+per epoch; losses add up on the device and are read once per epoch.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+BATCH = 1024  # rows per call of predict
+
+
+class Peer:
+    """See the package's docstring."""
+
+    def __init__(
+        self,
+        images: Any,
+        labels: Any,
+        weights: list[Any],
+        threads: int,
+        device: str,
+        compiled: bool = False,
+    ) -> None:
+        import torch
+
+        self.torch, self.compiled = torch, compiled
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise RuntimeError("this PyTorch finds no GPU")
+        torch.set_num_threads(threads)
+        self.device = torch.device(device)
+        self.images = torch.from_numpy(images).to(self.device)
+        self.labels = torch.from_numpy(labels).to(self.device)
+        self.weights = [torch.from_numpy(w) for w in weights]
+        self.versions = {"torch": str(torch.__version__)}
+
+    def setup(
+        self, batch_size: int, optimizer: str, rate: float, dropout: float, precision: str
+    ) -> None:
+        """Make net, optimizer and training step."""
+        torch = self.torch
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        dtype = torch.float64 if precision == "float64" else torch.float32
+        self.images = self.images.to(dtype)
+        sizes = [self.weights[0].shape[0], *(b.shape[0] for b in self.weights[1::2])]
+        layers: list[Any] = []
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+            layer = torch.nn.Linear(inputs, outputs, dtype=dtype)
+            with torch.no_grad():
+                layer.weight.copy_(self.weights[2 * i].T)
+                layer.bias.copy_(self.weights[2 * i + 1])
+            layers.append(layer)
+            if i < len(sizes) - 2:
+                layers.append(torch.nn.ReLU())
+                layers += [torch.nn.Dropout(dropout)] if dropout else []
+        net = torch.nn.Sequential(*layers).to(self.device)
+        make = torch.optim.Adam if optimizer == "adam" else torch.optim.SGD
+        options: dict[str, Any] = {"momentum": 0.9} if optimizer == "momentum" else {}
+        options = {"eps": 1e-7} if optimizer == "adam" else options
+        # One kernel for all parameters: the fastest of PyTorch's three ways.
+        optimizer_ = make(net.parameters(), lr=rate, fused=True, **options)
+        cross_entropy = torch.nn.functional.cross_entropy
+        half = precision == "bfloat16"
+
+        def forward(x: Any) -> Any:
+            if not half:
+                return net(x)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                return net(x)
+
+        def loss_of(x: Any, y: Any) -> Any:
+            return cross_entropy(forward(x), y)
+
+        # Compiled are the passes forward and backward; the optimizer has kernels of its own.
+        self.loss_of = torch.compile(loss_of) if self.compiled else loss_of
+        self.forward = torch.compile(forward) if self.compiled else forward
+        self.net, self.optimizer = net, optimizer_
+        self.batch_size = batch_size
+
+    def epoch(self, steps: int, shuffle: bool) -> float:
+        """Train `steps` steps; return the mean loss."""
+        torch, size = self.torch, self.batch_size
+        rows = steps * size
+        order = (torch.randperm if shuffle else torch.arange)(rows, device=self.device)
+        total = torch.zeros((), dtype=self.images.dtype, device=self.device)
+        self.net.train()
+        for start in range(0, rows, size):
+            batch = order[start : start + size]
+            x = self.images.index_select(0, batch)
+            y = self.labels.index_select(0, batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.loss_of(x, y)
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach()
+        return float(total) / steps
+
+    def predict(self, rows: int) -> Any:
+        """Return probabilities."""
+        torch, parts = self.torch, []
+        self.net.eval()
+        with torch.inference_mode():
+            for start in range(0, rows, BATCH):
+                logits = self.forward(self.images[start : min(start + BATCH, rows)])
+                parts.append(torch.softmax(logits, 1, dtype=self.images.dtype).cpu())
+        return torch.cat(parts).numpy()
