@@ -232,6 +232,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
         return found
 
     def _encode(self, y: Array) -> Array:
+        self._classes.check_shape(y)
         unknown = self._classes.unknown(y)
         if unknown.size:
             raise DataError(f"y: has labels that are not in classes_: {unknown[:10].tolist()}.")

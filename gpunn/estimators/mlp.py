@@ -257,8 +257,18 @@ class MLPClassifier(ClassifierMixin, MLPBase):
             raise ArgumentError(
                 "partial_fit: class_weight='balanced' needs all of y; give class_weight as a dict."
             )
-        first = _check_partial_fit_first_call(self, classes)
-        return self._fit(X, y, sample_weight, classes=classes if first else None, incremental=True)
+        _check_partial_fit_first_call(self, classes)
+        return self._fit(X, y, sample_weight, classes=self.classes_, incremental=True)
+
+    def _check_same_targets(self, y: Array) -> None:
+        own = Classes.of(y)
+        same = own.multilabel == self._classes.multilabel
+        if not same or set(own.labels) != set(self._classes.labels):
+            raise DataError(
+                f"warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {own.labels}. To go on with "
+                f"some of the classes, use partial_fit."
+            )
 
     def _encode(self, y: Array, classes: Any, first: bool) -> Array:
         if first:
@@ -272,6 +282,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
             self._mean_weight = float(own.outputs) if own.multilabel else 1.0
         elif type_of_target(y).startswith("continuous"):
             Classes.of(y)  # raises
+        self._classes.check_shape(y)
         unknown = self._classes.unknown(y)
         if unknown.size:
             raise DataError(
