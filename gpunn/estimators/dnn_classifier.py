@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpunn import activations, losses, optimizers
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
-from gpunn.estimators.mlp import predicted_labels, probabilities
+from gpunn.estimators.mlp_classifier import predicted_labels, probabilities
 from gpunn.estimators.mlp_data import Array, Classes, check_weights, check_x, check_x_y, on_device
 from gpunn.estimators.mlp_settings import check_seed, check_sizes
 from gpunn.estimators.workers import share_of_threads

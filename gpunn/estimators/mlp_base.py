@@ -343,3 +343,8 @@ def _first_weights(sizes: tuple[int, ...], activation: str, random: Any) -> list
         weights.append(random.uniform(-bound, bound, (inputs, outputs)))
         weights.append(random.uniform(-bound, bound, outputs))
     return weights
+
+
+def takes_steps(estimator: MLPBase) -> bool:
+    """Return whether it is trained by steps on batches: there is `partial_fit` then."""
+    return not (isinstance(estimator.solver, str) and estimator.solver == "lbfgs")
