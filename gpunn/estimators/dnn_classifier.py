@@ -196,15 +196,20 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
         weights = check_weights(sample_weight, None, y)
         if fresh:
             self.model_, self.global_step_ = model, 0
-        with share_of_threads():
-            self.model_.fit(
-                x,
-                targets,
-                batch_size=min(batch_size, len(x)),
-                steps=steps,
-                sample_weight=weights,
-                verbose=0,
-            )
+        try:
+            with share_of_threads():
+                self.model_.fit(
+                    x,
+                    targets,
+                    batch_size=min(batch_size, len(x)),
+                    steps=steps,
+                    sample_weight=weights,
+                    verbose=0,
+                )
+        except Exception:
+            if fresh:  # rather none than one that has not been trained
+                del self.model_
+            raise
         self.global_step_ += steps
         return self
 

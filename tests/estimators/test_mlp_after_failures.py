@@ -48,6 +48,14 @@ def test_a_fit_that_fails_leaves_it_unfitted(kind: Any, fail: Any) -> None:
     np.testing.assert_array_equal(model.predict(IRIS), again.predict(IRIS))
 
 
+def test_a_fit_of_the_dnn_classifier_that_fails_leaves_it_unfitted() -> None:
+    model = DNNClassifier([4], steps=2, device="cpu")
+    with pytest.raises(DataError, match="too large for float32"):
+        too_large(model)
+    with pytest.raises(NotFittedError):
+        model.predict(IRIS)
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_warm_start_after_divergence_starts_anew() -> None:
     model = MLPClassifier(**SETTINGS, warm_start=True)
