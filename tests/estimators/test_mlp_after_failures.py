@@ -106,3 +106,19 @@ def test_early_stopping_needs_rows_held_out() -> None:
         model.fit(IRIS, FLOWERS)
     model.fit(IRIS, FLOWERS, validation_data=(IRIS, FLOWERS))
     assert len(model.validation_scores_) == 2
+
+
+@pytest.mark.filterwarnings("default:Stochastic Optimizer")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "Maximum iterations"),
+        ({"solver": "lbfgs"}, "lbfgs failed"),
+        ({"batch_size": 999}, "batch_size 999"),
+    ],
+)
+def test_warnings_point_to_the_call_of_fit(changes: dict[str, Any], message: str) -> None:
+    with pytest.warns(UserWarning) as caught:
+        MLPClassifier(**SETTINGS, **changes).fit(IRIS, FLOWERS)
+    (found,) = [warning for warning in caught if message in str(warning.message)]
+    assert found.filename == __file__
