@@ -188,7 +188,8 @@ def _write(screen: Screen, rows: list[Row], search: Search, folder: Path, best: 
     if best is not None and best.score is not None:
         screen.line("best", f"trial {best.number}, {search.metric} {best.score:.4f}:")
         screen.line("", report.train_command(search, best))
-    screen.line("saved", f"{', '.join(saved)} in {folder}")
+    if saved:
+        screen.line("saved", f"{', '.join(saved)} in {folder}")
     if not can_draw():
         screen.line("", "for a picture of the trials: pip install matplotlib")
 

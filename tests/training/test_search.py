@@ -273,6 +273,14 @@ def test_no_trial_begins_after_the_timeout(capsys: pytest.CaptureFixture[str]) -
     assert table() == []
 
 
+def test_nothing_is_said_to_be_saved_that_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("s", "trials.csv").mkdir(parents=True)
+    assert main([*SEARCH, "--timeout", "1e-9"]) == 0
+    shown = capsys.readouterr()
+    assert "trials.csv: Is a directory" in shown.err
+    assert "saved" not in shown.out
+
+
 def test_how_to_go_on_says_where_the_data_are(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
