@@ -37,8 +37,8 @@ _MODULES = (
 _NAMES = {
     "DNNClassifier": "gpunn.estimators.dnn_classifier",
     "Input": "gpunn.layers",
-    "MLPClassifier": "gpunn.estimators.mlp",
-    "MLPRegressor": "gpunn.estimators.mlp",
+    "MLPClassifier": "gpunn.estimators.mlp_classifier",
+    "MLPRegressor": "gpunn.estimators.mlp_regressor",
     "Model": "gpunn.models.model",
     "Perceptron": "gpunn.estimators.perceptron",
     "Sequential": "gpunn.models.sequential",
@@ -51,8 +51,8 @@ __all__ = ["__version__", *_MODULES, *_NAMES]
 
 if TYPE_CHECKING:
     from gpunn.estimators.dnn_classifier import DNNClassifier as DNNClassifier
-    from gpunn.estimators.mlp import MLPClassifier as MLPClassifier
-    from gpunn.estimators.mlp import MLPRegressor as MLPRegressor
+    from gpunn.estimators.mlp_classifier import MLPClassifier as MLPClassifier
+    from gpunn.estimators.mlp_regressor import MLPRegressor as MLPRegressor
     from gpunn.estimators.perceptron import Perceptron as Perceptron
     from gpunn.layers import Input as Input
     from gpunn.models.model import Model as Model

@@ -115,6 +115,8 @@ class Net:
             raise ArgumentError(f"Net: names must differ; {', '.join(twice)} is there twice.")
         known = [*self.inputs, *self.constants]
         for name, neuron in self.neurons.items():
+            if not isinstance(neuron, Neuron):
+                raise ArgumentTypeError(f"Net: {name} must be a Neuron, not {neuron!r}.")
             for source in (*neuron.excitatory, *neuron.inhibitory):
                 if source not in known:
                     raise UnknownNameError(f"input of neuron {name}", source, known)

@@ -11,7 +11,8 @@ from gpunn.estimators.dnn_classifier import (
     RealValuedColumn,
     infer_real_valued_columns_from_input,
 )
-from gpunn.estimators.mlp import MLPClassifier, MLPRegressor
+from gpunn.estimators.mlp_classifier import MLPClassifier
+from gpunn.estimators.mlp_regressor import MLPRegressor
 from gpunn.estimators.perceptron import Perceptron
 
 __all__ = [

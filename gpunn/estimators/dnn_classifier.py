@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpunn import activations, losses, optimizers
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
-from gpunn.estimators.mlp import predicted_labels, probabilities
+from gpunn.estimators.mlp_classifier import predicted_labels, probabilities
 from gpunn.estimators.mlp_data import Array, Classes, check_weights, check_x, check_x_y, on_device
 from gpunn.estimators.mlp_settings import check_seed, check_sizes
 from gpunn.estimators.workers import share_of_threads
@@ -196,15 +196,20 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
         weights = check_weights(sample_weight, None, y)
         if fresh:
             self.model_, self.global_step_ = model, 0
-        with share_of_threads():
-            self.model_.fit(
-                x,
-                targets,
-                batch_size=min(batch_size, len(x)),
-                steps=steps,
-                sample_weight=weights,
-                verbose=0,
-            )
+        try:
+            with share_of_threads():
+                self.model_.fit(
+                    x,
+                    targets,
+                    batch_size=min(batch_size, len(x)),
+                    steps=steps,
+                    sample_weight=weights,
+                    verbose=0,
+                )
+        except Exception:
+            if fresh:  # rather none than one that has not been trained
+                del self.model_
+            raise
         self.global_step_ += steps
         return self
 
@@ -232,6 +237,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
         return found
 
     def _encode(self, y: Array) -> Array:
+        self._classes.check_shape(y)
         unknown = self._classes.unknown(y)
         if unknown.size:
             raise DataError(f"y: has labels that are not in classes_: {unknown[:10].tolist()}.")

@@ -104,6 +104,9 @@ class MLPBase(BaseEstimator):
         """Return targets for the model; sets what is known about them."""
         raise NotImplementedError
 
+    def _check_same_targets(self, y: Array) -> None:
+        """Raise `DataError` where `warm_start` cannot go on with such targets."""
+
     def _loss_and_factor(self, outputs: int) -> tuple[Loss, float]:
         """Return the plan's loss and the factor that makes its gradient scikit-learn's."""
         raise NotImplementedError
@@ -128,6 +131,29 @@ class MLPBase(BaseEstimator):
         if incremental and settings.early_stopping:
             raise ArgumentError("partial_fit does not support early_stopping=True")
         X, y = check_x_y(self, X, y, reset=not continues, y_numeric=self._numeric)
+        if continues and not incremental:
+            self._check_same_targets(y)
+        try:
+            self._fit_checked(
+                settings, X, y, sample_weight, validation_data, classes, continues, incremental
+            )
+        except BaseException:
+            if not continues:  # rather none than one that has not been trained
+                self.__dict__.pop("model_", None)
+            raise
+        return self
+
+    def _fit_checked(
+        self,
+        settings: Settings,
+        X: Any,
+        y: Array,
+        sample_weight: Any,
+        validation_data: Any,
+        classes: Any,
+        continues: bool,
+        incremental: bool,
+    ) -> None:
         targets = self._encode(y, classes, not continues)
         weights = check_weights(sample_weight, getattr(self, "class_weight", None), y)
         mean_weight = 1.0 if weights is None else float(weights.mean())
@@ -169,7 +195,6 @@ class MLPBase(BaseEstimator):
         mlp_training.check_weights_finite(self.model_)
         if not (continues and incremental):
             self._single = X.dtype == np.float32
-        return self
 
     def _start(self, settings: Settings) -> None:
         self.n_iter_ = 0
@@ -238,6 +263,11 @@ class MLPBase(BaseEstimator):
 
     def _split(self, y: Array, settings: Settings, random: Any) -> tuple[Array, Array]:
         """Return the rows to train on and those held out: scikit-learn's choice."""
+        if not settings.validation_fraction:
+            raise ArgumentError(
+                f"{type(self).__name__}: early_stopping needs rows held out; validation_fraction "
+                f"must be above 0, or give fit validation_data."
+            )
         stratify = y if self._stratified else None
         train, test = train_test_split(
             np.arange(len(y)),
@@ -313,3 +343,8 @@ def _first_weights(sizes: tuple[int, ...], activation: str, random: Any) -> list
         weights.append(random.uniform(-bound, bound, (inputs, outputs)))
         weights.append(random.uniform(-bound, bound, outputs))
     return weights
+
+
+def takes_steps(estimator: MLPBase) -> bool:
+    """Return whether it is trained by steps on batches: there is `partial_fit` then."""
+    return not (isinstance(estimator.solver, str) and estimator.solver == "lbfgs")

@@ -180,12 +180,19 @@ class Classes:
             return index.astype(np.int32)
         return index.astype(np.float32)[:, np.newaxis]
 
+    def check_shape(self, y: Array) -> None:
+        """Raise `ShapeError` for columns where there was one, or for others than there were."""
+        rows = len(y)
+        expected = (rows, len(self.labels)) if self.multilabel else (rows,)
+        if y.shape != expected:
+            what = "columns of 0 and 1" if self.multilabel else "one label for each row"
+            raise ShapeError(
+                f"y: the model was trained on {what}; expected shape {expected}, got {y.shape}."
+            )
+
     def unknown(self, y: Array) -> Array:
         """Return the labels of y that are not among the classes."""
-        if self.multilabel:
-            same = y.ndim == 2 and y.shape[1] == len(self.labels)
-            return np.empty(0) if same else np.array([y.shape])
-        return np.setdiff1d(y, self.labels) if y.ndim == 1 else np.array([y.shape])
+        return np.empty(0) if self.multilabel else np.setdiff1d(y, self.labels)
 
     def chosen(self, outputs: Any) -> Any:
         """Return the number of the class for each row of outputs, or which labels apply."""

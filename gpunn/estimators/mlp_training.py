@@ -133,7 +133,7 @@ def _warn_of_iterations(max_iter: int) -> None:
         f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the optimization "
         f"hasn't converged yet.",
         ConvergenceWarning,
-        stacklevel=9,
+        stacklevel=10,
     )
 
 
@@ -172,7 +172,7 @@ def train(
         warnings.warn(
             f"batch_size {batch_size} is larger than the data ({rows} rows); {rows} is used.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         batch_size = rows
     end = EpochEnd(estimator, settings, validation, incremental)
@@ -190,7 +190,7 @@ def train(
     try:
         trainer.fit(1 if incremental else settings.max_iter)
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=4)
+        warnings.warn("Training interrupted by user.", stacklevel=5)
     finally:
         trainer.release()
     if end.best_weights is not None:
@@ -260,7 +260,7 @@ def minimize(
             f"lbfgs failed to converge after {result.nit} iteration(s) "
             f"(status={result.status}): {result.message} {advice}",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

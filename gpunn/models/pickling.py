@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 def state_of(model: Compilable) -> dict[str, Any]:
     """Return a model's attributes, those of its process left out."""
-    state = dict(vars(model))
+    # A seed that is not drawn yet is drawn now: first weights are the original's.
+    state = dict(vars(model)) | {"_seed": model.seed}
     for name in ("_session", "_symbolic", "_bound", "_optimizer"):
         state.pop(name, None)
     if model._graph is not None:

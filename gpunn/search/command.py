@@ -68,7 +68,9 @@ def search(
     processes: Annotated[int, typer.Option(help="Processes to share the trials among.")] = 1,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the search, to go on with if it has one; searches/DATASET."),
+        typer.Option(
+            help="Folder of the search, to go on with if it has one; searches/DATASET if not given."
+        ),
     ] = None,
     final: Annotated[
         bool,

@@ -125,11 +125,15 @@ class Journal(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write records, whole ones after whole ones."""
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with self._own_lock.held(), self._path.open("r+b") as file:
-            file.truncate(file.seek(_end_of_lines(file)))
-            file.write(lines.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self._own_lock.held(), self._path.open("r+b") as file:
+                file.truncate(file.seek(_end_of_lines(file)))
+                file.write(lines.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            error.filename = error.filename or str(self._path)  # not said of a full disk
+            raise
 
 
 def _end_of_lines(file: IO[bytes]) -> int:

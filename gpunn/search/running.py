@@ -53,8 +53,10 @@ def run_search(request: Request, screen: Screen) -> int:
     check_precision_name(precision := request.options.get("precision", "float32"))
     check_precision(select_backend(request.device), request.device, precision)
     dataset = datasets.load(name, request.data_dir, progress=not screen.quiet)
-    fresh = space.new(dataset, request.options)
-    recipes.split(dataclasses.replace(_recipe(fresh), validation=fresh.validation), dataset)
+    plan = space.new(dataset, request.options) if before is None else before
+    recipe = dataclasses.replace(_recipe(plan), validation=plan.validation)
+    (x, _), _ = recipes.split(recipe, dataset)
+    space.check_batch_sizes(plan, len(x))
     search = open_search(folder, dataset, request.options)
     trials = Trials(folder, search)
     work = Work(
@@ -68,12 +70,12 @@ def run_search(request: Request, screen: Screen) -> int:
     )
     _show_start(screen, request, search, folder, trials)
     told = _Told(screen, trials.rows())
-    code = 0
+    code = killed = 0
     try:
         if request.processes == 1:
             worker.run(work, search, dataset, told)
         else:
-            code = _share(work, request.processes, trials, told, screen)
+            code, killed = _share(work, request.processes, trials, told, screen)
     except KeyboardInterrupt:
         code = 130
     except SystemExit as stop:  # from SIGTERM
@@ -81,6 +83,8 @@ def run_search(request: Request, screen: Screen) -> int:
     rows, best = trials.rows(), trials.best()
     _write(screen, rows, search, folder, best)
     finished = trials.finished()
+    if killed and finished < request.trials:
+        code = code or 1  # nobody was left to do the rest
     if code or finished < request.trials:
         left = f"stopped with {finished} of {request.trials} trials finished"
         print(f"{left}; to go on:\n  {_again(request, folder)}", file=sys.stderr, flush=True)
@@ -121,8 +125,10 @@ class _Told:
                 self._screen.line("trial", report.trial_text(row))
 
 
-def _share(work: Work, processes: int, trials: Trials, told: _Told, screen: Screen) -> int:
-    """Let other processes do the work; return the exit code."""
+def _share(
+    work: Work, processes: int, trials: Trials, told: _Told, screen: Screen
+) -> tuple[int, int]:
+    """Let other processes do the work; return the exit code, and how many were killed."""
     work = dataclasses.replace(work, parent=os.getpid())
     command = [sys.executable, "-m", "gpunn.search.worker", json.dumps(dataclasses.asdict(work))]
     with deferred_signals() as interrupt:
@@ -149,7 +155,7 @@ def _share(work: Work, processes: int, trials: Trials, told: _Told, screen: Scre
         interrupt.raise_again()
     # Killed ones do not count as long as the others have done the work.
     failed = [p.returncode for p in started if p.returncode > 0]
-    return failed[0] if failed else 0
+    return failed[0] if failed else 0, sum(p.returncode < 0 for p in started)
 
 
 def _show_start(
@@ -182,7 +188,8 @@ def _write(screen: Screen, rows: list[Row], search: Search, folder: Path, best: 
     if best is not None and best.score is not None:
         screen.line("best", f"trial {best.number}, {search.metric} {best.score:.4f}:")
         screen.line("", report.train_command(search, best))
-    screen.line("saved", f"{', '.join(saved)} in {folder}")
+    if saved:
+        screen.line("saved", f"{', '.join(saved)} in {folder}")
     if not can_draw():
         screen.line("", "for a picture of the trials: pip install matplotlib")
 
@@ -215,6 +222,8 @@ def _again(request: Request, folder: Path) -> str:
         words += ["--processes", str(request.processes)]
     if request.device != "auto":
         words += ["--device", request.device]
+    if request.data_dir is not None:
+        words += ["--data-dir", request.data_dir]
     return shlex.join(words + (["--final"] if request.final else []))
 
 

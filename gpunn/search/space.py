@@ -162,6 +162,12 @@ def check_same(search: Search, dataset: str, given: Mapping[str, Any], folder: o
             )
 
 
+def check_batch_sizes(search: Search, rows: int) -> None:
+    """Raise `ArgumentError` where a step would take more rows than there are to train on."""
+    if (largest := max(search.batch_size)) > rows:
+        raise ArgumentError(f"--batch-size {largest}: there are {rows} rows to train on.")
+
+
 def text(name: str, value: Any) -> str:
     """Return a setting as it is typed."""
     if not isinstance(value, tuple):
@@ -197,6 +203,6 @@ def _choice(name: str, given: str) -> tuple[Any, ...]:
         raise ArgumentError(f"{option} must be choices with commas between, not {given!r}.")
     if name != "batch_size":
         return tuple(names)
-    if not all(part.isdigit() and int(part) for part in names):
+    if not all(part.isascii() and part.isdigit() and int(part) for part in names):
         raise ArgumentError(f"{option} must be whole numbers of at least 1, not {given!r}.")
     return tuple(map(int, names))

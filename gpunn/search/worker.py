@@ -64,7 +64,11 @@ class Work:
     def is_over(self) -> bool:
         """Return whether no more trials are to begin."""
         late = self.deadline is not None and time.time() >= self.deadline
-        return late or (self.parent is not None and os.getppid() != self.parent)
+        return late or self.is_orphaned()
+
+    def is_orphaned(self) -> bool:
+        """Return whether the process that this one is to end with is there no more."""
+        return self.parent is not None and os.getppid() != self.parent
 
 
 class Judge(Callback):
@@ -86,6 +90,17 @@ class Judge(Callback):
         self.trial.report(self.score, epoch)
         if self.epochs < self.search.epochs and self.trial.should_prune():
             self.pruned = self.model.stop_training = True
+
+
+class EndWithParent(Callback):
+    """Interrupts a trial after the epoch in which the process that shared out the work ended."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.work.is_orphaned():
+            raise SystemExit(1)
 
 
 def run(
@@ -156,7 +171,7 @@ def _fit(judge: Judge, trial: Trial, work: Work, search: Search, dataset: Datase
                 batch_size=recipe.batch_size,
                 epochs=search.epochs,
                 verbose=0,
-                callbacks=[runs.FiniteLoss(), judge],
+                callbacks=[runs.FiniteLoss(), judge, EndWithParent(work)],
                 validation_data=validation,
             )
     except TrainingError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.losses import CategoricalCrossentropy
 from gpunn.models.model import Model
 from gpunn.randomness.seeds import seeded
+from gpunn.training.hooks import check_callbacks
 from gpunn.wrappers.parameters import FIT, PREDICT, ParameterRouting
 
 Array = np.ndarray[Any, Any]
@@ -149,7 +151,7 @@ class _Wrapper(ParameterRouting):
             "verbose": self.verbose,
             "validation_split": self.validation_split,
             "shuffle": self.shuffle,
-            "callbacks": None if self.callbacks is None else [*map(copy.copy, self.callbacks)],
+            "callbacks": [*map(copy.copy, check_callbacks(self.callbacks))],
             **self._routed("fit"),
             **kwargs,
         }
@@ -158,9 +160,10 @@ class _Wrapper(ParameterRouting):
             if not sample_weight.any():
                 raise DataError("sample_weight: all weights are zero; give some row another one.")
             arguments["sample_weight"] = sample_weight
-        if isinstance(arguments["batch_size"], int):
+        split = arguments["validation_split"]
+        if isinstance(arguments["batch_size"], numbers.Integral) and isinstance(split, int | float):
             # The folds of a search may have fewer rows than that; Keras takes what there is.
-            rows = int(len(X) * (1 - arguments["validation_split"]))
+            rows = int(len(X) * (1 - split))
             arguments["batch_size"] = min(arguments["batch_size"], max(rows, 1))
         if arguments.get("class_weight") is not None:
             arguments["class_weight"] = self._class_weight(arguments["class_weight"], y)
@@ -240,8 +243,8 @@ class KerasClassifier(ClassifierMixin, _Wrapper):
         wrong = self.classes_[numbers] != y
         if np.any(wrong):
             raise DataError(
-                f"KerasClassifier: {argument} has label {y[wrong][0]!r}, which is not among the "
-                f"classes of fit: {', '.join(map(repr, self.classes_.tolist()))}."
+                f"KerasClassifier: {argument} has label {y[wrong].tolist()[0]!r}, which is not "
+                f"among the classes of fit: {', '.join(map(repr, self.classes_.tolist()))}."
             )
         return numbers
 
@@ -255,9 +258,14 @@ class KerasClassifier(ClassifierMixin, _Wrapper):
 
     def _class_weight(self, class_weight: Any, y: Array) -> dict[int, float]:
         """Return factors by class number, of those by label or of "balanced"."""
-        if class_weight == "balanced":
+        if isinstance(class_weight, str) and class_weight == "balanced":
             weights = compute_class_weight("balanced", classes=self.classes_, y=y)
             return dict(enumerate(weights.tolist()))
+        if not isinstance(class_weight, Mapping):
+            raise ArgumentTypeError(
+                f"KerasClassifier: class_weight must be 'balanced' or a dict from label to weight, "
+                f"not {class_weight!r}."
+            )
         labels = np.asarray(list(class_weight))
         numbers = self._numbers(labels, "class_weight").tolist()
         return dict(zip(numbers, class_weight.values(), strict=True))

@@ -98,6 +98,7 @@ def test_a_truth_table_prints() -> None:
         (lambda: Neuron("A", threshold=1.5), ArgumentTypeError, "threshold must be an int"),
         (lambda: Neuron("A", threshold=-1), ArgumentError, "threshold must be at least 0"),
         (lambda: Net("", {"C": Neuron("A")}), ArgumentError, "an input and a neuron"),
+        (lambda: Net("AB", {"C": logic.AND}), ArgumentTypeError, "C must be a Neuron, not <"),
         (lambda: Net("AB", {"A": Neuron("AB")}), ArgumentError, "A is there twice"),
         (
             lambda: Net("AB", {"C": Neuron("AD"), "D": Neuron("AB")}),

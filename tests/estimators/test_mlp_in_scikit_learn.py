@@ -38,7 +38,6 @@ ROUNDING = {
     for name in (
         "sample_weight_equivalence_on_dense_data",
         "sample_weight_equivalence_on_sparse_data",
-        "methods_subset_invariance",
     )
 }
 # Batches are drawn by row: with rows repeated they are others.

@@ -305,12 +305,15 @@ def test_callbacks_given_as_a_parameter_stay_as_they_are(regression: Any) -> Non
     assert len(reg.history_["loss"]) == 2
     assert (stop.wait, stop.best) == (0, None)
     assert len(clone(reg).fit(x, y).history_["loss"]) == 2
+    alone = KerasRegressor(build_model, verbose=0, epochs=20, callbacks=stop).fit(x, y)
+    assert len(alone.history_["loss"]) == 2
 
 
 def test_folds_may_have_fewer_rows_than_a_batch(regression: Any) -> None:
     x, y = regression
-    reg = KerasRegressor(build_model, verbose=0, batch_size=250, validation_split=0.1)
-    assert len(cross_val_score(reg, x, y, cv=2)) == 2
+    for size in (250, np.int64(250)):  # a search draws numbers of NumPy's
+        reg = KerasRegressor(build_model, verbose=0, batch_size=size, validation_split=0.1)
+        assert np.isfinite(cross_val_score(reg, x, y, cv=2)).all()
 
 
 def test_several_targets(regression: Any) -> None:
@@ -347,8 +350,17 @@ def test_scikit_learn_finds_an_estimator_in_order(kind: Any) -> None:
     assert len(results) > 50
 
 
+@pytest.mark.parametrize("weights", ["equal", 3, [1, 2]])
+def test_class_weights_of_a_wrong_kind(iris: Any, weights: Any) -> None:
+    clf = KerasClassifier(build_classifier, verbose=0, fit__class_weight=weights)
+    with pytest.raises(ArgumentTypeError, match="class_weight must be 'balanced' or a dict from l"):
+        clf.fit(*iris)
+
+
 def test_mistakes(regression: Any, iris: Any) -> None:
     x, y = regression
+    with pytest.raises(ArgumentError, match="validation_split must be"):
+        KerasRegressor(build_model, batch_size=8, validation_split="some").fit(x, y)
     with pytest.raises(ArgumentTypeError, match=r"model must be a function that returns a compile"):
         KerasRegressor(build_model()).fit(x, y)
     with pytest.raises(

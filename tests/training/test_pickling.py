@@ -190,3 +190,11 @@ def test_batches_of_many_sizes_share_their_gradients() -> None:
     plans = [plan for key, plan in model.session._plans.items() if key[0] == "train"]
     assert len(plans) == 8
     assert len({id(plan.regions["gradients"]) for plan in plans}) == 1
+
+
+@pytest.mark.parametrize("copied", [through_pickle, copy.copy, copy.deepcopy])
+def test_weights_not_drawn_yet_are_the_same(copied: Callable[[Any], Any]) -> None:
+    model = sequential()
+    again = copied(model)
+    for mine, its in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, its)

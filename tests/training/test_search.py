@@ -273,6 +273,31 @@ def test_no_trial_begins_after_the_timeout(capsys: pytest.CaptureFixture[str]) -
     assert table() == []
 
 
+def test_nothing_is_said_to_be_saved_that_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("s", "trials.csv").mkdir(parents=True)
+    assert main([*SEARCH, "--timeout", "1e-9"]) == 0
+    shown = capsys.readouterr()
+    assert "trials.csv: Is a directory" in shown.err
+    assert "saved" not in shown.out
+
+
+def test_how_to_go_on_says_where_the_data_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ("--timeout", "1e-9", "--quiet", "--data-dir", str(tmp_path))
+    assert main([*SEARCH, *arguments]) == 0
+    assert f" --data-dir {tmp_path}" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_an_error_that_names_the_journal(tmp_path: Path) -> None:
+    code = "import resource, sys; from gpunn.cli import main\n"
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); sys.exit(main(sys.argv[1:]))"
+    process = start(("--trials", "9", "--quiet"), "-c", code)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert err == "gpunn: error: s/search.journal: File too large\n"
+
+
 # Several processes
 
 
@@ -343,6 +368,64 @@ def test_processes_of_its_own(search: Callable[..., Any]) -> None:
     assert os.getpid() not in owners
 
 
+# Trains as ever, but no first epoch ever ends; says which processes do the work.
+ENDLESS = """
+import os, sys, time
+from gpunn.cli import main
+import gpunn.search.running as running
+begin = running.subprocess.Popen
+def popen(command, **keywords):
+    code = "import sys, time, gpunn.search.worker as w\\n"
+    code += "w.Judge.on_epoch_end = lambda *_, **__: {act}\\nsys.exit(w.main(sys.argv[1]))"
+    process = begin([sys.executable, "-c", code, command[-1]], **keywords)
+    print(process.pid, flush=True)
+    return process
+running.subprocess.Popen = popen
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def running_trials() -> int:
+    if not Path("s", JOURNAL).exists():
+        return 0
+    trials = study().get_trials()
+    return sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_search_whose_processes_are_all_killed_has_failed() -> None:
+    process = start(
+        ("--trials", "4", "--processes", "2", "--quiet"),
+        "-c",
+        ENDLESS.format(act="time.sleep(600)"),
+    )
+    with process:
+        assert process.stdout is not None
+        children = [int(process.stdout.readline()) for _ in range(2)]
+        wait_until(lambda: running_trials() == 2)
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "stopped with 0 of 4 trials finished" in err
+
+
+def test_processes_end_with_the_one_that_started_them() -> None:
+    arguments = ("--trials", "1", "--processes", "2", "--quiet", "--epochs", "100000")
+    with start(arguments, "-c", ENDLESS.format(act="time.sleep(0.01)")) as process:
+        wait_until(lambda: running_trials() == 1)
+        process.kill()
+    wait_until(lambda: running_trials() == 0)
+    (failed,) = [t for t in study().get_trials() if t.state == optuna.trial.TrialState.FAIL]
+    assert failed.user_attrs["result"]["note"] == "interrupted"
+
+
 def test_what_is_killed_leaves_no_lock(tmp_path: Path) -> None:
     code = "import sys, pathlib, time; from gpunn.search.journal import FileLock\n"
     code += "FileLock(pathlib.Path(sys.argv[1])).acquire(); print('held', flush=True)\n"
@@ -387,6 +470,8 @@ def test_an_error_in_a_trial_marks_it_and_ends_the_search(
         ),
         (("--batch-size", "32,x"), "--batch-size must be whole numbers"),
         (("--batch-size", "32,32"), "--batch-size must be choices"),
+        (("--batch-size", "8²"), "--batch-size must be whole numbers"),
+        (("--batch-size", "32,9999"), "--batch-size 9999: there are 1337 rows to train on"),
         (("--optimizer", "adam,sdg"), "Unknown optimizer 'sdg'; did you mean 'sgd'?"),
         (("--activation", "relo"), "Unknown activation 'relo'; did you mean 'relu'?"),
         (("--sampler", "grid"), "Unknown sampler 'grid'"),

@@ -1,21 +1,19 @@
-"""Multilayer perceptrons as scikit-learn estimators."""
+"""Multilayer perceptron that classifies, as a scikit-learn estimator."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.metrics import r2_score
+from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 
 from gpunn import losses
 from gpunn.backends.interface import host_array
-from gpunn.errors import ArgumentError, DataError, ShapeError
-from gpunn.estimators.mlp_base import MLPBase
+from gpunn.errors import ArgumentError, DataError
+from gpunn.estimators.mlp_base import MLPBase, takes_steps
 from gpunn.estimators.mlp_data import Array, Classes, on_device
-from gpunn.estimators.mlp_settings import regression_loss
 from gpunn.losses import Loss
 from gpunn.models.model import Model
 
@@ -48,10 +46,6 @@ def probabilities(model: Model, classes: Classes, outputs: Any) -> Any:
             # What was computed in float32 sums up to 1 in float64 too.
             return outputs / outputs.sum(axis=1, keepdims=True)
         return np.concatenate([1 - outputs, outputs], axis=1)
-
-
-def _takes_steps(estimator: MLPBase) -> bool:
-    return not (isinstance(estimator.solver, str) and estimator.solver == "lbfgs")
 
 
 class MLPClassifier(ClassifierMixin, MLPBase):
@@ -241,7 +235,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         """
         return self._fit(X, y, sample_weight, validation_data)
 
-    @available_if(_takes_steps)
+    @available_if(takes_steps)
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> MLPClassifier:
@@ -257,8 +251,18 @@ class MLPClassifier(ClassifierMixin, MLPBase):
             raise ArgumentError(
                 "partial_fit: class_weight='balanced' needs all of y; give class_weight as a dict."
             )
-        first = _check_partial_fit_first_call(self, classes)
-        return self._fit(X, y, sample_weight, classes=classes if first else None, incremental=True)
+        _check_partial_fit_first_call(self, classes)
+        return self._fit(X, y, sample_weight, classes=self.classes_, incremental=True)
+
+    def _check_same_targets(self, y: Array) -> None:
+        own = Classes.of(y)
+        same = own.multilabel == self._classes.multilabel
+        if not same or set(own.labels) != set(self._classes.labels):
+            raise DataError(
+                f"warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {own.labels}. To go on with "
+                f"some of the classes, use partial_fit."
+            )
 
     def _encode(self, y: Array, classes: Any, first: bool) -> Array:
         if first:
@@ -272,6 +276,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
             self._mean_weight = float(own.outputs) if own.multilabel else 1.0
         elif type_of_target(y).startswith("continuous"):
             Classes.of(y)  # raises
+        self._classes.check_shape(y)
         unknown = self._classes.unknown(y)
         if unknown.size:
             raise DataError(
@@ -322,228 +327,3 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-
-class MLPRegressor(RegressorMixin, MLPBase):
-    """Multilayer perceptron that predicts one number or several.
-
-    Parameters, attributes, rules of stopping and results are those of
-    `sklearn.neural_network.MLPRegressor` where they have the same name. With the same
-    `random_state` the first weights are the same and so are the rows held out by early stopping;
-    batches are drawn in another order. With ``shuffle=False`` training is scikit-learn's but for
-    rounding (see Notes for what differs).
-
-    Parameters
-    ----------
-    loss : {"squared_error", "absolute_error", "huber"} or Loss, default="squared_error"
-        Squared errors are halved. "huber" is for errors of about 1; ``gpunn.losses.Huber(delta)``
-        for others.
-    hidden_layer_sizes : int or sequence of int, default=(100,)
-        Units of each hidden layer.
-    activation : str or ActivationFunction, default="relu"
-        Of the hidden layers: "identity", "logistic", "tanh", "relu", or any other of
-        `gpunn.activations`.
-    solver : {"adam", "sgd", "lbfgs"}, another optimizer's name, or Optimizer, default="adam"
-        An object of `gpunn.optimizers` brings its own learning rate, or schedule. "lbfgs" is
-        SciPy's L-BFGS-B over all rows at once.
-    alpha : float, default=0.0001
-        L2 penalty on the kernels: ``alpha / 2 * sum(W**2)`` over the rows of the batch.
-    batch_size : int or "auto", default="auto"
-        "auto" is ``min(200, n_samples)``.
-    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        For solver="sgd": "invscaling" is ``learning_rate_init / (t_ + 1)**power_t`` after each
-        epoch; "adaptive" divides the rate by 5 where training would stop, down to 1e-6.
-    learning_rate_init : float, default=0.001
-    power_t : float, default=0.5
-    max_iter : int, default=200
-        Epochs; for lbfgs iterations.
-    shuffle : bool, default=True
-        Whether the rows are shuffled before each epoch.
-    random_state : int, RandomState or None
-        Of first weights, rows held out, shuffling and dropout.
-    tol : float, default=1e-4
-        An epoch is an improvement if it betters the loss (or validation score) by this much; for
-        lbfgs the size of the gradient to stop at.
-    verbose : bool, default=False
-    warm_start : bool, default=False
-        Whether `fit` starts from the weights of the last one.
-    momentum : float, default=0.9
-        For solver="sgd".
-    nesterovs_momentum : bool, default=True
-        For solver="sgd".
-    early_stopping : bool, default=False
-        Whether the score on rows held out decides; the best weights are put back at the end.
-    validation_fraction : float, default=0.1
-        Share of rows held out.
-    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
-        For solver="adam".
-    n_iter_no_change : int, default=10
-        Training ends after more than so many epochs in a row without an improvement.
-    max_fun : int, default=15000
-        For lbfgs: how often the loss is computed at most.
-    dropout : float, default=0.0
-        Probability that an output of a hidden layer is left out in training.
-    device : str, default="auto"
-        "cpu", "cuda" and others, as for `gpunn.Model.compile`.
-    precision : {"float32", "float64", "tf32", "bfloat16"}, optional
-        Of the computation; by default float32, and for lbfgs float64.
-    threads : int, optional
-        Threads of the CPU; default: what the BLAS finds, or a worker process's share.
-
-    Attributes
-    ----------
-    model_ : Sequential
-        The gpunn model: for `gpunn.Model.save`, `gpunn.plots` and all else.
-    loss_, best_loss_ : float
-        Loss of the last and of the best epoch; the latter is None with early stopping.
-    loss_curve_, validation_scores_, validation_loss_curve_ : list of float
-        One value per epoch; the last two without the penalty, and None without validation.
-    best_validation_score_ : float or None
-    coefs_, intercepts_ : list of array
-        Copies of kernels (inputs, outputs) and biases.
-    n_iter_ : int
-        Epochs of the last fit, or iterations of lbfgs.
-    t_ : int
-        Rows seen in training.
-    n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_ : as in scikit-learn
-
-    Notes
-    -----
-    Computing is in float32 whatever the type of X, unless `precision` is "float64": that is faster,
-    and of the results about six digits are right. They have scikit-learn's types: those for float64
-    data are float64. uint8 data stay uint8 until they are needed. The line searches of lbfgs need
-    float64.
-
-    Sample weights are scaled to a mean of 1; scikit-learn divides by the sum of each batch's, which
-    is the same over all rows. The penalty is in proportion.
-
-    A sparse X is made dense, for which there must be room. Arrays on a GPU (CuPy's, PyTorch's) are
-    taken as they are where the model computes there, and `predict` then leaves its result there.
-    """
-
-    _numeric = True
-    out_activation_ = "identity"
-
-    def __init__(
-        self,
-        loss: Any = "squared_error",
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
-        *,
-        solver: Any = "adam",
-        alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: Any = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        dropout: float = 0.0,
-        device: str = "auto",
-        precision: str | None = None,
-        threads: int | None = None,
-    ) -> None:
-        super().__init__(
-            hidden_layer_sizes,
-            activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-            dropout=dropout,
-            device=device,
-            precision=precision,
-            threads=threads,
-        )
-        self.loss = loss
-
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
-    ) -> MLPRegressor:
-        """Train from the start, or with `warm_start` from where the last fit ended.
-
-        Parameters
-        ----------
-        X : array, data frame or sparse matrix of shape (n_samples, n_features)
-            float32 and uint8 stay what they are. A sparse matrix is made dense.
-        y : array of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array of shape (n_samples,), optional
-        validation_data : tuple, optional
-            ``(X, y)`` or ``(X, y, sample_weight)`` for `validation_scores_`, and for early
-            stopping in place of rows of X.
-        """
-        return self._fit(X, y, sample_weight, validation_data)
-
-    @available_if(_takes_steps)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """Train for one epoch over these rows; the arguments are those of `fit`."""
-        return self._fit(X, y, sample_weight, incremental=True)
-
-    def _encode(self, y: Array, classes: Any, first: bool) -> Array:
-        targets = y.reshape(len(y), -1)
-        if first:
-            regression_loss(self.loss)
-            self.n_outputs_ = targets.shape[1]
-        elif targets.shape[1] != self.n_outputs_:
-            raise ShapeError(
-                f"y: has {targets.shape[1]} columns, the model has {self.n_outputs_} outputs; "
-                f"training goes on with as many as it began with."
-            )
-        self._mean_weight = 0.5 if regression_loss(self.loss).op == "squared_error" else 1.0
-        return targets
-
-    def _loss_and_factor(self, outputs: int) -> tuple[Loss, float]:
-        return regression_loss(self.loss), self._mean_weight * outputs
-
-    def _figures(self, outputs: Array, y: Array, weights: Array | None) -> tuple[float, float]:
-        loss = regression_loss(self.loss)
-        error = np.abs(outputs - y)
-        if loss.op == "squared_error":
-            each = error**2 / 2
-        elif loss.op == "huber":
-            delta = loss.attrs["delta"]
-            each = np.where(error <= delta, error**2 / 2, delta * error - delta**2 / 2)
-        else:
-            each = error
-        score = float(r2_score(y, outputs, sample_weight=weights))
-        return score, float(np.average(each.mean(axis=1), weights=weights))
-
-    def predict(self, X: Any) -> Any:
-        """Return the numbers, shape (n_samples,) or (n_samples, n_outputs).
-
-        They are float32 where training and X were, else float64; those of data on a GPU stay
-        there.
-        """
-        outputs = self._outputs(X)
-        with self.model_._current():
-            return outputs.ravel() if self.n_outputs_ == 1 else outputs
