@@ -131,6 +131,9 @@ class MLPBase(BaseEstimator):
         if incremental and settings.early_stopping:
             raise ArgumentError("partial_fit does not support early_stopping=True")
         X, y = check_x_y(self, X, y, reset=not continues, y_numeric=self._numeric)
+        if settings.precision is None:
+            own = "float64" if X.dtype == np.float64 else "float32"
+            settings = replace(settings, precision=own)
         if continues and not incremental:
             self._check_same_targets(y)
         try:
@@ -256,7 +259,7 @@ class MLPBase(BaseEstimator):
             loss,
             loss_weights=factor,
             device=settings.device,
-            precision=settings.precision,
+            precision=settings.precision or "float32",
             threads=settings.threads,
             seed=int(random.randint(LARGEST_SEED)),
         )

@@ -53,7 +53,7 @@ class Settings:
     max_fun: int
     dropout: float
     device: str
-    precision: str
+    precision: str | None
     threads: int | None
 
 
@@ -77,8 +77,8 @@ def check_settings(estimator: Any) -> Settings:
         verbose = check_count(owner, "verbose", verbose, minimum=0)
     optimizer = _solver(estimator, owner)
     precision = estimator.precision
-    if precision is None:
-        precision = "float32" if optimizer is not None else "float64"
+    if precision is None and optimizer is None:
+        precision = "float64"
     settings = Settings(
         hidden=check_sizes(owner, "hidden_layer_sizes", estimator.hidden_layer_sizes),
         activation=activations.get(estimator.activation),

@@ -207,9 +207,18 @@ def test_shuffled_in_float32_it_is_as_good() -> None:
     x = x / 16
     settings = {"hidden_layer_sizes": (50,), "max_iter": 40, "random_state": 0}
     theirs = TheirClassifier(**settings).fit(x[:1200], y[:1200]).score(x[1200:], y[1200:])
-    ours = MLPClassifier(**settings, device="cpu").fit(x[:1200], y[:1200])
-    assert ours.score(x[1200:], y[1200:]) == pytest.approx(theirs, abs=0.015)
-    assert ours.coefs_[0].dtype == np.float32
+    for precision, given in (("float32", x), (None, x.astype(np.float32))):
+        ours = MLPClassifier(**settings, device="cpu", precision=precision)
+        ours.fit(given[:1200], y[:1200])
+        assert ours.score(given[1200:], y[1200:]) == pytest.approx(theirs, abs=0.015)
+        assert ours.coefs_[0].dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_computing_is_in_the_type_of_the_data(kind: str) -> None:
+    for estimator in (MLPClassifier, MLPRegressor):
+        model = estimator(max_iter=1, device="cpu").fit(IRIS.astype(kind), FLOWERS)
+        assert model.coefs_[0].dtype == kind
 
 
 def test_warm_start_with_other_parameters() -> None:
