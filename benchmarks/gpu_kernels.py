@@ -102,7 +102,9 @@ def _tensor_core_rates(size: int) -> dict[str, float]:
     return rates
 
 
-def net(device: str, precision: str = "float32", optimizer: str = "adam") -> gpunn.Model:
+def net(
+    device: str, precision: str = "float32", optimizer: str = "adam", seed: int = 0
+) -> gpunn.Model:
     """Return the net of all GPU figures: 784-300-100-10 on uint8 images."""
     model = gpunn.Sequential(
         [
@@ -116,7 +118,7 @@ def net(device: str, precision: str = "float32", optimizer: str = "adam") -> gpu
         ]
     )
     loss = "sparse_categorical_crossentropy"
-    model.compile(optimizer, loss, ["accuracy"], device=device, precision=precision, seed=0)
+    model.compile(optimizer, loss, ["accuracy"], device=device, precision=precision, seed=seed)
     return model
 
 
