@@ -1,6 +1,6 @@
 """Time to 98 % test accuracy on MNIST on a GPU, the start of a process, and equal bits.
 
-    python -m benchmarks.gpu_accuracy DEVICE     # prints digests of trained weights
+python -m benchmarks.gpu_accuracy DEVICE     # prints digests of trained weights
 """
 
 from __future__ import annotations
