@@ -203,10 +203,8 @@ def measure(
     return result
 
 
-def markdown(result: dict[str, Any]) -> list[str]:
-    """Return the tables."""
-    if "ceilings" not in result:
-        return [f"Kernels: broke off: {result['error'].strip().splitlines()[-1]}"]
+def markdown(result: dict[str, Any], calls: bool = True) -> list[str]:
+    """Return the tables; with `calls` also one of each step's calls."""
     rates = result["ceilings"]
     flops = ", ".join(
         f"{name} {rate['flops'] / 1e12:.1f} TFLOP/s"
@@ -229,6 +227,8 @@ def markdown(result: dict[str, Any]) -> list[str]:
         f"{step['calls_us']:.1f} | {step['between_us']:.2f} |"
         for step in result["steps"]
     ]
+    if not calls:
+        return lines
     for step in result["steps"]:
         lines += [
             "",

@@ -32,6 +32,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from gpunn.bench.command import finite
 ROOT = Path(__file__).parent.parent
 TOOLS = ("memcheck", "racecheck", "initcheck")
 Section = Callable[[str, float, Save], dict[str, Any]]
-GRACE = 5.0  # seconds that a part may take beyond its time
+GRACE = 10.0  # seconds beyond its time in which a part may end its own processes
 
 
 def gpu_tests(device: str, seconds: float, save: Save) -> dict[str, Any]:
@@ -183,13 +184,12 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """Return the report as short tables."""
+def markdown(report: dict[str, Any], calls: bool = True) -> str:
+    """Return the report as tables; with `calls` there is one of each step's calls."""
     machine = report["machine"]
     versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
     lines = [
-        f"# GPU report: {report['device']}",
-        "",
+        *([f"# GPU report: {report['device']}", ""] if calls else [f"{report['device']}.", ""]),
         f"{machine['processor']}, {machine['cores']} cores; {versions}; commit "
         f"{report['commit']}; driver {report['driver']}; {machine['date']}.",
         "",
@@ -205,7 +205,8 @@ def markdown(report: dict[str, Any]) -> str:
         if (found := report.get(name)) is None:
             continue
         if found.get(key):
-            lines += ["", *table(found)]
+            some = name == "kernels" and not calls
+            lines += ["", *(gpu_kernels.markdown(found, calls=False) if some else table(found))]
         if "error" in found or not found.get(key):
             lines += ["", f"{name}: {_state(found)}"]
     return "\n".join(lines) + "\n"
@@ -274,8 +275,11 @@ def main() -> int:
             report |= {name: found, "seconds": time.perf_counter() - began}
             (options.out / "gpu_report.json").write_text(json.dumps(report, indent=1) + "\n")
             (options.out / "gpu_report.md").write_text(markdown(report))
+            (parts / f"{name}.json").unlink(missing_ok=True)
             print(f"{name}: {_state(found)} ({report['seconds']:.0f} s so far)", flush=True)
             share_left -= share
+    with suppress(OSError):
+        parts.rmdir()
     print(markdown(report))
     return int(failed)
 
