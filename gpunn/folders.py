@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 
-def user_cache(appauthor: str | bool | None = None) -> Path:
+def user_cache(appauthor: str | Literal[False] | None = None) -> Path:
     """Return gpunn's folder in the user's cache; it may not exist.
 
     Parameters
     ----------
-    appauthor : str or bool, optional
+    appauthor : str or False, optional
         As platformdirs takes it; it matters on Windows alone. Where platformdirs is not installed
         the folder is that of Linux.
     """

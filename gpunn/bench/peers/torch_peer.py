@@ -88,6 +88,7 @@ class Peer:
         self.net, self.optimizer = net, optimizer_
         self.batch_size = batch_size
         self.graphs: dict[int, Any] = {}
+        self.order: Any = None
 
     def epoch(self, steps: int, shuffle: bool) -> float:
         """Train `steps` steps; return the mean loss."""
