@@ -26,15 +26,20 @@ from gpunn.bench.settings import Settings
 GOAL, BATCH, MOST_EPOCHS, SEEDS = 0.98, 128, 30, 5
 
 
-def _until_goal(device: str, precision: str, seed: int, data: Any) -> dict[str, Any]:
-    """Train until the goal is reached; evaluation after every epoch is timed apart."""
+def _until_goal(device: str, precision: str, seed: int, data: Any, epochs: int) -> dict[str, Any]:
+    """Train until the goal is reached; evaluation after every epoch is timed apart.
+
+    The time of training has everything from the data on the host to the last step.
+    """
     (x, y), (x_test, y_test) = data
     gpunn.utils.set_random_seed(seed)
     model = net(device, precision, "adam", seed=seed)
-    began, training, figures = time.perf_counter(), 0.0, []
-    for _ in range(MOST_EPOCHS):
+    began = time.perf_counter()
+    trainer = gpunn.Trainer(model, x, y, batch_size=BATCH)
+    training, figures = time.perf_counter() - began, []
+    for _ in range(epochs):
         start = time.perf_counter()
-        model.fit(x, y, BATCH, epochs=1, verbose=0)
+        trainer.epoch()
         training += time.perf_counter() - start
         logs = model.evaluate(x_test, y_test, verbose=0, return_dict=True)
         figures.append(float(logs["accuracy"]))
@@ -59,10 +64,12 @@ def accuracy(device: str, seconds: float, save: Save = lambda result: None) -> d
     data = gpunn.datasets.mnist.load_data()
     result: dict[str, Any] = {"ok": True, "runs": []}
     for precision in PRECISIONS if device.startswith("cuda") else PRECISIONS[:1]:
+        if time.perf_counter() < deadline:
+            _until_goal(device, precision, SEEDS, data, 1)  # kernels are compiled now
         for seed in range(SEEDS):
             if time.perf_counter() >= deadline:
                 return result | {"cut_short": True}
-            result["runs"].append(_until_goal(device, precision, seed, data))
+            result["runs"].append(_until_goal(device, precision, seed, data, MOST_EPOCHS))
             save(result)
     return result
 

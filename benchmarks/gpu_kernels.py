@@ -135,7 +135,7 @@ def measure_step(
             }
         )
         bound.write(f"{CONTROL}/offset", 0)
-    together = max(1, min(REPEATS, ROWS // batch_size))  # steps: not beyond the last row
+    together = max(1, min(3 * REPEATS, ROWS // batch_size))  # steps: not beyond the last row
     whole = _with_offset(bound, driver.capture(calls * together))
     total = _seconds(driver, whole, 10) / together
     return {
