@@ -223,6 +223,28 @@ def test_epochs_to_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpu_accuracy.accuracy("simulator", 0.0) == {"ok": True, "runs": [], "cut_short": True}
 
 
+@pytest.mark.parametrize(
+    ("last", "code", "ok"),
+    [("PASSED", 0, True), ("FAILED", 1, False), ("FAILED", None, False), ("PASSED", None, None)],
+)
+def test_counts_of_the_gpu_tests(
+    monkeypatch: pytest.MonkeyPatch, last: str, code: int | None, ok: bool | None
+) -> None:
+    output = f"""
+tests/gpu/test_gpu_ops.py::test_a[x-y z] PASSED    [ 33%]
+tests/gpu/test_gpu_ops.py::test_b SKIPPED (no)     [ 66%]
+tests/gpu/test_gpu_ops.py::test_c {last}           [100%]
+"""
+    monkeypatch.setattr(
+        gpu_report, "_run", lambda command, seconds: {"code": code, "output": output}
+    )
+    found = gpu_report.gpu_tests("cuda", 10, lambda result: None)
+    assert found["ok"] is ok
+    assert found["counts"]["skipped"] == 1 and sum(found["counts"].values()) == 3
+    names = ["tests/gpu/test_gpu_ops.py::test_c"] if last == "FAILED" else []
+    assert found["failed"] == names
+
+
 def test_bits_that_differ_are_noticed() -> None:
     run = {"float32, graphs": "a", "float32, eager": "a"}
     assert gpu_accuracy.compared([run, run])["ok"]
