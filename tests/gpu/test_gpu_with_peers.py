@@ -1,4 +1,7 @@
-"""The peers of the GPU report train the same net on the same batches."""
+"""The peers of the GPU report train the same net on the same batches.
+
+Each takes a process and seconds to start: this file is the last in the folder.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from gpunn.bench.task import Ours, Task
 from gpunn.bench.workers import PeerProcess, missing_packages
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", ["torch", "torch.graphs", "jax"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("name", ["torch.graphs", "jax"])
 def test_peers_on_the_gpu_train_the_same_net(name: str, optimizer: str, tmp_path: Path) -> None:
     if lacking := missing_packages(name, None):
         pytest.skip(f"needs {', '.join(lacking)}")
