@@ -1,17 +1,18 @@
 """Every kernel of a training step against the ceilings measured in the same run.
 
-The bound of a call is the larger of bytes over the copy bandwidth and FLOPs over the FLOP rate of
-the precision, both from the plan's own count. Calls are timed in captured graphs, so that the
+The bound of a call is the larger of bytes over the better of two bandwidths (a copy far beyond the
+caches, one of the plan's size) and FLOPs over the rate of a large product by cuBLAS in the same
+precision; bytes and FLOPs are the plan's own count. Calls are timed in captured graphs, so that the
 host's launches do not show; a training step's arrays stay in the L2 cache from call to call, as
 they do in training, so small calls may beat the bandwidth of the memory behind it.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,10 @@ import numpy as np
 import gpunn
 from gpunn import layers
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.driver import Driver, Product
+from gpunn.backends.cuda.driver import Driver
 from gpunn.backends.interface import Backend
 from gpunn.backends.select import select_backend
-from gpunn.errors import DeviceError
+from gpunn.bench import bounds
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.spec import CONTROL
 
@@ -58,51 +59,16 @@ def _seconds(driver: Driver, call: Callable[[], None], repeats: int = 10) -> flo
     return (time.perf_counter() - began) / repeats
 
 
-def ceilings(driver: Driver, size: int, nbytes: int) -> dict[str, float]:
-    """Return the copy bandwidth (bytes read and written per second) and FLOP rates."""
-    found = {"copy": _copy_rate(driver, nbytes)}
-    rng = np.random.default_rng(0)
-    square = rng.standard_normal((size, size), dtype=np.float32)
-    left, right, result = (driver.upload(square) for _ in range(3))
-    try:
-        product = driver.prepare_product(Product(left, right, result))
-        found["float32"] = 2 * size**3 / _seconds(driver, product)
-    except DeviceError as error:  # cuBLAS is a package of its own
-        print(f"no ceiling for float32: {error}")
-    if driver.name.startswith("cuda"):
-        found |= _tensor_core_rates(size)
-    return found
+def ceilings(backend: Backend, seconds: float) -> dict[str, bounds.Ceilings]:
+    """Return, by precision, the rate of a large product and the bandwidth of a large copy."""
+    precisions = PRECISIONS if backend.name.startswith("cuda") else PRECISIONS[:1]
+    each = seconds / len(precisions)
+    return {p: bounds.large_ceilings(backend, p, each) for p in precisions}
 
 
-def _copy_rate(driver: Driver, nbytes: int) -> float:
-    rng = np.random.default_rng(0)
-    source = driver.upload(rng.integers(256, size=nbytes, dtype=np.uint8))
-    target = driver.allocate(nbytes)
-    return 2 * nbytes / _seconds(driver, lambda: driver.write(target, source))
-
-
-def _tensor_core_rates(size: int) -> dict[str, float]:
-    """Return what cuBLAS reaches on the tensor cores, by way of PyTorch, where it is installed."""
-    try:
-        import torch
-    except ImportError:
-        return {}
-    rates = {}
-    for precision, dtype in (("tf32", torch.float32), ("bfloat16", torch.bfloat16)):
-        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-        a, b = (torch.randn(size, size, device="cuda").to(dtype) for _ in range(2))
-        torch.mm(a, b)
-        torch.cuda.synchronize()
-        began = time.perf_counter()
-        for _ in range(10):
-            torch.mm(a, b)
-        torch.cuda.synchronize()
-        rates[precision] = 20 * size**3 / (time.perf_counter() - began)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    return rates
-
-
-def net(device: str, precision: str = "float32", optimizer: str = "adam") -> gpunn.Model:
+def net(
+    device: str, precision: str = "float32", optimizer: str = "adam", seed: int = 0
+) -> gpunn.Model:
     """Return the net of all GPU figures: 784-300-100-10 on uint8 images."""
     model = gpunn.Sequential(
         [
@@ -116,7 +82,7 @@ def net(device: str, precision: str = "float32", optimizer: str = "adam") -> gpu
         ]
     )
     loss = "sparse_categorical_crossentropy"
-    model.compile(optimizer, loss, ["accuracy"], device=device, precision=precision, seed=0)
+    model.compile(optimizer, loss, ["accuracy"], device=device, precision=precision, seed=seed)
     return model
 
 
@@ -141,19 +107,21 @@ def bound_step(backend: Backend, precision: str, batch_size: int) -> BoundPlan:
     return bound
 
 
-def measure_step(device: str, precision: str, batch_size: int, rates: dict[str, float]) -> Any:
-    """Return time, bound and their ratio for each call of a training step."""
+def measure_step(
+    device: str, precision: str, batch_size: int, large: bounds.Ceilings
+) -> dict[str, Any]:
+    """Return time, bound and rates of each call of a training step, and of the whole."""
     backend = select_backend(device).backend
     driver: Driver = backend.driver  # type: ignore[attr-defined]
     bound = bound_step(backend, precision, batch_size)
-    plan = bound.plan
+    plan, calls = bound.plan, bound.calls("train")
+    small = bounds.copy_rate(backend, bounds.working_set(plan), 0.05)
+    limits = replace(large, small_copy=small)
     rows = []
-    for step, call in zip(plan.programs["train"], bound.calls("train"), strict=True):
+    for step, call in zip(plan.programs["train"], calls, strict=True):
         flops, nbytes = plan.step_cost(step)
         seconds = seconds_per_call(driver, call)
-        product = step.op.startswith("dense")
-        rate = rates.get(precision if product else "float32", rates.get("float32", math.inf))
-        floor = max(nbytes / rates["copy"], flops / rate)
+        floor = bounds.call_bound(plan, step, limits)
         rows.append(
             {
                 "op": step.op,
@@ -162,12 +130,26 @@ def measure_step(device: str, precision: str, batch_size: int, rates: dict[str, 
                 "bound_microseconds": floor * 1e6,
                 "gigabytes_per_second": nbytes / seconds / 1e9,
                 "teraflops": flops / seconds / 1e12,
+                "of_bandwidth": nbytes / seconds / limits.bytes,
+                "of_flop_rate": flops / seconds / limits.flops if limits.flops else None,
             }
         )
         bound.write(f"{CONTROL}/offset", 0)
-    whole = driver.capture(bound.calls("train"))
-    total = _seconds(driver, _with_offset(bound, whole), 30)
-    return {"precision": precision, "batch_size": batch_size, "calls": rows, "step_us": total * 1e6}
+    together = max(1, min(3 * REPEATS, ROWS // batch_size))  # steps: not beyond the last row
+    whole = _with_offset(bound, driver.capture(calls * together))
+    total = _seconds(driver, whole, 10) / together
+    return {
+        "precision": precision,
+        "batch_size": batch_size,
+        "calls": rows,
+        "step_us": total * 1e6,
+        "bound_us": bounds.step_bound(plan, limits) * 1e6,
+        "calls_us": sum(row["microseconds"] for row in rows),
+        # A kernel of a few values: nearly all of it is the way from one kernel to the next.
+        "between_us": min(row["microseconds"] for row in rows),
+        "bytes_per_second": limits.bytes,
+        "flops_per_second": limits.flops,
+    }
 
 
 def compare_products(device: str, batch_size: int) -> list[dict[str, Any]]:
@@ -197,44 +179,68 @@ def _with_offset(bound: BoundPlan, call: Callable[[], None]) -> Callable[[], Non
     return run
 
 
-def measure(device: str, seconds: float) -> dict[str, Any]:
+def measure(
+    device: str, seconds: float, save: Callable[[dict[str, Any]], None] = lambda result: None
+) -> dict[str, Any]:
     """Return ceilings and the calls of training steps; stops when the time is up."""
     began = time.perf_counter()
-    driver: Driver = select_backend(device).backend.driver  # type: ignore[attr-defined]
+    backend = select_backend(device).backend
     on_gpu = device.startswith("cuda")
-    rates = ceilings(driver, 8192 if on_gpu else 64, 2**30 if on_gpu else 2**16)
+    rates = ceilings(backend, min(3.0, seconds / 10) if on_gpu else 0.02)
     steps: list[Any] = []
     products: list[dict[str, Any]] = []
-    for precision in PRECISIONS if on_gpu else PRECISIONS[:1]:
+    result = {"ok": True, "steps": steps, "products": products}
+    result["ceilings"] = {name: asdict(found) for name, found in rates.items()}
+    for precision in rates:
         for batch_size in BATCH_SIZES if on_gpu else (8,):
             if time.perf_counter() - began < seconds:
-                steps.append(measure_step(device, precision, batch_size, rates))
+                steps.append(measure_step(device, precision, batch_size, rates[precision]))
+                save(result)
     for batch_size in BATCH_SIZES if on_gpu else (8,):
-        if "float32" in rates and time.perf_counter() - began < seconds:
+        if rates["float32"].flops and time.perf_counter() - began < seconds:
             products += compare_products(device, batch_size)
-    return {"ok": True, "ceilings": rates, "steps": steps, "products": products}
+            save(result)
+    return result
 
 
-def markdown(result: dict[str, Any]) -> list[str]:
-    """Return the tables."""
-    if "ceilings" not in result:
-        return [f"Kernels: broke off: {result['error'].strip().splitlines()[-1]}"]
+def markdown(result: dict[str, Any], calls: bool = True) -> list[str]:
+    """Return the tables; with `calls` also one of each step's calls."""
     rates = result["ceilings"]
-    flops = ", ".join(f"{k} {v / 1e12:.1f} TFLOP/s" for k, v in rates.items() if k != "copy")
-    lines = [f"Ceilings measured in this run: copy {rates['copy'] / 1e9:,.0f} GB/s, {flops}."]
+    flops = ", ".join(
+        f"{name} {rate['flops'] / 1e12:.1f} TFLOP/s"
+        for name, rate in rates.items()
+        if rate["flops"]
+    )
+    copy = max(rate["large_copy"] for rate in rates.values())
+    lines = [
+        f"Ceilings measured in this run: copy {copy / 1e9:,.0f} GB/s, {flops}.",
+        "",
+        "Training steps in graphs, microseconds; the bound is the sum of those of the calls; "
+        "between two kernels: no more than the shortest call takes:",
+        "",
+        "| precision | batch | step | bound | bound / step | calls alone | kernel to kernel |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {step['precision']} | {step['batch_size']} | {step['step_us']:.1f} | "
+        f"{step['bound_us']:.1f} | {step['bound_us'] / step['step_us']:.0%} | "
+        f"{step['calls_us']:.1f} | {step['between_us']:.2f} |"
+        for step in result["steps"]
+    ]
+    if not calls:
+        return lines
     for step in result["steps"]:
         lines += [
             "",
-            f"### {step['precision']}, batch {step['batch_size']}: "
-            f"{step['step_us']:.1f} microseconds for the whole step in one graph",
+            f"### {step['precision']}, batch {step['batch_size']}",
             "",
-            "| call | result | us | bound us | GB/s | TFLOP/s |",
-            "|---|---|---|---|---|---|",
+            "| call | result | us | bound us | GB/s | TFLOP/s | of its ceiling |",
+            "|---|---|---|---|---|---|---|",
         ]
         lines += [
             f"| {row['op']} | {row['result']} | {row['microseconds']:.2f} | "
             f"{row['bound_microseconds']:.2f} | {row['gigabytes_per_second']:,.0f} | "
-            f"{row['teraflops']:.2f} |"
+            f"{row['teraflops']:.2f} | {row['bound_microseconds'] / row['microseconds']:.0%} |"
             for row in step["calls"]
         ]
     if result["products"]:

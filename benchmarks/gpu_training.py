@@ -1,122 +1,216 @@
-"""Training throughput and accuracy on a GPU, as a user sees them: through `fit`.
+"""Training throughput on a GPU beside PyTorch and JAX, all in the same run.
 
-Steps are launched kernel by kernel ("eager"), and as CUDA graphs of many steps ("graphs"), with the
-data on the device.
+Everyone trains the same net on the same images, which lie on the device: 784-300-100-10 with ReLU,
+dropout and SGD, rows in a new order every epoch. gpunn launches kernel by kernel ("eager") or in
+CUDA graphs of many steps; PyTorch works eagerly, with hand-captured CUDA graphs of many steps, and
+with ``torch.compile(mode="max-autotune")``; JAX compiles a `lax.scan` over the epoch. gpunn keeps
+images in uint8, the others in float32, scaled beforehand. Rounds are interleaved; ratios are taken
+round by round. Each peer has a process of its own.
 """
 
 from __future__ import annotations
 
-import os
-import statistics
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import gpunn
-from benchmarks.gpu_kernels import BATCH_SIZES, PRECISIONS, ROWS, net
+from benchmarks.gpu_kernels import BATCH_SIZES, HIDDEN, PRECISIONS
+from gpunn.bench.rounds import interleaved, spread
+from gpunn.bench.settings import OPTIMIZERS, Settings
+from gpunn.bench.task import Task
+from gpunn.bench.workers import PeerError, PeerProcess, PeerRefusalError, missing_packages
 
-Array = np.ndarray[Any, Any]
-ACCURACY_EPOCHS, ACCURACY_BATCH = 10, 128
-MODES = ("eager", "graphs")
-WARM_UP = 10  # epochs: after eight even the last batch, which is smaller, has become a graph
-
-
-def _data(rows: int) -> tuple[str, Array, Array]:
-    if os.environ.get("GPUNN_DATA"):
-        (x, y), _ = gpunn.datasets.mnist.load_data()
-        return "MNIST", x[:rows], y[:rows]
-    rng = np.random.default_rng(0)
-    return (
-        "random images",
-        rng.integers(256, size=(rows, 28, 28), dtype=np.uint8),
-        np.arange(rows) % 10,
-    )
+Save = Callable[[dict[str, Any]], None]
+PEERS = ("torch", "torch.graphs", "jax")
+LATE = "torch.autotune"  # compiles for minutes, so it comes when all others are done
+MODES = {"gpunn": True, "gpunn, eager": False}
+ROUNDS = 5
+ROUND_SECONDS = 0.03  # of gpunn; the slowest peer takes some twenty times as long
+WARM_UP = 5  # epochs: a graph is captured once as many steps as it holds, and 8, have been taken
+DROPOUT = 0.2
 
 
-def throughput(
-    device: str, precision: str, batch_size: int, mode: str, x: Array, y: Array
+class Ours:
+    """gpunn's side of a row, with or without graphs."""
+
+    def __init__(
+        self, task: Task, device: str, precision: str, batch_size: int, graphs: bool
+    ) -> None:
+        self.model = task.model(device, precision, "sgd")
+        self.backend: Any = self.model.session.backend
+        rows = task.rows // batch_size * batch_size
+        data = task.images[:rows], task.labels[:rows]
+        self.trainer = gpunn.Trainer(self.model, *data, batch_size=batch_size)
+        self.graphs, self.epochs = graphs, 1
+
+    def round(self) -> dict[str, Any]:
+        """Train the epochs of a round."""
+        self.backend.graphs = self.graphs
+        replays, began = self.backend.driver.replays, time.perf_counter()
+        for _ in range(self.epochs):
+            logs = self.trainer.epoch()
+        seconds = time.perf_counter() - began
+        launched = (self.backend.driver.replays - replays) / self.epochs
+        return {"seconds": seconds, "loss": float(logs["loss"]), "graph_launches": launched}
+
+
+class Peers:
+    """Peers that wait for commands; who is not there, and why, stands in `notes`."""
+
+    def __init__(self, device: str, folder: Path, deadline: float, start: Any, lacks: Any) -> None:
+        self.notes: dict[str, Any] = {}
+        self.device, self.folder, self.deadline = device, folder, deadline
+        self._start, self._lacks = start, lacks
+        self._running: dict[str, Any] = {}
+
+    def begin(self, name: str) -> None:
+        """Start a peer, if it is installed."""
+        if lacking := self._lacks(name, None):
+            self.notes[name] = {"state": "not installed", "detail": ", ".join(lacking)}
+            return
+        self.notes[name] = {"state": "measured"}
+        self._running[name] = self._start(name, 1)
+        where = {"folder": str(self.folder), "threads": 1, "device": self.device}
+        if answer := self.ask(name, "start", **where):
+            self.notes[name] |= answer
+        elif name in self._running:
+            self.notes[name]["state"] = "refused"
+            self._running.pop(name).close()
+
+    def ask(self, name: str, do: str, **arguments: Any) -> dict[str, Any] | None:
+        """Return the answer, or note why there is none; nobody is waited for past the deadline."""
+        peer = self._running.get(name)
+        if peer is None:
+            return None
+        peer.patience = max(1.0, self.deadline - time.perf_counter())
+        try:
+            answer: dict[str, Any] = peer.ask(do, **arguments)
+        except PeerRefusalError as error:
+            self.notes[name].setdefault("errors", []).append(str(error))
+            return None
+        except PeerError as error:
+            self.notes[name] |= {"state": "failed", "detail": str(error)}
+            self._running.pop(name).close()
+            return None
+        return answer
+
+    def close(self) -> None:
+        """End all."""
+        while self._running:
+            self._running.popitem()[1].close()
+
+
+def one_row(
+    task: Task, device: str, precision: str, batch_size: int, peers: Peers, names: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return the median time of a step over whole epochs of one `Trainer`."""
-    model = net(device, precision, "sgd")
-    backend: Any = model.session.backend
-    backend.graphs = mode == "graphs"
-    trainer = gpunn.Trainer(model, x, y, batch_size=batch_size)
-    for _ in range(WARM_UP):
-        trainer.epoch()
-    seconds, replays = [], backend.driver.replays
-    for _ in range(5):
-        trainer.epoch()
-        seconds.append(trainer.epoch_seconds)
-    median = statistics.median(seconds)
-    return {
-        "precision": precision,
-        "batch_size": batch_size,
-        "mode": mode,
-        "graph_launches_per_epoch": (backend.driver.replays - replays) / len(seconds),
-        "microseconds_per_step": median / trainer.steps_per_epoch * 1e6,
-        "samples_per_second": len(x) / median,
-        "epoch_seconds": seconds,
-    }
+    """Return the rounds of gpunn and of the peers `names` for one batch size and precision."""
+    steps, candidates = task.rows // batch_size, {}
+    sides: dict[str, Any] = {}
+    for name, graphs in MODES.items():
+        ours = Ours(task, device, precision, batch_size, graphs)
+        ours.epochs, candidates[name] = WARM_UP, ours.round
+        sides[name] = {"warm_up_seconds": ours.round()["seconds"]}
+        ours.epochs = 1
+        if name == "gpunn":
+            epochs = max(1, min(200, round(ROUND_SECONDS / max(ours.round()["seconds"], 1e-6))))
+        ours.epochs = epochs
+    job = {"batch_size": batch_size, "optimizer": "sgd", "rate": OPTIMIZERS["sgd"]}
+    job |= {"dropout": DROPOUT, "precision": precision}
+    for name in names:
+        if answer := peers.ask(name, "setup", steps=steps, epochs=epochs, **job):
+            sides[name] = answer
+            candidates[name] = lambda name=name: peers.ask(name, "round")
+    rounds: dict[int, dict[str, float]] = {}
+    for turn, name, call in interleaved(candidates, ROUNDS):
+        if time.perf_counter() < peers.deadline and (answer := call()):
+            rounds.setdefault(turn, {})[name] = answer["seconds"]
+            sides[name] |= answer
+    for name, side in sides.items():
+        times = [found[name] for found in rounds.values() if name in found]
+        if not times:
+            continue
+        per_step = spread([seconds / (steps * epochs) for seconds in times])
+        side |= {"round_seconds": times, "step_seconds": per_step}
+        side["samples_per_second"] = batch_size / per_step["median"]
+        pairs = [(r[name], r["gpunn"]) for r in rounds.values() if name in r and "gpunn" in r]
+        if name != "gpunn" and pairs:
+            side["time_over_gpunn"] = spread([theirs / mine for theirs, mine in pairs])
+    row = {"precision": precision, "batch_size": batch_size, "steps": steps, "epochs": epochs}
+    return row | {"sides": {k: v for k, v in sides.items() if "step_seconds" in v}}
 
 
-def accuracy(device: str, precision: str) -> dict[str, Any]:
-    """Train on MNIST; return test accuracy and the time of the whole `fit`."""
-    (x, y), (x_test, y_test) = gpunn.datasets.mnist.load_data()
-    model = net(device, precision, "adam")
-    began = time.perf_counter()
-    model.fit(x, y, ACCURACY_BATCH, epochs=ACCURACY_EPOCHS, verbose=0)
-    seconds = time.perf_counter() - began
-    figures = model.evaluate(x_test, y_test, verbose=0, return_dict=True)
-    return {"precision": precision, "accuracy": figures["accuracy"], "fit_seconds": seconds}
-
-
-def measure(device: str, seconds: float) -> dict[str, Any]:
-    """Return throughput and accuracy; stops when the time is up."""
-    began = time.perf_counter()
+def measure(
+    device: str,
+    seconds: float,
+    save: Save = lambda result: None,
+    start: Any = PeerProcess,
+    lacks: Any = missing_packages,
+) -> dict[str, Any]:
+    """Return throughput; stops when the time is up."""
+    deadline = time.perf_counter() + seconds
     on_gpu = device.startswith("cuda")
-    name, x, y = _data(ROWS if on_gpu else 64)
-    result: dict[str, Any] = {"ok": True, "data": name, "throughput": [], "accuracy": []}
-    for precision in PRECISIONS if on_gpu else PRECISIONS[:1]:
-        for batch_size in BATCH_SIZES if on_gpu else (32,):
-            for mode in MODES:
-                if time.perf_counter() - began < seconds:
-                    one = throughput(device, precision, batch_size, mode, x, y)
-                    result["throughput"].append(one)
-        if on_gpu and name == "MNIST" and time.perf_counter() - began < seconds:
-            result["accuracy"].append(accuracy(device, precision))
-    if result["accuracy"] and time.perf_counter() - began < seconds:
-        result["accuracy"].append(accuracy("cpu", "float32") | {"precision": "float32 (cpu)"})
+    batch_sizes = BATCH_SIZES if on_gpu else (32,)
+    task = Task(Settings(hidden=HIDDEN, batch_sizes=batch_sizes, dropout=DROPOUT))
+    if not on_gpu:
+        task.images, task.labels = task.images[:64], task.labels[:64]
+    result: dict[str, Any] = {"ok": True, "rows": [], "late_rows": [], "peers": {}}
+    with tempfile.TemporaryDirectory(prefix="gpunn-report-") as folder:
+        task.save(Path(folder))
+        where = device if on_gpu else "cpu"
+        peers = Peers(where, Path(folder), deadline, start, lacks)
+        result["peers"] = peers.notes
+        jobs = [(p, b) for p in (PRECISIONS if on_gpu else PRECISIONS[:1]) for b in batch_sizes]
+        try:
+            for names, rows in ((PEERS, result["rows"]), ((LATE,), result["late_rows"])):
+                if time.perf_counter() >= deadline:
+                    break
+                for name in names:
+                    peers.begin(name)
+                if names == (LATE,) and peers.notes[LATE]["state"] != "measured":
+                    break
+                for precision, batch_size in jobs:
+                    if time.perf_counter() >= deadline:
+                        result["cut_short"] = True
+                        break
+                    rows.append(one_row(task, device, precision, batch_size, peers, names))
+                    save(result)
+        finally:
+            peers.close()
     return result
 
 
 def markdown(result: dict[str, Any]) -> list[str]:
     """Return the tables."""
-    if "throughput" not in result:
-        return [f"Training: broke off: {result['error'].strip().splitlines()[-1]}"]
+    names = [*MODES, *PEERS, LATE]
     lines = [
-        f"Training 784-300-100-10 with SGD and dropout on {result['data']}, through "
-        f"`Trainer.epoch`, kernels launched one by one or as graphs of many steps:",
+        "Training 784-300-100-10, SGD, dropout 0.2, microseconds per step (median), data on the "
+        "device; in brackets the time over that of gpunn with CUDA graphs, median of the ratios "
+        "of rounds:",
         "",
-        "| precision | batch | mode | us per step | samples/s | graphs launched an epoch |",
-        "|---|---|---|---|---|---|",
+        f"| precision | batch | {' | '.join(names)} |",
+        "|---|---|" + "---|" * len(names),
     ]
-    lines += [
-        f"| {row['precision']} | {row['batch_size']} | {row['mode']} | "
-        f"{row['microseconds_per_step']:.1f} | {row['samples_per_second']:,.0f} | "
-        f"{row['graph_launches_per_epoch']:.0f} |"
-        for row in result["throughput"]
-    ]
-    if result["accuracy"]:
-        lines += [
-            "",
-            f"MNIST, Adam, batch {ACCURACY_BATCH}, {ACCURACY_EPOCHS} epochs:",
-            "",
-            "| precision | test accuracy | seconds of fit |",
-            "|---|---|---|",
-        ]
-        lines += [
-            f"| {row['precision']} | {row['accuracy']:.2%} | {row['fit_seconds']:.2f} |"
-            for row in result["accuracy"]
-        ]
+    late = {(row["precision"], row["batch_size"]): row for row in result["late_rows"]}
+    for row in result["rows"]:
+        other = late.get((row["precision"], row["batch_size"]), {"sides": {}})["sides"]
+        sides = row["sides"] | {k: v for k, v in other.items() if k == LATE}
+        cells = [_cell(sides.get(name)) for name in names]
+        lines.append(f"| {row['precision']} | {row['batch_size']} | {' | '.join(cells)} |")
+    for name, note in result["peers"].items():
+        why = "; ".join(filter(None, [note.get("detail"), *note.get("errors", [])]))
+        if why:
+            lines += ["", f"{name}: {note['state']}: {why}"]
+    if result.get("cut_short"):
+        lines += ["", "Cut short: the time was up."]
     return lines
+
+
+def _cell(side: dict[str, Any] | None) -> str:
+    if side is None:
+        return "-"
+    text = f"{side['step_seconds']['median'] * 1e6:.1f}"
+    ratio = side.get("time_over_gpunn")
+    return f"{text} ({ratio['median']:.2f})" if ratio else text

@@ -140,12 +140,23 @@ def estimators_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def gpu_table(report: dict[str, Any]) -> str:
+    """Return the GPU report without its tables of single kernels."""
+    from benchmarks.gpu_report import markdown
+
+    return markdown(report, calls=False).strip()
+
+
 TABLES = {
     "recipes": recipes_table,
     "cpu_step": steps_table,
     "keras_chapter": chapter_table,
     "sklearn_mlp": estimators_table,
+    "gpu_report": gpu_table,
 }
+
+
+OPTIONS = {"gpu_report": " --out benchmarks/results"}
 
 
 def updated(text: str) -> str:
@@ -153,7 +164,8 @@ def updated(text: str) -> str:
     for name, table in TABLES.items():
         file = RESULTS / f"{name}.json"
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        body = f"Not measured yet; `python -m benchmarks.{name}` does it."
+        options = OPTIONS.get(name, "")
+        body = f"Not measured yet; `python -m benchmarks.{name}{options}` does it."
         if file.exists():
             body = table(json.loads(file.read_text()))
         text, count = pattern.subn(lambda m, body=body: f"{m[1]}{body}\n{m[2]}", text)  # type: ignore[misc]

@@ -51,7 +51,9 @@ def peak_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def cold_start(settings: Settings, device: str, cache: str) -> dict[str, Any]:
+def cold_start(
+    settings: Settings, device: str, cache: str, timeout: float | None = None
+) -> dict[str, Any]:
     """Return the seconds of import, compile, first and second fit in a fresh process.
 
     Parameters
@@ -60,18 +62,25 @@ def cold_start(settings: Settings, device: str, cache: str) -> dict[str, Any]:
     device : str
     cache : {"warm", "cold"}
         Cold: compiled code from earlier processes is not found, and is compiled again.
+    timeout : float, optional
+        Seconds after which the process is ended.
     """
     net = [device, settings.precisions[0], settings.inputs, settings.classes, *settings.hidden]
     with tempfile.TemporaryDirectory(prefix="gpunn-bench-") as empty:
         environment = dict(os.environ)
         if cache == "cold":
-            names = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "CUDA_CACHE_PATH")
+            names = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "CUDA_CACHE_PATH", "CUPY_CACHE_DIR")
             environment |= dict.fromkeys(names, empty)
         # What this process has imported gpunn from, whatever folder it is in.
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         command = [sys.executable, "-c", FIRST_STEPS, json.dumps(net)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    entry: dict[str, Any] = {"device": device, "cache": cache}
+        entry: dict[str, Any] = {"device": device, "cache": cache}
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, env=environment, timeout=timeout
+            )
+        except subprocess.TimeoutExpired:
+            return entry | {"error": f"stopped after {timeout:.0f} s"}
     if done.returncode:
         return entry | {"error": done.stderr.strip().splitlines()[-1][:300]}
     return entry | {"seconds": json.loads(done.stdout)}

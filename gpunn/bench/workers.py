@@ -22,6 +22,8 @@ SCRIPT = Path(worker_module.__file__)
 MODULES: dict[str, tuple[str, ...]] = {
     "torch": ("torch",),
     "torch.compile": ("torch",),
+    "torch.autotune": ("torch",),
+    "torch.graphs": ("torch",),
     "jax": ("jax",),
 }
 MODULES |= {"sklearn": ("sklearn",), "keras": ("keras", "jax")}
@@ -66,6 +68,11 @@ class PeerProcess:
     python : str, optional
     command : list of str, optional
         What to start in place of `worker.py`.
+
+    Attributes
+    ----------
+    patience : float or None
+        Seconds to wait for an answer; None is a quarter of an hour.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class PeerProcess:
         command: list[str] | None = None,
     ) -> None:
         self.name = name
+        self.patience: float | None = None
         command = command or [python or sys.executable, str(SCRIPT), name, str(threads)]
         limits = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
         environment = os.environ | {f"{limit}_NUM_THREADS": str(threads) for limit in limits}
@@ -115,12 +123,13 @@ class PeerProcess:
             It has died, or does not answer.
         """
         assert self._process.stdin is not None
+        patience = ANSWER_SECONDS if self.patience is None else self.patience
         try:
             self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
             self._process.stdin.flush()
-            line = self._answers.get(timeout=ANSWER_SECONDS)
+            line = self._answers.get(timeout=patience)
         except queue.Empty:
-            raise PeerError(f"no answer to {do!r} in {ANSWER_SECONDS:.0f} s") from None
+            raise PeerError(f"no answer to {do!r} in {patience:.0f} s") from None
         except OSError:
             line = ""
         if not line:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from gpunn.data.idx import parse_idx, read_verified
 from gpunn.errors import ArgumentError, ArgumentTypeError, DatasetError, UnknownNameError
+from gpunn.folders import user_cache
 
 NAMES = ("california-housing", "digits", "fashion-mnist", "mnist")
 
@@ -325,10 +326,8 @@ def _load_images(name: str, data_dir: str | os.PathLike[str] | None, progress: b
 
 def _folders(name: str, data_dir: str | os.PathLike[str] | None) -> list[Path]:
     """The folders to look in for the files of a data set, in order; the cache is the last."""
-    import platformdirs
-
     places = [place for place in (data_dir, os.environ.get("GPUNN_DATA")) if place]
-    cache = platformdirs.user_cache_path("gpunn", appauthor=False) / "data"
+    cache = user_cache(appauthor=False) / "data"
     return [Path(place).expanduser() / name for place in (*places, cache)]
 
 

@@ -27,14 +27,15 @@ COMMAND_LINE = {"cli", "recipes", "reports", "runs", "search"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "folders": set(),
     "registry": {"errors"},
     "expressions": {"errors"},
     "randomness": {"errors"},
     **dict.fromkeys(SPECS, COMMON | SPECS),
     # The NumPy formulas of the activations are the one piece of a spec that backends use.
-    "backends": {"errors", "randomness", "expressions", "activations"},
+    "backends": {"errors", "folders", "randomness", "expressions", "activations"},
     "plan": PLAN,
-    "data": PLAN | {"plan"},
+    "data": PLAN | {"plan", "folders"},
     "training": TRAINING,
     "models": MODELS,
     "callbacks": MODELS,

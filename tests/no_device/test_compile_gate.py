@@ -195,7 +195,7 @@ def test_where_nothing_can_be_kept_every_process_compiles(
 ) -> None:
     occupied = tmp_path / "file"
     occupied.touch()
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(occupied))
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name, **options: occupied)
     kernel_loader._warn_of_cache.cache_clear()
     compiler = Counting()
     assert nvrtc.load(compiler, AFFINE, 80) == nvrtc.load(compiler, AFFINE, 80)

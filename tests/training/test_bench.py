@@ -652,7 +652,9 @@ for name in worker.MODULES:
         [sys.executable, "-I", "-c", code, str(PEERS)], capture_output=True, text=True, check=True
     )
     names = [line.split()[0] for line in done.stdout.splitlines()]
-    assert names == [way for ways in settings_module.PEERS.values() for way in ways]
+    ways = [way for ways in settings_module.PEERS.values() for way in ways]
+    # The last two are those of benchmarks/gpu_training.py.
+    assert sorted(names) == sorted([*ways, "torch.autotune", "torch.graphs"])
 
 
 def test_the_worker_times_whole_rounds(tmp_path: Path) -> None:

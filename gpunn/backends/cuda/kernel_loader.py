@@ -16,6 +16,7 @@ from pathlib import Path
 import gpunn
 from gpunn.backends.cuda.driver import Source
 from gpunn.errors import DeviceError
+from gpunn.folders import user_cache
 
 logger = logging.getLogger("gpunn")
 
@@ -101,9 +102,7 @@ def digest(source: Source, *options: str) -> str:
 
 def cache_folder(kind: str) -> Path:
     """Return the user's folder for compiled kernels of a kind ("cubin", "simulator"); made."""
-    import platformdirs
-
-    folder = Path(platformdirs.user_cache_dir("gpunn")) / "kernels" / kind
+    folder = user_cache() / "kernels" / kind
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

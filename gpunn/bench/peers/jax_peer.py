@@ -12,6 +12,8 @@ from typing import Any
 
 BATCH = 1024  # rows per call of predict
 MATMUL = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
+# On a GPU "bfloat16" means the default, which is TF32: there the algorithms are named.
+MATMUL_CUDA = MATMUL | {"tf32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}
 
 
 class Peer:
@@ -31,6 +33,7 @@ class Peer:
             raise RuntimeError("this JAX finds no GPU")
         self.images, self.labels = jax.device_put(images), jax.device_put(labels)
         self.weights = weights
+        self.matmul = MATMUL_CUDA if device.startswith("cuda") else MATMUL
         self.versions = {"jax": str(jax.__version__), "jaxlib": str(jaxlib.__version__)}
 
     def setup(
@@ -40,7 +43,7 @@ class Peer:
         jax, np = self.jax, self.jax.numpy
         jax.config.update("jax_enable_x64", precision == "float64")
         dtype = np.float64 if precision == "float64" else np.float32
-        jax.config.update("jax_default_matmul_precision", MATMUL.get(precision, "highest"))
+        jax.config.update("jax_default_matmul_precision", self.matmul.get(precision, "highest"))
         self.images = self.images.astype(dtype)
         self.parameters = [np.array(w, dtype) for w in self.weights]
         zeros = partial(jax.tree.map, np.zeros_like)

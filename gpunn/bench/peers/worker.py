@@ -19,6 +19,7 @@ from typing import Any
 
 Answer = dict[str, Any]
 MODULES = {"torch": "torch_peer", "torch.compile": "torch_peer", "jax": "jax_peer"}
+MODULES |= {"torch.autotune": "torch_peer", "torch.graphs": "torch_peer"}
 MODULES |= {"sklearn": "sklearn_peer", "keras": "keras_peer"}
 
 
@@ -51,7 +52,8 @@ class Worker:
         with np.load(Path(folder) / "weights.npz") as file:
             weights = [file[f"arr_{i}"] for i in range(len(file.files))]
         make = self.make or load(self.name).Peer
-        options = {"compiled": True} if self.name == "torch.compile" else {}
+        way = self.name.partition(".")[2]  # of PyTorch
+        options = {"way": way} if way else {}
         began = time.perf_counter()
         self.peer = make(images, labels, weights, threads, device, **options)
         return {"start_seconds": time.perf_counter() - began, "versions": self.peer.versions}
