@@ -74,6 +74,8 @@ class Peer:
         def loss_of(x: Any, y: Any) -> Any:
             return cross_entropy(forward(x), y)
 
+        if self.compiled:  # after a few nets it would compile no more, and run this one eagerly
+            torch._dynamo.reset()
         # Compiled are the passes forward and backward; the optimizer has kernels of its own.
         self.loss_of = torch.compile(loss_of) if self.compiled else loss_of
         self.forward = torch.compile(forward) if self.compiled else forward
@@ -98,12 +100,12 @@ class Peer:
             total += loss.detach()
         return float(total) / steps
 
-    def predict(self, rows: int) -> Any:
+    def predict(self, rows: int, start: int = 0) -> Any:
         """Return probabilities."""
-        torch, parts = self.torch, []
+        torch, parts, end = self.torch, [], start + rows
         self.net.eval()
         with torch.inference_mode():
-            for start in range(0, rows, BATCH):
-                logits = self.forward(self.images[start : min(start + BATCH, rows)])
+            for at in range(start, end, BATCH):
+                logits = self.forward(self.images[at : min(at + BATCH, end)])
                 parts.append(torch.softmax(logits, 1, dtype=self.images.dtype).cpu())
         return torch.cat(parts).numpy()
