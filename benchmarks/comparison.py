@@ -227,7 +227,7 @@ def run(
     report: Report,
     watch: Watch,
     seconds: float,
-    start: Any = start_peer,
+    start: Any,
 ) -> None:
     """Measure the parts; `report` has what there is, also after Ctrl-C."""
     for name in names:
@@ -275,7 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
     scale = quick(settings) if options.quick else Scale(settings)
     names = [name for name in PARTS if name in chosen]
     try:
-        run(scale, names, report, watch, 60 * options.minutes)
+        run(scale, names, report, watch, 60 * options.minutes, start_peer)
     except KeyboardInterrupt:
         print(f"Cut short; what there is is in {options.out}.", file=sys.stderr)
         return 130
