@@ -101,14 +101,15 @@ def start(scale: Scale, watch: Watch, entry: Report, start: Any) -> None:
     """Measure what processes cost; `start` starts a peer."""
     settings = scale.settings
     there: dict[str, str | None] = {"gpunn": None}
-    entry |= {"sides": {}, "missing": {}}
+    entry["missing_peers"] = {}
     for name in settings.ways:
         python = None if name == "numpy" else settings.peer_python
         if lacking := missing_packages(name, python):
-            entry["missing"][name] = f"pip install {' '.join(lacking)}"
+            entry["missing_peers"][name] = f"pip install {' '.join(lacking)}"
         else:
             there[name] = python
-    entry["sides"] = sides = {name: {} for name in there}
+    sides: Report = {name: {} for name in there}
+    entry["sides"] = sides
     imports(there, watch, sides, settings.rounds)
     for name, python in there.items():
         if name in DISTRIBUTIONS:

@@ -245,7 +245,6 @@ def test_ctrl_c_keeps_what_is_there(
 def test_the_tables_have_every_figure_and_the_picture_is_drawn(
     installed: None, tmp_path: Path
 ) -> None:
-    pytest.importorskip("matplotlib", reason="needs matplotlib")
     report = measured(list(comparison.PARTS), scale())
     comparison.write(tmp_path / "comparison.json", report)
     assert (tmp_path / "comparison.png").stat().st_size > 10_000

@@ -104,7 +104,7 @@ class Worker:
         first, labels = len(self.labels) - tested, self.labels[-tested:]
         began = time.perf_counter()
         self.peer.setup(**task)
-        seconds, found = [time.perf_counter() - began], []
+        seconds, found = [time.perf_counter() - began], list[float]()
         while len(found) < most and (not found or found[-1] < accuracy):
             began = time.perf_counter()
             self.peer.epoch(steps, True)
