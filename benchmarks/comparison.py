@@ -165,10 +165,9 @@ def training(scale: Scale, watch: Watch, entry: Report, start: Any) -> None:
 
 def inference(scale: Scale, watch: Watch, entry: Report, start: Any) -> None:
     """Measure ``predict`` of many rows and of one, by nets that have been trained a little."""
-    seconds = scale.settings.seconds_per_row
-    batch = min(1024, 20 * min(scale.settings.batch_sizes))
-    chosen = _with(scale.settings, batch_sizes=(batch,), seconds_per_row=seconds)
-    bench = Bench(chosen, watch, start_peer=start)
+    sizes = scale.settings.batch_sizes
+    batch = 1024 if 1024 in sizes else max(sizes)
+    bench = Bench(_with(scale.settings, batch_sizes=(batch,)), watch, start_peer=start)
     try:
         bench.run()
     finally:

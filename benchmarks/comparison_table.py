@@ -53,7 +53,17 @@ def training_lines(part: Report) -> list[str]:
         cells.append(_share(sides.get("products"), ours))
         cells += [_ratio(sides.get(name, {}).get("time_over_gpunn")) for name in peers]
         found.append(_line(cells))
-    return [*found, ""]
+    return [*found, "", *_agreement(rows), ""]
+
+
+def _agreement(rows: list[Report]) -> list[str]:
+    """Say how nearly the same the losses of the same first steps are."""
+    apart = 0.0
+    for row in rows:
+        losses = {n: s["check"]["loss"] for n, s in row["sides"].items() if "check" in s}
+        if ours := losses.get("gpunn"):
+            apart = max([apart, *(abs(loss / ours - 1) for loss in losses.values())])
+    return [f"From side to side, the losses of the first steps differ by {apart:.1e} at most."]
 
 
 def _share(products: Report | None, ours: Report) -> str:
@@ -148,6 +158,8 @@ def _notes(parts: Report) -> list[str]:
                     missing[name] = "not installed"
                 elif note["state"] == "failed":
                     missing[name] = f"failed: {note['detail']}"
+    for name in parts.get("start", {}).get("missing_peers", ()):
+        missing[name] = "not installed"
     found = []
     if versions:
         found.append(", ".join(f"{name} {version}" for name, version in versions.items()) + ".")

@@ -251,6 +251,9 @@ def test_the_tables_have_every_figure_and_the_picture_is_drawn(
     kept = json.loads((tmp_path / "comparison.json").read_text())
     text = comparison_table(kept)
     assert "say nothing" not in text
+    ours = [row["sides"]["gpunn"]["check"]["loss"] for row in kept["parts"]["training"]["rows"]]
+    apart = max(abs(0.7 / loss - 1) for loss in ours)
+    assert f"the first steps differ by {apart:.1e} at most" in text
     lines = text.splitlines()
     (header,) = (line for line in lines if line.startswith("|  |"))
     for title in ("fit: 2 epochs of 3", "98.0%", "import", "cold cache", "peak memory"):
