@@ -22,6 +22,7 @@ import argparse
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -81,6 +82,10 @@ class Watch:
             entry["complete"] = True
         except OutOfTimeError:
             self.say(f"{name}: cut short after its {seconds:.0f} s")
+        except Exception as error:  # the other parts are worth having
+            text = " ".join(str(error).split())[:300]
+            entry["error"] = f"{type(error).__name__}: {text}"
+            self.say(f"{name}: {traceback.format_exc()}")
         finally:
             entry["seconds"] = self.clock() - began
             self.save()
@@ -237,7 +242,7 @@ def run(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and write; return the exit code: 130 after Ctrl-C."""
+    """Measure and write; return the exit code: 130 after Ctrl-C, 1 where a part failed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -278,7 +283,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"Cut short; what there is is in {options.out}.", file=sys.stderr)
         return 130
-    return 0
+    return int(any("error" in report["parts"][name] for name in names))
 
 
 if __name__ == "__main__":

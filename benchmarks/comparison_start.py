@@ -28,6 +28,7 @@ IMPORTS = {
     "gpunn": "from gpunn import Input, Sequential, layers",  # `import gpunn` alone loads little
     "numpy": "import numpy",
     "torch": "import torch",
+    "torch.compile": "import torch",
     "jax": "import jax, jax.numpy",
     "keras": "import keras",
     "sklearn": "from sklearn.neural_network import MLPClassifier",
@@ -36,6 +37,7 @@ DISTRIBUTIONS = {
     "gpunn": ("gpunn",),
     "numpy": ("numpy",),
     "torch": ("torch",),
+    "torch.compile": ("torch",),
     "jax": ("jax",),
     "keras": ("keras", "jax"),
     "sklearn": ("scikit-learn",),
@@ -110,11 +112,10 @@ def start(scale: Scale, watch: Watch, entry: Report, start: Any) -> None:
             there[name] = python
     sides: Report = {name: {} for name in there}
     entry["sides"] = sides
-    imports(there, watch, sides, settings.rounds)
+    imports(there, watch, sides, min(settings.rounds, 5))
     for name, python in there.items():
-        if name in DISTRIBUTIONS:
-            watch.now(f"installed size: {name}")
-            sides[name]["installed_bytes"] = installed_bytes(name, python)
+        watch.now(f"installed size: {name}")
+        sides[name]["installed_bytes"] = installed_bytes(name, python)
     watch.save()
     for device in settings.devices:
         for name in there:
@@ -136,11 +137,14 @@ def start(scale: Scale, watch: Watch, entry: Report, start: Any) -> None:
 
 def imports(there: dict[str, str | None], watch: Watch, sides: Report, rounds: int) -> None:
     """Time the imports, each in a fresh process; the first round only fills the file cache."""
-    names = [name for name in there if name in IMPORTS]
-    order = interleaved(dict.fromkeys(names, lambda: None), rounds + 1)
+    order = interleaved(dict.fromkeys(there, lambda: None), rounds + 1)
     for turn, name, _ in order:
         watch.now(f"import, {name}, round {turn} of {rounds}")
-        text = _python(there[name], TIMED_IMPORT.format(IMPORTS[name]))
+        try:
+            text = _python(there[name], TIMED_IMPORT.format(IMPORTS[name]))
+        except PeerError as error:
+            sides[name]["error"] = str(error)
+            continue
         if turn:
             sides[name].setdefault("import_rounds", []).append(float(text))
             sides[name]["import_seconds"] = spread(sides[name]["import_rounds"])

@@ -165,8 +165,10 @@ def _notes(parts: Report) -> list[str]:
         found.append(", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
     found += [f"{NAMES[name]}: {why}." for name, why in missing.items()]
     found += [part["missing"] for part in parts.values() if isinstance(part.get("missing"), str)]
-    short = [name for name, part in parts.items() if not part.get("complete")]
+    short = [name for name, part in parts.items() if not (part.get("complete") or "error" in part)]
     found += [f"Cut short: {', '.join(short)}."] if short else []
+    failed = {name: part["error"] for name, part in parts.items() if "error" in part}
+    found += [f"{name} failed: {why}." for name, why in failed.items()]
     return [" ".join(found), ""] if found else []
 
 

@@ -218,6 +218,21 @@ def test_a_part_ends_when_its_time_is_over(installed: None) -> None:
     assert all(peer.closed for peer in STARTED)
 
 
+def test_the_parts_after_one_that_fails_are_measured(
+    installed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any) -> None:
+        raise ValueError("no such\nthing")
+
+    monkeypatch.setitem(comparison.PARTS, "training", broken)
+    report = measured(["training", "fit"], scale())
+    assert report["parts"]["training"]["error"] == "ValueError: no such thing"
+    assert report["parts"]["fit"]["complete"]
+    text = comparison_table(report)
+    assert "training failed: ValueError: no such thing." in text
+    assert "Cut short" not in text
+
+
 def test_ctrl_c_keeps_what_is_there(
     installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
