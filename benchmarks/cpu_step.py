@@ -22,7 +22,7 @@ import numpy as np
 
 import gpunn
 from benchmarks.machine import describe_machine
-from benchmarks.plain_numpy import PlainNumpyMLP
+from gpunn.bench.peers.numpy_peer import PlainNumpyMLP
 
 SIZES = (784, 300, 100, 10)
 ROWS = 60_000

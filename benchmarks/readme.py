@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.comparison_table import lines as comparison_lines
+
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 
@@ -147,12 +149,21 @@ def gpu_table(report: dict[str, Any]) -> str:
     return markdown(report, calls=False).strip()
 
 
+def comparison_table(report: dict[str, Any]) -> str:
+    """Return the tables of gpunn beside its peers, and the picture."""
+    picture = "![Samples per second over batch size](benchmarks/results/comparison.png)"
+    drawn = [picture, ""] if report["parts"].get("training", {}).get("rows") else []
+    threads = f"{report['threads']} threads. Measured on: {_machine(report['machine'])}."
+    return "\n".join([*comparison_lines(report), *drawn, threads])
+
+
 TABLES = {
     "recipes": recipes_table,
     "cpu_step": steps_table,
     "keras_chapter": chapter_table,
     "sklearn_mlp": estimators_table,
     "gpu_report": gpu_table,
+    "comparison": comparison_table,
 }
 
 

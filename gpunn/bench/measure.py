@@ -168,7 +168,8 @@ class Bench:
                 ours = Ours(task, device, precision, optimizer, batch_size, self.clock)
                 row = place | {"optimizer": optimizer, "batch_size": batch_size}
                 rows.append(self._row(row, ours, ceilings, text))
-        self._inference(place, ours)
+        if settings.inference:
+            self._inference(place, ours)
         # Once more: whatever else the machine did in between, the better one counts.
         ceilings = ceilings.best(alone())
         entry |= {"flops": ceilings.flops, "large_copy": ceilings.large_copy}

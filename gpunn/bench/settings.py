@@ -19,6 +19,7 @@ PEERS = {
     "jax": ("jax",),
     "sklearn": ("sklearn",),
     "keras": ("keras",),
+    "numpy": ("numpy",),
 }
 BATCH_SIZES = (32, 50, 128, 512, 1024, 8192)
 
@@ -44,7 +45,7 @@ class Settings:
         Rounds that this time is divided into.
     threads : int, optional
         Of the CPU; default: as many as the BLAS takes.
-    profile, cold_start : bool
+    profile, cold_start, inference : bool
     peers : tuple of str
         Names in `PEERS`.
     peer_python : str, optional
@@ -64,6 +65,7 @@ class Settings:
     threads: int | None = None
     profile: bool = False
     cold_start: bool = True
+    inference: bool = True
     peers: tuple[str, ...] = field(default=())
     peer_python: str | None = None
 

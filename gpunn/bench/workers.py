@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "torch.graphs": ("torch",),
     "jax": ("jax",),
 }
-MODULES |= {"sklearn": ("sklearn",), "keras": ("keras", "jax")}
+MODULES |= {"sklearn": ("sklearn",), "keras": ("keras", "jax"), "numpy": ("numpy",)}
 PACKAGES = {"sklearn": "scikit-learn"}  # by module, where the name is another
 ANSWER_SECONDS = 900.0
 
@@ -68,6 +68,8 @@ class PeerProcess:
     python : str, optional
     command : list of str, optional
         What to start in place of `worker.py`.
+    environment : dict, optional
+        Variables to set besides.
 
     Attributes
     ----------
@@ -81,15 +83,16 @@ class PeerProcess:
         threads: int,
         python: str | None = None,
         command: list[str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.patience: float | None = None
         command = command or [python or sys.executable, str(SCRIPT), name, str(threads)]
         limits = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
-        environment = os.environ | {f"{limit}_NUM_THREADS": str(threads) for limit in limits}
+        variables = os.environ | {f"{limit}_NUM_THREADS": str(threads) for limit in limits}
         if python is not None:
-            environment.pop("PYTHONPATH", None)  # it is for this Python
-        environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
+            variables.pop("PYTHONPATH", None)  # it is for this Python
+        variables |= {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(environment or {})
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
         # A session of its own: Ctrl-C is for the parent, which ends the workers in order.
         self._process = subprocess.Popen(
@@ -97,7 +100,7 @@ class PeerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=environment,
+            env=variables,
             encoding="utf-8",
             start_new_session=os.name == "posix",
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),

@@ -630,6 +630,12 @@ def test_scikit_learn_trains_the_same_net(optimizer: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_plain_numpy_trains_the_same_net(optimizer: str, tmp_path: Path) -> None:
+    ours, theirs = losses("numpy", optimizer, tmp_path)
+    assert theirs == pytest.approx(ours, rel=1e-8)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_pytorch_trains_the_same_net(optimizer: str, tmp_path: Path) -> None:
     if workers.missing_packages("torch", None):
         pytest.skip("needs PyTorch")
@@ -684,4 +690,4 @@ def test_the_worker_times_whole_rounds(tmp_path: Path) -> None:
 
 def test_unknown_names_are_errors_of_their_own() -> None:
     with pytest.raises(UnknownNameError):
-        small(peers=("numpy",))
+        small(peers=("tensorflow",))

@@ -9,6 +9,6 @@ gpunn, so that any Python with NumPy and the framework runs them. All follow one
 - ``setup(batch_size, optimizer, rate, dropout, precision)`` makes the net with these weights.
 - ``epoch(steps, shuffle)`` trains that many steps on the first rows and returns the mean loss,
   when all is computed.
-- ``predict(rows)`` returns probabilities of the first rows as a NumPy array.
+- ``predict(rows, start=0)`` returns probabilities of that many rows as a NumPy array.
 - ``versions`` says which framework it is.
 """

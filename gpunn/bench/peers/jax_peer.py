@@ -114,12 +114,13 @@ class Peer:
         self.parameters, self.state, self.count, self.key = carry
         return float(loss)
 
-    def predict(self, rows: int) -> Any:
+    def predict(self, rows: int, start: int = 0) -> Any:
         """Return probabilities."""
         import numpy
 
+        end = start + rows
         parts = [
-            self._probabilities(self.parameters, self.images[start : min(start + BATCH, rows)])
-            for start in range(0, rows, BATCH)
+            self._probabilities(self.parameters, self.images[at : min(at + BATCH, end)])
+            for at in range(start, end, BATCH)
         ]
         return numpy.concatenate([numpy.asarray(part) for part in parts])

@@ -59,8 +59,9 @@ class Peer:
         )
         return float(history.history["loss"][0])
 
-    def predict(self, rows: int) -> Any:
+    def predict(self, rows: int, start: int = 0) -> Any:
         """Return probabilities."""
         if rows == 1:  # the quick way for a few rows
-            return self.net.predict_on_batch(self.images[:1])
-        return self.net.predict(self.images[:rows], batch_size=min(BATCH, rows), verbose=0)
+            return self.net.predict_on_batch(self.images[start : start + 1])
+        images = self.images[start : start + rows]
+        return self.net.predict(images, batch_size=min(BATCH, rows), verbose=0)

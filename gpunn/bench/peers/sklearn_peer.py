@@ -76,6 +76,6 @@ class Peer:
         self.net.partial_fit(self.images[:rows], self.labels[:rows])
         return float(self.net.loss_)
 
-    def predict(self, rows: int) -> Any:
+    def predict(self, rows: int, start: int = 0) -> Any:
         """Return probabilities."""
-        return self.net.predict_proba(self.images[:rows])
+        return self.net.predict_proba(self.images[start : start + rows])

@@ -83,6 +83,8 @@ class Peer:
         # Compiled are the passes forward and backward; the optimizer has kernels of its own.
         compiling: dict[str, Any] = {"mode": "max-autotune"} if self.way == "autotune" else {}
         compiled = self.way in ("compile", "autotune")
+        if compiled:  # after a few nets it would compile no more, and run this one eagerly
+            torch._dynamo.reset()
         self.loss_of = torch.compile(loss_of, **compiling) if compiled else loss_of
         self.forward = torch.compile(forward, **compiling) if compiled else forward
         self.net, self.optimizer = net, optimizer_
@@ -166,12 +168,12 @@ class Peer:
         self.total += loss.detach()
         self.offset += self.batch_size
 
-    def predict(self, rows: int) -> Any:
+    def predict(self, rows: int, start: int = 0) -> Any:
         """Return probabilities."""
-        torch, parts = self.torch, []
+        torch, parts, end = self.torch, [], start + rows
         self.net.eval()
         with torch.inference_mode():
-            for start in range(0, rows, BATCH):
-                logits = self.forward(self.images[start : min(start + BATCH, rows)])
+            for at in range(start, end, BATCH):
+                logits = self.forward(self.images[at : min(at + BATCH, end)])
                 parts.append(torch.softmax(logits, 1, dtype=self.images.dtype).cpu())
         return torch.cat(parts).numpy()

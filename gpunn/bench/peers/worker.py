@@ -20,7 +20,7 @@ from typing import Any
 Answer = dict[str, Any]
 MODULES = {"torch": "torch_peer", "torch.compile": "torch_peer", "jax": "jax_peer"}
 MODULES |= {"torch.autotune": "torch_peer", "torch.graphs": "torch_peer"}
-MODULES |= {"sklearn": "sklearn_peer", "keras": "keras_peer"}
+MODULES |= {"sklearn": "sklearn_peer", "keras": "keras_peer", "numpy": "numpy_peer"}
 
 
 def load(name: str) -> Any:
@@ -41,14 +41,19 @@ class Worker:
         self.peer: Any = None
         self.task: Answer = {}
         self.rounds: tuple[int, int] = (1, 1)
+        self.labels: Any = None
 
     def start(self, folder: str, threads: int, device: str) -> Answer:
-        """Import the framework and load the data."""
+        """Import the framework and load the data; the seconds are those of the imports."""
+        began = time.perf_counter()
         import numpy as np
 
+        numpy_seconds = time.perf_counter() - began
         images = np.load(Path(folder) / "images.npy")
-        images = images.astype(np.float32) / np.float32(255)
+        images = images.astype(np.float32)
+        images /= np.float32(255)
         labels = np.load(Path(folder) / "labels.npy").astype(np.int64)
+        self.labels = labels
         with np.load(Path(folder) / "weights.npz") as file:
             weights = [file[f"arr_{i}"] for i in range(len(file.files))]
         make = self.make or load(self.name).Peer
@@ -56,7 +61,8 @@ class Worker:
         options = {"way": way} if way else {}
         began = time.perf_counter()
         self.peer = make(images, labels, weights, threads, device, **options)
-        return {"start_seconds": time.perf_counter() - began, "versions": self.peer.versions}
+        seconds = numpy_seconds + time.perf_counter() - began
+        return {"start_seconds": seconds, "versions": self.peer.versions}
 
     def setup(self, steps: int, epochs: int, **task: Any) -> Answer:
         """Make the net and run a round: whatever is compiled is compiled now, and timed apart."""
@@ -86,6 +92,50 @@ class Worker:
         for _ in range(times):
             self.peer.predict(rows)
         return {"seconds": time.perf_counter() - began}
+
+    def fit(self, steps: int, epochs: int, **task: Any) -> Answer:
+        """Make a net anew and train it: from data in memory to a trained model."""
+        began = time.perf_counter()
+        self.peer.setup(**task)
+        for _ in range(epochs):
+            loss = self.peer.epoch(steps, True)
+        return {"seconds": time.perf_counter() - began, "loss": float(loss)}
+
+    def reach(self, steps: int, most: int, tested: int, accuracy: float, **task: Any) -> Answer:
+        """Train until the last `tested` rows are classified so well, `most` epochs at most.
+
+        The seconds of `setup` and of each epoch; those of the evaluation are not in them.
+        """
+        first, labels = len(self.labels) - tested, self.labels[-tested:]
+        began = time.perf_counter()
+        self.peer.setup(**task)
+        seconds, found = [time.perf_counter() - began], list[float]()
+        while len(found) < most and (not found or found[-1] < accuracy):
+            began = time.perf_counter()
+            self.peer.epoch(steps, True)
+            seconds.append(time.perf_counter() - began)
+            guesses = self.peer.predict(tested, first).argmax(1)
+            found.append(float((guesses == labels).mean()))
+        return {"seconds": seconds, "accuracies": found}
+
+    def peak(self) -> Answer:
+        """Return the most bytes of memory that this process has had."""
+        return {"bytes": peak_bytes()}
+
+
+def peak_bytes() -> int | None:
+    """Return the most memory of this process, None where the system does not say."""
+    status = Path("/proc/self/status")
+    if status.exists():  # `getrusage` begins with what the parent had
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def keep_to(threads: int) -> None:
