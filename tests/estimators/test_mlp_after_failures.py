@@ -29,7 +29,7 @@ def too_few(model: Any) -> None:
 
 
 def diverging(model: Any) -> None:
-    model.set_params(solver="sgd", learning_rate_init=1e30).fit(IRIS, FLOWERS)
+    model.set_params(solver="sgd", learning_rate_init=1e200).fit(IRIS, FLOWERS)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
