@@ -57,6 +57,9 @@ class ExponentialLearningRate:
                 rate = float(self.model.optimizer.learning_rate)
                 self.rates.append(rate)
                 self.model.optimizer.learning_rate = rate * factor
+                if not self.losses[-1] < 4 * self.losses[0]:
+                    # It shoots up. What follows would be differences of huge sums, and look small.
+                    self.model.stop_training = True
 
         return Search()
 

@@ -76,6 +76,8 @@ class ExponentialLearningRate(keras.callbacks.Callback):
         rate = self.model.optimizer.learning_rate.numpy()
         self.rates.append(rate)
         self.model.optimizer.learning_rate = rate * self.factor
+        if not self.losses[-1] < 4 * self.losses[0]:
+            self.model.stop_training = True  # what follows would drown in the sum
 
 
 steps_per_epoch = -(-len(x_train) // 32)
