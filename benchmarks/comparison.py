@@ -13,7 +13,8 @@ The parts, most important first:
 All frameworks train the same net on the same data from the same weights, each in a process of its
 own with as many threads; rounds alternate. What the peers get for free: their images are scaled
 to float32, and on the device, before the clock starts. Peers that are not installed are named.
-The file is written as parts finish, the picture beside it; Ctrl-C keeps what is there.
+The JSON is written as parts finish, Markdown tables and a picture beside it; Ctrl-C keeps what is
+there.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import comparison_start, comparison_whole
+from benchmarks.comparison_table import document
 from benchmarks.machine import describe_machine
 from gpunn.backends.ceilings import core_count
 from gpunn.bench import plot
@@ -215,11 +217,14 @@ def before(path: Path, report: Report) -> Report:
 
 
 def write(path: Path, report: Report) -> None:
-    """Write the file, and the picture where there is something to draw."""
+    """Write the file, the tables beside it, and the picture where there is something to draw."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         json.dump(finite(report), file, indent=1, allow_nan=False)
         file.write("\n")
+    with whole_file(path.with_suffix(".md")) as file:
+        tables = document(finite(report), path.with_suffix(".png").name)
+        file.write(f"# gpunn beside its peers\n\n{tables}\n")
     if report["parts"].get("training", {}).get("rows"):
         with suppress(ImportError):
             plot.draw(report["parts"]["training"], path.with_suffix(".png"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from benchmarks.machine import in_words
+
 Report = dict[str, Any]
 NONE = "-"
 NAMES = {
@@ -16,6 +18,15 @@ NAMES = {
     "sklearn": "scikit-learn",
     "numpy": "plain NumPy",
 }
+
+
+def document(report: Report, picture: str) -> str:
+    """Return everything as Markdown; `picture` is the path of the one drawn of it."""
+    found = lines(report)
+    if report["parts"].get("training", {}).get("rows"):
+        found += [f"![Samples per second over batch size]({picture})", ""]
+    machine = in_words(report["machine"])
+    return "\n".join([*found, f"{report['threads']} threads. Measured on: {machine}."])
 
 
 def lines(report: Report) -> list[str]:
@@ -36,12 +47,15 @@ def training_lines(part: Report) -> list[str]:
     """Return the table of training throughput."""
     rows = part["rows"]
     peers = [n for n in NAMES if n != "gpunn" and any(n in row["sides"] for row in rows)]
-    titles = ["device", "optimizer", "batch size", "gpunn, samples/s", "products alone"]
+    titles = ["device", "optimizer", "batch size", "gpunn, samples/s", "of the bound"]
+    titles.append("products alone")
     titles += [f"{NAMES[name]} / gpunn" for name in peers]
     found = [
         "Training, after the warm-up. For the peers: their time over gpunn's, median of the "
         'rounds pair by pair, quartiles in brackets; above 1 gpunn is faster. "Products alone": '
-        "the part of gpunn's step that the BLAS needs for its products.",
+        'the part of gpunn\'s step that the BLAS needs for its products. "Of the bound": the rate '
+        "reached, over the one at which a large product and large copies, measured in the same "
+        "run, would do the step's multiplications and move its bytes once.",
         "",
         *_header(titles),
     ]
@@ -50,6 +64,7 @@ def training_lines(part: Report) -> list[str]:
         ours = sides.get("gpunn", {})
         cells = [row["device"], row["optimizer"], f"{row['batch_size']:,}"]
         cells.append(f"{ours['samples_per_second']:,.0f}" if ours else NONE)
+        cells.append(f"{ours['reached']:.0%}" if ours.get("reached") else NONE)
         cells.append(_share(sides.get("products"), ours))
         cells += [_ratio(sides.get(name, {}).get("time_over_gpunn")) for name in peers]
         found.append(_line(cells))

@@ -14,15 +14,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison_table import lines as comparison_lines
+from benchmarks import comparison_table as comparison
+from benchmarks.machine import in_words
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-
-
-def _machine(machine: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return f"{machine['processor']}, {machine['cores']} cores; {versions}; {machine['date']}"
 
 
 def recipes_table(report: dict[str, Any]) -> str:
@@ -40,7 +36,7 @@ def recipes_table(report: dict[str, Any]) -> str:
             figures = f"{s['mean']:.4f} RMSE", f"{s['min']:.4f} to {s['max']:.4f}"
         seconds = f"{s['median_train_seconds']:.1f} s", f"{s['median_command_seconds']:.1f} s"
         lines.append(f"| {name} | {' | '.join((*figures, *seconds))} |")
-    lines += ["", f"Measured on: {_machine(report['machine'])}."]
+    lines += ["", f"Measured on: {in_words(report['machine'])}."]
     return "\n".join(lines)
 
 
@@ -60,7 +56,7 @@ def steps_table(report: dict[str, Any]) -> str:
         ]
         cells.append(f"{ratio['median']:.2f} ({spread})")
         lines.append(f"| {result['batch_size']} | {' | '.join(cells)} |")
-    lines += ["", f"Measured on: {_machine(report['machine'])}."]
+    lines += ["", f"Measured on: {in_words(report['machine'])}."]
     return "\n".join(lines)
 
 
@@ -102,7 +98,7 @@ def chapter_table(report: dict[str, Any]) -> str:
     machine = report["machine"] | {"versions": versions}
     quick = " A quick run on few rows: these figures say nothing." if report["quick"] else ""
     threads = f"Batches of 32, {report['threads']} threads, seeds 0 to 2.{quick}"
-    return "\n".join([*lines, "", f"{threads} Measured on: {_machine(machine)}."])
+    return "\n".join([*lines, "", f"{threads} Measured on: {in_words(machine)}."])
 
 
 def estimators_table(report: dict[str, Any]) -> str:
@@ -116,7 +112,8 @@ def estimators_table(report: dict[str, Any]) -> str:
         style = ".2%" if entry["metric"] == "accuracy" else ".4f"
         unit = "accuracy" if entry["metric"] == "accuracy" else "RMSE"
         ours, theirs = (
-            f"{entry['mean_figures'][who]:{style}} {unit}" for who in ("gpunn", "scikit-learn")
+            f"{entry['mean_figures'][who]:{style}} ± {entry['standard_errors'][who]:{style}} {unit}"
+            for who in ("gpunn", "scikit-learn")
         )
         ratio = entry["ratio"]
         cells = [
@@ -136,7 +133,14 @@ def estimators_table(report: dict[str, Any]) -> str:
         f"{dnn['mean_accuracy']:.2%} in {dnn['median_seconds']:.1f} s (mean and median of "
         f"{len(dnn['runs'])} seeds).",
         "",
-        f"Measured on: {_machine(report['machine'])}; scikit-learn {report['scikit-learn']}, "
+        "`cross_val_score` of `MLPClassifier` over 4 folds, time with one job / time with two: "
+        + ", ".join(
+            f"{name} ({entry['rows']:,} rows) {entry['ratio']['median']:.2f}"
+            for name, entry in report["n_jobs"].items()
+        )
+        + ".",
+        "",
+        f"Measured on: {in_words(report['machine'])}; scikit-learn {report['scikit-learn']}, "
         f"{report['threads']} threads.",
     ]
     return "\n".join(lines)
@@ -149,21 +153,13 @@ def gpu_table(report: dict[str, Any]) -> str:
     return markdown(report, calls=False).strip()
 
 
-def comparison_table(report: dict[str, Any]) -> str:
-    """Return the tables of gpunn beside its peers, and the picture."""
-    picture = "![Samples per second over batch size](benchmarks/results/comparison.png)"
-    drawn = [picture, ""] if report["parts"].get("training", {}).get("rows") else []
-    threads = f"{report['threads']} threads. Measured on: {_machine(report['machine'])}."
-    return "\n".join([*comparison_lines(report), *drawn, threads])
-
-
 TABLES = {
     "recipes": recipes_table,
     "cpu_step": steps_table,
     "keras_chapter": chapter_table,
     "sklearn_mlp": estimators_table,
     "gpu_report": gpu_table,
-    "comparison": comparison_table,
+    "comparison": lambda report: comparison.document(report, "benchmarks/results/comparison.png"),
 }
 
 

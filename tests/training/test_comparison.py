@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import comparison, comparison_start, comparison_whole
 from benchmarks.comparison import Scale, Watch
-from benchmarks.readme import comparison_table
+from benchmarks.comparison_table import document
 from gpunn.bench import workers
 from gpunn.bench.settings import Settings
 
@@ -167,7 +167,7 @@ def test_where_mnist_is_not_there_it_is_said(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(comparison_whole, "load", load)
     report = measured(["accuracy"], scale())
     assert report["parts"]["accuracy"]["missing"] == "MNIST: no file anywhere"
-    assert "MNIST: no file anywhere" in comparison_table(report)
+    assert "MNIST: no file anywhere" in document(report, "a.png")
 
 
 def test_processes(installed: None) -> None:
@@ -194,7 +194,7 @@ def test_missing_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     report = measured(["fit"], scale())
     assert report["parts"]["fit"]["complete"]
     assert set(report["parts"]["fit"]["devices"][0]["sides"]) == {"gpunn"}
-    assert "JAX: not installed." in comparison_table(report)
+    assert "JAX: not installed." in document(report, "a.png")
 
 
 def test_a_part_ends_when_its_time_is_over(installed: None) -> None:
@@ -214,7 +214,7 @@ def test_a_part_ends_when_its_time_is_over(installed: None) -> None:
     assert all(row["sides"]["gpunn"]["step_seconds"] for row in training["rows"])
     assert any("training: cut short" in line for line in lines)
     assert report["parts"]["fit"]["complete"]  # which has a time of its own
-    assert "Cut short: training." in comparison_table(report)
+    assert "Cut short: training." in document(report, "a.png")
     assert all(peer.closed for peer in STARTED)
 
 
@@ -228,7 +228,7 @@ def test_the_parts_after_one_that_fails_are_measured(
     report = measured(["training", "fit"], scale())
     assert report["parts"]["training"]["error"] == "ValueError: no such thing"
     assert report["parts"]["fit"]["complete"]
-    text = comparison_table(report)
+    text = document(report, "a.png")
     assert "training failed: ValueError: no such thing." in text
     assert "Cut short" not in text
 
@@ -264,7 +264,8 @@ def test_the_tables_have_every_figure_and_the_picture_is_drawn(
     comparison.write(tmp_path / "comparison.json", report)
     assert (tmp_path / "comparison.png").stat().st_size > 10_000
     kept = json.loads((tmp_path / "comparison.json").read_text())
-    text = comparison_table(kept)
+    text = document(kept, "comparison.png")
+    assert text in (tmp_path / "comparison.md").read_text()
     assert "say nothing" not in text
     ours = [row["sides"]["gpunn"]["check"]["loss"] for row in kept["parts"]["training"]["rows"]]
     apart = max(abs(0.7 / loss - 1) for loss in ours)
