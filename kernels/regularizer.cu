@@ -1,7 +1,7 @@
-// Penalties on weights, and their gradient.
+// Penalties on weights, and with their gradient.
 //
 //   regularizer           sum += B * (l1 * sum|w| + l2 * sum w**2), in double
-//   regularizer_gradient  gradient += l1 * sign(w) + 2 * l2 * w
+//   regularizer_gradient  gradient += l1 * sign(w) + 2 * l2 * w, and the same sum
 //
 // Shapes: kernel, gradient: flat (size,); sum (1,), a double.
 // Launch: a grid-stride loop, 16 bytes of each array per thread and turn. The sum is taken by one
@@ -18,24 +18,29 @@ struct Penalty {
         absolute += (double)fabs(w);
         squared += (double)w * (double)w;
     }
+
+    // l1, l2: times the number of rows B.
+    DEVICE void finish(double l1, double l2, double before, double *sum, double *partials,
+                       double *scratch) const
+    {
+        const double total = block_sum(l1 * absolute + l2 * squared, scratch);
+        if (threadIdx.x != 0)
+            return;
+        if (partials)
+            partials[blockIdx.x] = total;
+        else
+            sum[0] = before + total;
+    }
 };
 
-// l1, l2: times the number of rows B.
-KERNEL(512) regularizer(const real *kernel, double *sum, double *partials, int64 size, double l1,
-                         double l2)
+KERNEL(512) regularizer(const real *kernel, double *sum, double *partials, int64 size,
+                        double rows_l1, double rows_l2)
 {
     SHARED_MEMORY(double, scratch);
     const double before = sum[0];  // read here, so that the end does not wait for it
     Penalty penalty = {0.0, 0.0};
     visit_each(penalty, kernel, size);
-    const double total =
-        block_sum(l1 * penalty.absolute + l2 * penalty.squared, scratch);
-    if (threadIdx.x != 0)
-        return;
-    if (partials)
-        partials[blockIdx.x] = total;
-    else
-        sum[0] = before + total;
+    penalty.finish(rows_l1, rows_l2, before, sum, partials, scratch);
 }
 
 KERNEL(256) regularizer_finish(const double *partials, double *sum, int count)
@@ -49,19 +54,25 @@ KERNEL(256) regularizer_finish(const double *partials, double *sum, int count)
 
 struct PenaltyGradient {
     real l1, twice_l2;
+    Penalty penalty;
 
     DEVICE void prepare() {}
 
-    DEVICE void operator()(real &gradient, real w, real &, real &, real &) const
+    DEVICE void operator()(real &gradient, real w, real &, real &, real &)
     {
         const real sign = w > real(0) ? real(1) : w < real(0) ? real(-1) : w;
         gradient += l1 * sign + twice_l2 * w;
+        penalty(w);
     }
 };
 
-KERNEL(256) regularizer_gradient(const real *kernel, real *gradient, int64 size, real l1,
+KERNEL(512) regularizer_gradient(const real *kernel, double *sum, double *partials, int64 size,
+                                 double rows_l1, double rows_l2, real *gradient, real l1,
                                  real twice_l2)
 {
-    PenaltyGradient rule = {l1, twice_l2};
+    SHARED_MEMORY(double, scratch);
+    const double before = sum[0];
+    PenaltyGradient rule = {l1, twice_l2, {0.0, 0.0}};
     update_each(rule, gradient, kernel, 0, 0, 0, size);
+    rule.penalty.finish(rows_l1, rows_l2, before, sum, partials, scratch);
 }

@@ -27,7 +27,8 @@ def regularizer_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
     kernel = a["kernel"].reshape(-1)
     l1, twice_l2 = kernel.dtype.type(attrs["l1"]), kernel.dtype.type(2 * attrs["l2"])
     gradient = a["kernel_gradient"].reshape(-1)
-    return partial(kernels.penalty_gradient, kernel, l1, twice_l2, gradient)
+    weights = rows * float(attrs["l1"]), rows * float(attrs["l2"])
+    return partial(kernels.penalty_gradient, kernel, l1, twice_l2, *weights, gradient, a["sum"])
 
 
 def clip_by_value(a: Arrays, attrs: Attrs, rows: int) -> Call:

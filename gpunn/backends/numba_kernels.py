@@ -515,11 +515,31 @@ def penalty(kernel: Any, l1: float, l2: float, rows: int, total: Any) -> None:
     total[0] += rows * (l1 * absolute + l2 * squared)
 
 
-@_kernel
-def penalty_gradient(kernel: Any, l1: Any, twice_l2: Any, gradient: Any) -> None:
-    for i in range(kernel.size):
-        w = kernel[i]
-        gradient[i] += l1 * np.sign(w) + twice_l2 * w
+@_reducing_kernel
+def penalty_gradient(
+    kernel: Any,
+    l1: Any,
+    twice_l2: Any,
+    absolute_weight: float,
+    squared_weight: float,
+    gradient: Any,
+    total: Any,
+) -> None:
+    """The gradient, and the penalty; its weights are l1 and l2 times the rows."""
+    absolute = 0.0
+    squared = 0.0
+    if l1 == 0:  # most often: the loop takes half as long
+        for i in range(kernel.size):
+            w = kernel[i]
+            gradient[i] += twice_l2 * w
+            squared += np.float64(w) * np.float64(w)
+    else:
+        for i in range(kernel.size):
+            w = kernel[i]
+            gradient[i] += l1 * np.sign(w) + twice_l2 * w
+            absolute += abs(np.float64(w))
+            squared += np.float64(w) * np.float64(w)
+    total[0] += absolute_weight * absolute + squared_weight * squared
 
 
 @_reducing_kernel

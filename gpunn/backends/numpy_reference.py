@@ -433,6 +433,7 @@ def regularizer_gradient(a: Arrays, attrs: Attrs, rows: int) -> None:
     w = a["kernel"]
     l1, l2 = w.dtype.type(attrs["l1"]), w.dtype.type(2 * attrs["l2"])
     a["kernel_gradient"][...] += l1 * np.sign(w) + l2 * w
+    regularizer(a, attrs, rows)
 
 
 @_operation

@@ -408,19 +408,17 @@ class _Builder:
                 else:
                     head.emit_loss(None)
             head.emit_metrics()
-        self._regularizers()
+        if not training:
+            for variable in self.graph.variables:
+                if variable.regularizer is not None:
+                    self.penalty("regularizer", variable, {})
         return gradients
 
-    def _regularizers(self) -> None:
-        for variable in self.graph.variables:
-            if variable.regularizer is not None:
-                total = self.counter("regularization")
-                self.metrics["regularization"] = MetricOutput("regularization", total, weight=1.0)
-                self.penalty("regularizer", variable, {"sum": total})
-
     def penalty(self, op: str, variable: Variable, outputs: Mapping[str, str]) -> None:
-        """Emit an op of the variable's regularizer."""
+        """Emit an op of the variable's regularizer, which adds the penalty to the loss."""
         spec = variable.regularizer
         assert spec is not None
-        kernel = {"kernel": self.parameter(variable.path)}
+        total = self.counter("regularization")
+        self.metrics["regularization"] = MetricOutput("regularization", total, weight=1.0)
+        kernel, outputs = {"kernel": self.parameter(variable.path)}, {**outputs, "sum": total}
         self.steps.append(Step(op, kernel, outputs, {"l1": spec.l1, "l2": spec.l2}, spec.per_row))

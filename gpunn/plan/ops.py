@@ -470,11 +470,11 @@ _op(
 )
 _op(
     "regularizer_gradient",
-    "kernel_gradient += l1 * sign(kernel) + 2 * l2 * kernel",
+    "kernel_gradient += l1 * sign(kernel) + 2 * l2 * kernel; sum as in regularizer",
     inputs="kernel",
-    updates="kernel_gradient",
+    updates="kernel_gradient sum",
     attrs="l1 l2",
-    flops=_per_value("kernel", 4),
+    flops=_per_value("kernel", 8),
 )
 _op(
     "clip_by_value",

@@ -34,7 +34,7 @@ def emit_update(b: _Builder, optimizer: Optimizer) -> None:
 
 
 def emit_penalties(b: _Builder) -> None:
-    """Add the penalties' gradients."""
+    """Add the penalties, and their gradients: one pass over the weights does both."""
     written = {name for step in b.steps for name in step.outputs.values()}
     for v in b.graph.variables:
         if v.trainable and v.regularizer is not None:

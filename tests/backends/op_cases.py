@@ -970,8 +970,14 @@ def _regularizers(dtype: str) -> Iterator[Case]:
             # `rows` is not the number of rows of any array here: the penalty counts per sample.
             size = math.prod(shape)
             yield Case("regularizer", label, dtype, draw, {}, attrs, 13, reduction=size)
-            roles = {"kernel": shape, "kernel_gradient": shape}
-            yield _simple("regularizer_gradient", dtype, roles, {}, label, attrs)
+
+            def with_gradient(rng: np.random.Generator, step: int, shape: Shape = shape) -> Arrays:
+                return draw(rng, step, shape) | {"kernel_gradient": signed(rng, shape, dtype)}
+
+            yield Case(
+                *("regularizer_gradient", label, dtype, with_gradient, {}, attrs, 13),
+                reduction=size,
+            )
 
 
 # minimum, maximum, rate of MaxNorm, UnitNorm and MinMaxNorm; the norms of the columns lie on

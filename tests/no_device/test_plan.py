@@ -337,7 +337,7 @@ def test_shared_or_penalized_weights_need_gradients() -> None:
     penalized = Dense(3, kernel_regularizer=regularizers.L2(0.1))
     for output, more in (
         (shared(shared(inputs)), "accumulate"),
-        (penalized(inputs), "regularizer"),
+        (penalized(inputs), "regularizer_gradient"),
     ):
         graph = build_graph([inputs], [output])
         plan = build_plan(graph, batch_size=2, outputs=[MSE], optimizer=SGD())

@@ -50,8 +50,9 @@ def _each(
 # Regularizers and clipping
 
 
-@operation(REGULARIZER, "regularizer", "regularizer_finish")
-def regularizer(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+def _penalty(
+    context: Context, symbol: str, a: Arrays, attrs: Attrs, rows: int, more: tuple[Any, ...]
+) -> list[Work]:
     kernel = a["kernel"]
     if not kernel.size:
         return []
@@ -59,18 +60,21 @@ def regularizer(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Wo
     parts = partials(context, blocks, 1)
     source = kernel_source(REGULARIZER, kernel.dtype)
     constants = (np.float64(rows * attrs["l1"]), np.float64(rows * attrs["l2"]))
-    arguments = (kernel, a["sum"], parts, int64(kernel.size), *constants)
-    first = Launch(source, "regularizer", (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
+    arguments = (kernel, a["sum"], parts, int64(kernel.size), *constants, *more)
+    first = Launch(source, symbol, (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
     return with_finish(first, parts, "regularizer_finish", (a["sum"],))
 
 
-@operation(REGULARIZER)
+@operation(REGULARIZER, "regularizer", "regularizer_finish")
+def regularizer(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    return _penalty(context, "regularizer", a, attrs, rows, ())
+
+
+@operation(REGULARIZER, "regularizer_gradient", "regularizer_finish")
 def regularizer_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
-    kernel, gradient = a["kernel"], a["kernel_gradient"]
-    real = kernel.dtype.type
-    constants = (real(attrs["l1"]), real(2 * attrs["l2"]))
-    arguments = (kernel, gradient, int64(kernel.size), *constants)
-    return _each(context, REGULARIZER, "regularizer_gradient", kernel, arguments)
+    real = a["kernel"].dtype.type
+    more = (a["kernel_gradient"], real(attrs["l1"]), real(2 * attrs["l2"]))
+    return _penalty(context, "regularizer_gradient", a, attrs, rows, more)
 
 
 @operation(CLIP)
