@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
@@ -126,8 +127,8 @@ class Graph:
     # By the layer's name: the layers of other models that weights are taken from.
     origins: dict[str, Any] = field(default_factory=dict, compare=False)
 
-    @property
-    def layers(self) -> dict[str, Layer]:
+    @cached_property
+    def layers(self) -> Mapping[str, Layer]:
         """The layers by name, in order of their first call."""
         return {node.layer_name: node.layer for node in self.nodes}
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Data:
     @property
     def input_dtypes(self) -> tuple[str, ...]:
         """Types of the inputs, for the plan."""
-        return tuple(str(array.dtype) for array in self.inputs)
+        return tuple(_type_name(array.dtype) for array in self.inputs)
 
     def external(self, graph: Graph) -> dict[str, Array]:
         """Return the arrays by the names that the plan gives them."""
@@ -68,6 +69,12 @@ class Data:
                 if value is not None:
                     arrays[f"{kind}/{name}"] = value
         return arrays
+
+
+@cache
+def _type_name(dtype: np.dtype[Any]) -> str:
+    # NumPy puts it together anew each time, which a prediction of one row would notice.
+    return dtype.name
 
 
 def adopt(

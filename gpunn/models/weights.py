@@ -125,10 +125,14 @@ class Weights(Structure):
         """Set all weights, in the order of `get_weights`."""
         self._set(self.graph.variables, weights, "set_weights")
 
+    def _normalizations(self) -> list[tuple[str, Normalization]]:
+        layers = self.graph.layers.items()
+        return [(name, layer) for name, layer in layers if isinstance(layer, Normalization)]
+
     def _push_adapted(self) -> None:
         """Hand statistics that a Normalization layer has learned since to the model."""
-        for name, layer in self.graph.layers.items():
-            if not isinstance(layer, Normalization) or layer.mean is None:
+        for name, layer in self._normalizations():
+            if layer.mean is None:
                 continue
             statistics = _statistics(layer)
             if self._adapted.get(name) == statistics:
@@ -144,8 +148,8 @@ class Weights(Structure):
             self._set(variables, values, f"Normalization {name!r}")
 
     def _check_adapted(self) -> None:
-        for name, layer in self.graph.layers.items():
-            if isinstance(layer, Normalization) and name not in self._adapted:
+        for name, _ in self._normalizations():
+            if name not in self._adapted:
                 raise NotBuiltError(
                     f"Layer {name!r} (Normalization) has no statistics; call its adapt(x_train) "
                     f"first."

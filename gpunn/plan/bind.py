@@ -10,7 +10,7 @@ import numpy as np
 from gpunn.backends.interface import Backend, Call
 from gpunn.errors import PlanError
 from gpunn.plan.layout import plan_layout
-from gpunn.plan.spec import ACTIVATIONS, BATCH, EXTERNAL, METRICS, SCRATCH, Plan
+from gpunn.plan.spec import ACTIVATIONS, BATCH, EXTERNAL, METRICS, SCRATCH, BufferSpec, Plan
 
 Array = np.ndarray[Any, Any]
 # Regions whose buffers are written before they are read; the others start at 0.
@@ -38,6 +38,7 @@ class BoundPlan:
         self.layout = plan_layout(plan)
         self.regions: dict[str, Any] = {}
         self._external: dict[str, Any] = {}
+        self._views: dict[tuple[str, int | None], Any] = {}
         self._calls: dict[tuple[str, int], list[Call]] = {}
         self._repeated: dict[tuple[str, int], Callable[[int], None]] = {}
         own = [layout.nbytes for name, layout in self.layout.items() if name not in (shared or {})]
@@ -82,6 +83,11 @@ class BoundPlan:
             if name not in self._external:
                 raise PlanError(f"No array is attached for {name!r}.")
             return self._external[name]
+        if (name, rows) not in self._views:
+            self._views[name, rows] = self._view(spec, name, rows)
+        return self._views[name, rows]
+
+    def _view(self, spec: BufferSpec, name: str, rows: int | None) -> Any:
         offset = self.layout[spec.region].offsets[name]
         array = self.backend.view(self.regions[spec.region], offset, spec.shape, spec.dtype)
         if self.plan.models == 1:
