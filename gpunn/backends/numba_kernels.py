@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from gpunn.backends.numba_compile import compiled
+from gpunn.backends.numba_prefetch import prefetch
 
 Kernel = Callable[..., None]
 
@@ -32,11 +33,22 @@ def _reducing_kernel(function: Kernel) -> Kernel:
 # Data
 
 
+LINE = 64  # bytes that memory hands over at a time
+# Rows are read in no order that the processor could foresee, and each waits for memory anew. For
+# so many bytes it pays to ask for one while those before it are read.
+WIDE, AHEAD = 256, 2
+
+
 @_kernel
 def gather(data: Any, order: Any, start: int, scale: Any, shift: Any, values: Any) -> None:
-    for i in range(values.shape[0]):
+    rows, columns = values.shape
+    shuffled = order.size > 0 and columns * data.itemsize >= WIDE
+    for i in range(rows):
         row = order[start + i] if order.size else start + i
-        for j in range(values.shape[1]):
+        if shuffled and i + AHEAD < rows:
+            for j in range(0, columns, LINE // data.itemsize):
+                prefetch(data, order[start + i + AHEAD], j)
+        for j in range(columns):
             values[i, j] = data[row, j] * scale + shift
 
 
