@@ -194,6 +194,7 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
         int columns, int width, real momentum, real share_of_batch, real epsilon, real slope)     \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Share share(rows, rows);                                                            \
@@ -208,6 +209,7 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
                                                   int columns, int width, int64 per_block)        \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Moments<N> found = block_moments<N>(values, columns, column,                        \
@@ -226,6 +228,7 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
         real share_of_batch, real epsilon, real slope)                                            \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Moments<N> batch = together<N>(rows, tile, shared, [&](auto visit) {                \
@@ -246,6 +249,7 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
         const real *beta, real *result, int64 rows, int columns, int width, int64 per_block,      \
         real epsilon, real slope)                                                                 \
     {                                                                                             \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         if (column >= columns)                                                                    \
@@ -337,6 +341,7 @@ DEVICE Sums<N> block_sums_of_gradient(const real *values, const Gradient &gradie
         int width)                                                                                \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Share share(rows, rows);                                                            \
@@ -354,6 +359,7 @@ DEVICE Sums<N> block_sums_of_gradient(const real *values, const Gradient &gradie
         int width, int64 per_block)                                                               \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Gradient incoming = {gradient, output, slope};                                      \
@@ -371,6 +377,7 @@ DEVICE Sums<N> block_sums_of_gradient(const real *values, const Gradient &gradie
         int64 rows, int columns, int width, int64 per_block)                                      \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Gradient incoming = {gradient, output, slope};                                      \

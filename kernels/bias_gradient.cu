@@ -36,6 +36,7 @@ KERNEL(256) bias_gradient(const real *gradient, real *sums, real *bias, const re
                           int64 rows, int columns, int width)
 {
     SHARED_MEMORY(real, scratch);
+    wait_for_predecessor();
     bias_sums<1>(gradient, sums, bias, learning_rate, rows, columns, width, scratch);
 }
 
@@ -43,5 +44,6 @@ KERNEL(256) bias_gradient_by_4(const real *gradient, real *sums, real *bias,
                                const real *learning_rate, int64 rows, int columns, int width)
 {
     SHARED_MEMORY(real, scratch);
+    wait_for_predecessor();
     bias_sums<4>(gradient, sums, bias, learning_rate, rows, columns, width, scratch);
 }

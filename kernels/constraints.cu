@@ -82,6 +82,7 @@ DEVICE void constrain(real *kernel, const real *parts, int count, int64 rows, in
                                        int width)                                                 \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         Values<real, N> *scratch = reinterpret_cast<Values<real, N> *>(shared);                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
@@ -95,6 +96,7 @@ DEVICE void constrain(real *kernel, const real *parts, int count, int64 rows, in
                                         real rate, real epsilon)                                  \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         Values<real, N> *scratch = reinterpret_cast<Values<real, N> *>(shared);                   \
         const Bounds to = {minimum, maximum, rate, epsilon};                                      \
         constrain<N>(kernel, parts, count, rows, columns, width, to, scratch);                    \
@@ -114,6 +116,7 @@ struct NonNegative {
 
 KERNEL(256) non_negative(real *kernel, int64 size)
 {
+    wait_for_predecessor();
     NonNegative rule;
     update_each(rule, kernel, 0, 0, 0, 0, size);
 }

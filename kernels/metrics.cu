@@ -33,6 +33,7 @@ BOUNDED_KERNEL(512, 1)
                          double *sum, double *partials, int64 rows, int columns, int lanes)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const double before = sum[0];  // read here, so that the end does not wait for it
     const bool leads = threadIdx.x % lanes == 0;
     int hits = 0;
@@ -51,6 +52,7 @@ BOUNDED_KERNEL(512, 1)
                    double *partials, int64 rows, int columns, int lanes, int k)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const double before = sum[0];
     const int lane = threadIdx.x % lanes;
     int hits = 0;
@@ -74,6 +76,7 @@ BOUNDED_KERNEL(512, 1)
                 int64 rows, int columns, int kind, real threshold)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const double before = sum[0];
     double total = 0;
     for (int64 i = first_index(); i < rows * columns; i += index_stride()) {
@@ -89,6 +92,7 @@ BOUNDED_KERNEL(512, 1)
 KERNEL(256) metric_finish(const double *partials, double *sum, int count)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const double before = sum[0];
     const double total = sum_of_partials(partials, count, scratch);
     if (threadIdx.x == 0)

@@ -25,6 +25,7 @@ KERNEL(512) regularizer(const real *kernel, double *sum, double *partials, int64
                          double l2)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const double before = sum[0];  // read here, so that the end does not wait for it
     Penalty penalty = {0.0, 0.0};
     visit_each(penalty, kernel, size);
@@ -41,6 +42,7 @@ KERNEL(512) regularizer(const real *kernel, double *sum, double *partials, int64
 KERNEL(256) regularizer_finish(const double *partials, double *sum, int count)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const double before = sum[0];
     const double total = sum_of_partials(partials, count, scratch);
     if (threadIdx.x == 0)
@@ -62,6 +64,7 @@ struct PenaltyGradient {
 KERNEL(256) regularizer_gradient(const real *kernel, real *gradient, int64 size, real l1,
                                  real twice_l2)
 {
+    wait_for_predecessor();
     PenaltyGradient rule = {l1, twice_l2};
     update_each(rule, gradient, kernel, 0, 0, 0, size);
 }
