@@ -59,6 +59,7 @@ class Module:
 class Driver(fake_cupy.Driver):
     def _launch(self, function: int, geometry: list[Any], stream: int, parameters: int) -> None:
         fake_cupy.need_context()
+        self.launched.append(tuple(geometry))
         library, kernel = Module.functions[function - 1]
         cooperative = geometry[0] == "cooperative"
         gx, gy, gz, bx, by, bz, shared = geometry[cooperative:]
