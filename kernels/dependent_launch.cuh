@@ -16,8 +16,9 @@
 //   the last one, with all that they have read and written. Nothing is read before the wait, not
 //   even weights, which the update of the step before writes; so nothing is read too early, and
 //   nothing is overwritten that somebody still reads.
-// - A kernel after a copy, a fill, an event or a library's product begins when that is done, as
-//   ever: what goes on early is only what follows a kernel that has said launch_dependents, or
+// - A kernel after a copy, a fill, an event or a library's product, and the first of a graph, begins
+//   when what is before it is done, as
+//   ever: what begins early is only what follows a kernel that has said launch_dependents, or
 //   whose blocks have all ended. A library's kernel may say it too; the wait is for its end.
 //   Copies, events and kernels launched in the ordinary way wait for the end of the kernel before
 //   them, and that comes behind its own wait.
