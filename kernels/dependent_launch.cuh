@@ -17,11 +17,10 @@
 //   even weights, which the update of the step before writes; so nothing is read too early, and
 //   nothing is overwritten that somebody still reads.
 // - A kernel after a copy, a fill, an event or a library's product, and the first of a graph, begins
-//   when what is before it is done, as
-//   ever: what begins early is only what follows a kernel that has said launch_dependents, or
-//   whose blocks have all ended. A library's kernel may say it too; the wait is for its end.
-//   Copies, events and kernels launched in the ordinary way wait for the end of the kernel before
-//   them, and that comes behind its own wait.
+//   when all that is before it is done, as ever: what begins early is only what follows a kernel
+//   that has said launch_dependents, or whose blocks have all ended. A library's kernel may say it
+//   too; the wait is for its end. Copies, events and kernels launched in the ordinary way wait for
+//   the end of the kernel before them, and that comes behind its own wait.
 // - Blocks that wait hold registers and shared memory, but nobody is kept from running by them.
 //   Blocks of kernel n + 1 exist only when all blocks of kernel n have begun. So of the kernels
 //   that have not completed, the first has all its blocks in place, or else competes with no later
