@@ -289,29 +289,16 @@ DEVICE void batch_gradients(const Sums<N> &batch, const real *values, const Grad
         constant.value[k] = batch.gradient.value[k] / (real)rows;
         slope.value[k] = batch.product.value[k] / (real)rows * inverse.value[k];
     }
-    const int AT_ONCE = N == 4 ? 2 : 4;
-    const int64 stride = tile.height;
-    for (int64 row = share.first + tile.y; row < share.end; row += AT_ONCE * stride) {
-        Values<real, N> g[AT_ONCE] = {}, x[AT_ONCE] = {};
+    each_gradient<N>(gradient, values, columns, column, share, tile,
+                     [&](int64 row, Values<real, N> &g, const Values<real, N> &x) {
 #pragma unroll
-        for (int u = 0; u < AT_ONCE; ++u)
-            if (row + u * stride < share.end) {
-                const int64 i = (row + u * stride) * columns + column;
-                g[u] = gradient.at<N>(i);
-                x[u] = load<N>(values + i);
-            }
-#pragma unroll
-        for (int u = 0; u < AT_ONCE; ++u)
-            if (row + u * stride < share.end) {
-#pragma unroll
-                for (int k = 0; k < N; ++k) {
-                    const real common = constant.value[k] +
-                                        slope.value[k] * (x[u].value[k] - center.value[k]);
-                    g[u].value[k] = factor.value[k] * (g[u].value[k] - common);
-                }
-                store(input_gradient + (row + u * stride) * columns + column, g[u]);
-            }
-    }
+                         for (int k = 0; k < N; ++k) {
+                             const real common = constant.value[k] +
+                                                 slope.value[k] * (x.value[k] - center.value[k]);
+                             g.value[k] = factor.value[k] * (g.value[k] - common);
+                         }
+                         store(input_gradient + row * columns + column, g);
+                     });
 }
 
 // The sums of a block over its share of rows, in every thread of a column.

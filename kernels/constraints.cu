@@ -19,21 +19,12 @@
 template <int N>
 DEVICE Values<real, N> squares(const real *kernel, const Tile &tile, int64 rows, int columns)
 {
-    const int AT_ONCE = N == 4 ? 4 : 8;  // rows whose loads are under way together
-    const int64 column = N * tile.across(), stride = tile.row_stride();
     Values<real, N> sum = {};
-    for (int64 row = tile.row(); row < rows && column < columns; row += AT_ONCE * stride) {
-        Values<real, N> found[AT_ONCE] = {};
+    each_row_of_columns<N>(kernel, rows, columns, tile, [&](const Values<real, N> &found) {
 #pragma unroll
-        for (int u = 0; u < AT_ONCE; ++u)
-            if (row + u * stride < rows)
-                found[u] = load<N>(kernel + (row + u * stride) * columns + column);
-#pragma unroll
-        for (int u = 0; u < AT_ONCE; ++u)
-#pragma unroll
-            for (int k = 0; k < N; ++k)
-                sum.value[k] += found[u].value[k] * found[u].value[k];
-    }
+        for (int k = 0; k < N; ++k)
+            sum.value[k] += found.value[k] * found.value[k];
+    });
     return sum;
 }
 

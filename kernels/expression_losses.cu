@@ -67,21 +67,12 @@ KERNEL(256) expression_sum(const real *predictions, const real *targets, double 
     double total = 0;
     for (int64 i = first_index(); i < rows * columns; i += index_stride())
         total += (double)function(targets[i], predictions[i]).value;
-    total = block_sum(total / columns, scratch);
-    if (threadIdx.x != 0)
-        return;
-    if (partials)
-        partials[blockIdx.x] = total;
-    else
-        sum[0] = before + total;
+    reduce_sum(total / columns, before, sum, partials, scratch);
 }
 
 KERNEL(256) expression_sum_finish(const double *partials, double *sum, int count)
 {
     SHARED_MEMORY(double, scratch);
     wait_for_predecessor();
-    const double before = sum[0];
-    const double total = sum_of_partials(partials, count, scratch);
-    if (threadIdx.x == 0)
-        sum[0] = before + total;
+    reduce_sum_partials(partials, count, sum, scratch);
 }

@@ -26,27 +26,17 @@ KERNEL(512) regularizer(const real *kernel, double *sum, double *partials, int64
 {
     SHARED_MEMORY(double, scratch);
     wait_for_predecessor();
-    const double before = sum[0];  // read here, so that the end does not wait for it
+    const double before = sum[0];
     Penalty penalty = {0.0, 0.0};
     visit_each(penalty, kernel, size);
-    const double total =
-        block_sum(l1 * penalty.absolute + l2 * penalty.squared, scratch);
-    if (threadIdx.x != 0)
-        return;
-    if (partials)
-        partials[blockIdx.x] = total;
-    else
-        sum[0] = before + total;
+    reduce_sum(l1 * penalty.absolute + l2 * penalty.squared, before, sum, partials, scratch);
 }
 
 KERNEL(256) regularizer_finish(const double *partials, double *sum, int count)
 {
     SHARED_MEMORY(double, scratch);
     wait_for_predecessor();
-    const double before = sum[0];
-    const double total = sum_of_partials(partials, count, scratch);
-    if (threadIdx.x == 0)
-        sum[0] = before + total;
+    reduce_sum_partials(partials, count, sum, scratch);
 }
 
 struct PenaltyGradient {
