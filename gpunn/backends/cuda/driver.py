@@ -113,7 +113,7 @@ class Driver(ArrayDoor, ABC):
         Graphs launched so far.
     dependent_launches : bool
         Whether kernels prepared from now on are put in place while those before them still run.
-        GPUs before sm_90 cannot do it: there it stays False.
+        GPUs before sm_90 cannot do it: there it stays False. Of no effect in the simulator.
     """
 
     name: str
