@@ -2,10 +2,12 @@
 
 Everyone trains the same net on the same images, which lie on the device: 784-300-100-10 with ReLU,
 dropout and SGD, rows in a new order every epoch. gpunn launches kernel by kernel ("eager") or in
-CUDA graphs of many steps; PyTorch works eagerly, with hand-captured CUDA graphs of many steps, and
-with ``torch.compile(mode="max-autotune")``; JAX compiles a `lax.scan` over the epoch. gpunn keeps
-images in uint8, the others in float32, scaled beforehand. Rounds are interleaved; ratios are taken
-round by round. Each peer has a process of its own.
+CUDA graphs of many steps, for small batches also with kernels put in place early ("dependent":
+where it takes less time than gpunn without, such launches pay); PyTorch works eagerly, with
+hand-captured CUDA graphs of many steps, and with ``torch.compile(mode="max-autotune")``; JAX
+compiles a `lax.scan` over the epoch. gpunn keeps images in uint8, the others in float32, scaled
+beforehand. Rounds are interleaved; ratios are taken round by round. Each peer has a process of its
+own.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gpunn
 from benchmarks.gpu_kernels import BATCH_SIZES, HIDDEN, PRECISIONS
@@ -22,11 +24,26 @@ from gpunn.bench.rounds import interleaved, spread
 from gpunn.bench.settings import OPTIMIZERS, Settings
 from gpunn.bench.task import Task
 from gpunn.bench.workers import PeerError, PeerProcess, PeerRefusalError, missing_packages
+from gpunn.errors import DeviceError
 
 Save = Callable[[dict[str, Any]], None]
 PEERS = ("torch", "torch.graphs", "jax")
 LATE = "torch.autotune"  # compiles for minutes, so it comes when all others are done
-MODES = {"gpunn": True, "gpunn, eager": False}
+
+
+class Mode(NamedTuple):
+    """How gpunn launches: in graphs or kernel by kernel, and whether in place early."""
+
+    graphs: bool
+    dependent: bool = False
+
+
+MODES = {
+    "gpunn": Mode(True),
+    "gpunn, eager": Mode(False),
+    "gpunn, dependent": Mode(True, dependent=True),
+}
+SMALL = 128  # the largest batch for which dependent launches are measured
 ROUNDS = 5
 ROUND_SECONDS = 0.03  # of gpunn; the slowest peer takes some twenty times as long
 WARM_UP = 5  # epochs: a graph is captured once as many steps as it holds, and 8, have been taken
@@ -34,25 +51,34 @@ DROPOUT = 0.2
 
 
 class Ours:
-    """gpunn's side of a row, with or without graphs."""
+    """gpunn's side of a row."""
 
     def __init__(
-        self, task: Task, device: str, precision: str, batch_size: int, graphs: bool
+        self, task: Task, device: str, precision: str, batch_size: int, mode: Mode
     ) -> None:
         self.model = task.model(device, precision, "sgd")
         self.backend: Any = self.model.session.backend
+        self.mode, self.epochs = mode, 1
+        self._choose()
         rows = task.rows // batch_size * batch_size
         data = task.images[:rows], task.labels[:rows]
         self.trainer = gpunn.Trainer(self.model, *data, batch_size=batch_size)
-        self.graphs, self.epochs = graphs, 1
+
+    def _choose(self) -> None:
+        """Launch in this side's way; the sides share a driver."""
+        driver = self.backend.driver
+        self.backend.graphs, driver.dependent_launches = self.mode.graphs, self.mode.dependent
+        if driver.dependent_launches != self.mode.dependent:
+            raise DeviceError(f"{driver.describe()} has no dependent launches")
 
     def round(self) -> dict[str, Any]:
         """Train the epochs of a round."""
-        self.backend.graphs = self.graphs
+        self._choose()
         replays, began = self.backend.driver.replays, time.perf_counter()
         for _ in range(self.epochs):
             logs = self.trainer.epoch()
         seconds = time.perf_counter() - began
+        self.backend.driver.dependent_launches = False
         launched = (self.backend.driver.replays - replays) / self.epochs
         return {"seconds": seconds, "loss": float(logs["loss"]), "graph_launches": launched}
 
@@ -109,8 +135,16 @@ def one_row(
     """Return the rounds of gpunn and of the peers `names` for one batch size and precision."""
     steps, candidates = task.rows // batch_size, {}
     sides: dict[str, Any] = {}
-    for name, graphs in MODES.items():
-        ours = Ours(task, device, precision, batch_size, graphs)
+    for name, mode in MODES.items():
+        if mode.dependent and batch_size > SMALL:
+            continue
+        try:
+            ours = Ours(task, device, precision, batch_size, mode)
+        except DeviceError as error:
+            if not mode.dependent:
+                raise
+            peers.notes[name] = {"state": "refused", "detail": str(error)}
+            continue
         ours.epochs, candidates[name] = WARM_UP, ours.round
         sides[name] = {"warm_up_seconds": ours.round()["seconds"]}
         ours.epochs = 1

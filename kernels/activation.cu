@@ -17,6 +17,7 @@
 
 KERNEL(256) activation(const real *values, real *result, int64 size, int function, real parameter)
 {
+    wait_for_predecessor();
     for (int64 i = 4 * first_index(); i < size; i += 4 * index_stride()) {
         Values<real, 4> four = load_some<4>(values + i, size - i);
 #pragma unroll
@@ -82,6 +83,7 @@ DEVICE void gradient_and_sums(const real *gradient, const real *value, real *inp
                      const float *rate, uint32 stream)                                          \
     {                                                                                           \
         SHARED_MEMORY(real, scratch);                                                           \
+        wait_for_predecessor();                                                                 \
         const Dropout dropout(seed, step, rate, stream);                                        \
         gradient_and_sums<N>(gradient, value, input_gradient, sums, bias, learning_rate, rows,  \
                              columns, width, function, parameter, dropout, scratch);            \

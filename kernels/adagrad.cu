@@ -24,6 +24,7 @@ struct Adagrad {
 KERNEL(256) adagrad(real *parameters, const real *gradients, const real *learning_rate,
                     real *accumulator, int64 size, real weight_decay, real epsilon)
 {
+    wait_for_predecessor();
     Adagrad rule = {LearningRate(learning_rate, weight_decay), epsilon};
     update_each(rule, parameters, gradients, accumulator, 0, 0, size);
 }

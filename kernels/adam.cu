@@ -55,6 +55,7 @@ KERNEL(256) adam(real *parameters, const real *gradients, const real *learning_r
                  real tiny, real tiny_square)
 {
     SHARED_MEMORY(double, correction);
+    wait_for_predecessor();
     Adam rule = {LearningRate(learning_rate, weight_decay), step, correction, log_beta_1,
                  log_beta_2, rest_1, rest_2, epsilon, tiny, tiny_square, real(0), v_hat != 0};
     update_each(rule, parameters, gradients, m, v, v_hat, size);

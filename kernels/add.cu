@@ -6,6 +6,7 @@
 
 KERNEL(256) add(const real *left, const real *right, real *result, int64 size)
 {
+    wait_for_predecessor();
     for (int64 i = 4 * first_index(); i < size; i += 4 * index_stride()) {
         Values<real, 4> sum = load_some<4>(left + i, size - i);
         sum += load_some<4>(right + i, size - i);

@@ -11,6 +11,7 @@
 KERNEL(32) advance(int64 *step, int64 *offset, int64 rows, const real *rates, int64 count,
                    const int64 *first_step, real *learning_rate)
 {
+    wait_for_predecessor();
     const int64 next = step[0] + 1;
     step[0] = next;
     offset[0] += rows;

@@ -30,6 +30,7 @@ struct Feature {
 KERNEL(256) affine(const real *values, const real *center, const real *gain, real *result,
                    int64 size, int features, real scale, real shift)
 {
+    wait_for_predecessor();
     Feature feature(features);
     for (int64 i = first_index(); i < size; i += index_stride(), feature.advance()) {
         const int f = feature.f;
@@ -40,6 +41,7 @@ KERNEL(256) affine(const real *values, const real *center, const real *gain, rea
 KERNEL(256) affine_gradient(const real *gradient, const real *gain, real *input_gradient,
                             int64 size, int features, real scale)
 {
+    wait_for_predecessor();
     Feature feature(features);
     for (int64 i = first_index(); i < size; i += index_stride(), feature.advance())
         input_gradient[i] = gradient[i] * (gain ? gain[feature.f] : scale);

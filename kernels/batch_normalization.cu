@@ -194,6 +194,7 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
         int columns, int width, real momentum, real share_of_batch, real epsilon, real slope)     \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Share share(rows, rows);                                                            \
@@ -208,6 +209,7 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
                                                   int columns, int width, int64 per_block)        \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Moments<N> found = block_moments<N>(values, columns, column,                        \
@@ -226,6 +228,7 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
         real share_of_batch, real epsilon, real slope)                                            \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Moments<N> batch = together<N>(rows, tile, shared, [&](auto visit) {                \
@@ -246,6 +249,7 @@ DEVICE void normalize_batch(const Moments<N> &batch, const real *values, const r
         const real *beta, real *result, int64 rows, int columns, int width, int64 per_block,      \
         real epsilon, real slope)                                                                 \
     {                                                                                             \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         if (column >= columns)                                                                    \
@@ -285,29 +289,16 @@ DEVICE void batch_gradients(const Sums<N> &batch, const real *values, const Grad
         constant.value[k] = batch.gradient.value[k] / (real)rows;
         slope.value[k] = batch.product.value[k] / (real)rows * inverse.value[k];
     }
-    const int AT_ONCE = N == 4 ? 2 : 4;
-    const int64 stride = tile.height;
-    for (int64 row = share.first + tile.y; row < share.end; row += AT_ONCE * stride) {
-        Values<real, N> g[AT_ONCE] = {}, x[AT_ONCE] = {};
+    each_gradient<N>(gradient, values, columns, column, share, tile,
+                     [&](int64 row, Values<real, N> &g, const Values<real, N> &x) {
 #pragma unroll
-        for (int u = 0; u < AT_ONCE; ++u)
-            if (row + u * stride < share.end) {
-                const int64 i = (row + u * stride) * columns + column;
-                g[u] = gradient.at<N>(i);
-                x[u] = load<N>(values + i);
-            }
-#pragma unroll
-        for (int u = 0; u < AT_ONCE; ++u)
-            if (row + u * stride < share.end) {
-#pragma unroll
-                for (int k = 0; k < N; ++k) {
-                    const real common = constant.value[k] +
-                                        slope.value[k] * (x[u].value[k] - center.value[k]);
-                    g[u].value[k] = factor.value[k] * (g[u].value[k] - common);
-                }
-                store(input_gradient + (row + u * stride) * columns + column, g[u]);
-            }
-    }
+                         for (int k = 0; k < N; ++k) {
+                             const real common = constant.value[k] +
+                                                 slope.value[k] * (x.value[k] - center.value[k]);
+                             g.value[k] = factor.value[k] * (g.value[k] - common);
+                         }
+                         store(input_gradient + row * columns + column, g);
+                     });
 }
 
 // The sums of a block over its share of rows, in every thread of a column.
@@ -337,6 +328,7 @@ DEVICE Sums<N> block_sums_of_gradient(const real *values, const Gradient &gradie
         int width)                                                                                \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Share share(rows, rows);                                                            \
@@ -354,6 +346,7 @@ DEVICE Sums<N> block_sums_of_gradient(const real *values, const Gradient &gradie
         int width, int64 per_block)                                                               \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Gradient incoming = {gradient, output, slope};                                      \
@@ -371,6 +364,7 @@ DEVICE Sums<N> block_sums_of_gradient(const real *values, const Gradient &gradie
         int64 rows, int columns, int width, int64 per_block)                                      \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Gradient incoming = {gradient, output, slope};                                      \

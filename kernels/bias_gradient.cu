@@ -15,20 +15,10 @@ template <int N>
 DEVICE void bias_sums(const real *gradient, real *sums, real *bias, const real *learning_rate,
                       int64 rows, int columns, int width, real *scratch)
 {
-    const int AT_ONCE = N == 4 ? 4 : 8;  // rows whose loads are under way together
     const Tile tile(width);
-    const int64 column = N * tile.across(), stride = tile.row_stride();
     Values<real, N> sum = {};
-    for (int64 row = tile.row(); row < rows && column < columns; row += AT_ONCE * stride) {
-        Values<real, N> found[AT_ONCE] = {};
-#pragma unroll
-        for (int u = 0; u < AT_ONCE; ++u)
-            if (row + u * stride < rows)
-                found[u] = load<N>(gradient + (row + u * stride) * columns + column);
-#pragma unroll
-        for (int u = 0; u < AT_ONCE; ++u)
-            sum += found[u];
-    }
+    each_row_of_columns<N>(gradient, rows, columns, tile,
+                           [&](const Values<real, N> &found) { sum += found; });
     finish_columns(sum, tile, columns, scratch, sums, bias, learning_rate);
 }
 
@@ -36,6 +26,7 @@ KERNEL(256) bias_gradient(const real *gradient, real *sums, real *bias, const re
                           int64 rows, int columns, int width)
 {
     SHARED_MEMORY(real, scratch);
+    wait_for_predecessor();
     bias_sums<1>(gradient, sums, bias, learning_rate, rows, columns, width, scratch);
 }
 
@@ -43,5 +34,6 @@ KERNEL(256) bias_gradient_by_4(const real *gradient, real *sums, real *bias,
                                const real *learning_rate, int64 rows, int columns, int width)
 {
     SHARED_MEMORY(real, scratch);
+    wait_for_predecessor();
     bias_sums<4>(gradient, sums, bias, learning_rate, rows, columns, width, scratch);
 }

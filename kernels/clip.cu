@@ -24,6 +24,7 @@ struct ClipByValue {
 
 KERNEL(256) clip_by_value(real *gradients, int64 size, real limit)
 {
+    wait_for_predecessor();
     ClipByValue rule = {limit};
     update_each(rule, gradients, 0, 0, 0, 0, size);
 }
@@ -54,6 +55,7 @@ DEVICE void scale_down(real *gradients, int64 size, double squares, double limit
 KERNEL(512) clip_by_norm(real *gradients, int64 size, double limit)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     Squares squares = {0.0};
     visit_each(squares, gradients, size);
     scale_down(gradients, size, block_sum(squares.sum, scratch), limit);
@@ -62,6 +64,7 @@ KERNEL(512) clip_by_norm(real *gradients, int64 size, double limit)
 KERNEL(256) sum_of_squares(const real *gradients, double *partials, int64 size)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     Squares squares = {0.0};
     visit_each(squares, gradients, size);
     const double sum = block_sum(squares.sum, scratch);
@@ -73,5 +76,6 @@ KERNEL(256) scale_by_norm(real *gradients, const double *partials, int64 size, d
                           int count)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     scale_down(gradients, size, sum_of_partials(partials, count, scratch), limit);
 }

@@ -19,21 +19,12 @@
 template <int N>
 DEVICE Values<real, N> squares(const real *kernel, const Tile &tile, int64 rows, int columns)
 {
-    const int AT_ONCE = N == 4 ? 4 : 8;  // rows whose loads are under way together
-    const int64 column = N * tile.across(), stride = tile.row_stride();
     Values<real, N> sum = {};
-    for (int64 row = tile.row(); row < rows && column < columns; row += AT_ONCE * stride) {
-        Values<real, N> found[AT_ONCE] = {};
+    each_row_of_columns<N>(kernel, rows, columns, tile, [&](const Values<real, N> &found) {
 #pragma unroll
-        for (int u = 0; u < AT_ONCE; ++u)
-            if (row + u * stride < rows)
-                found[u] = load<N>(kernel + (row + u * stride) * columns + column);
-#pragma unroll
-        for (int u = 0; u < AT_ONCE; ++u)
-#pragma unroll
-            for (int k = 0; k < N; ++k)
-                sum.value[k] += found[u].value[k] * found[u].value[k];
-    }
+        for (int k = 0; k < N; ++k)
+            sum.value[k] += found.value[k] * found.value[k];
+    });
     return sum;
 }
 
@@ -82,6 +73,7 @@ DEVICE void constrain(real *kernel, const real *parts, int count, int64 rows, in
                                        int width)                                                 \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         Values<real, N> *scratch = reinterpret_cast<Values<real, N> *>(shared);                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
@@ -95,6 +87,7 @@ DEVICE void constrain(real *kernel, const real *parts, int count, int64 rows, in
                                         real rate, real epsilon)                                  \
     {                                                                                             \
         SHARED_MEMORY(real, shared);                                                              \
+        wait_for_predecessor();                                                                   \
         Values<real, N> *scratch = reinterpret_cast<Values<real, N> *>(shared);                   \
         const Bounds to = {minimum, maximum, rate, epsilon};                                      \
         constrain<N>(kernel, parts, count, rows, columns, width, to, scratch);                    \
@@ -114,6 +107,7 @@ struct NonNegative {
 
 KERNEL(256) non_negative(real *kernel, int64 size)
 {
+    wait_for_predecessor();
     NonNegative rule;
     update_each(rule, kernel, 0, 0, 0, 0, size);
 }

@@ -26,6 +26,7 @@ KERNEL(256) copy_columns(const real *source, real *result, int64 rows, int64 col
                          int64 source_start, int64 source_stride, int64 result_start,
                          int64 result_stride, int width)
 {
+    wait_for_predecessor();
     copy(source, result, rows, columns, source_start, source_stride, result_start, result_stride,
          width);
 }
@@ -34,6 +35,7 @@ KERNEL(256) copy_columns_by_4(const Values<real, 4> *source, Values<real, 4> *re
                               int64 columns, int64 source_start, int64 source_stride,
                               int64 result_start, int64 result_stride, int width)
 {
+    wait_for_predecessor();
     copy(source, result, rows, columns, source_start, source_stride, result_start, result_stride,
          width);
 }

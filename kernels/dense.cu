@@ -64,6 +64,7 @@ BOUNDED_KERNEL(PRODUCT_THREADS, GPUNN_BLOCKS)
           real parameter, real *partials, int M, int N, int K, int split)
 {
     SHARED_MEMORY(real, shared);
+    wait_for_predecessor();
     const Block block(N, K, split);
     const Place at = block.place(M, N);
     real bias_group[WIDTH];  // read early: its way from memory is hidden behind the product
@@ -90,6 +91,7 @@ BOUNDED_KERNEL(PRODUCT_THREADS, GPUNN_BLOCKS)
                          real *partials, int M, int N, int K, int split)
 {
     SHARED_MEMORY(real, shared);
+    wait_for_predecessor();
     const Block block(N, K, split);
     const Place at = block.place(M, N);
     const InputGradient finishing = {value,  input_gradient,  seed,       step,      rate,
@@ -116,6 +118,7 @@ BOUNDED_KERNEL(PRODUCT_THREADS, GPUNN_BLOCKS)
                           const real *learning_rate, real *partials, int M, int N, int K, int split)
 {
     SHARED_MEMORY(real, shared);
+    wait_for_predecessor();
     const Block block(N, K, split);
     const Place at = block.place(M, N);
     const KernelGradient finishing = {result, learning_rate, N};

@@ -60,6 +60,7 @@ BOUNDED_KERNEL(FINISH_THREADS, 2)
                  const uint64 *seed, const int64 *step, const float *rate, uint32 stream,
                  int activation, real parameter, int M, int N, int groups, int rows)
 {
+    wait_for_predecessor();
     const Place at = finish_place(M, N, groups, rows);
     real bias_group[VECTOR];
 #pragma unroll
@@ -78,6 +79,7 @@ BOUNDED_KERNEL(FINISH_THREADS, 2)
                                 real parameter, int M, int N, int groups, int rows)
 {
     SHARED_MEMORY(real, shared);
+    wait_for_predecessor();
     const Place at = finish_place(M, N, groups, rows);
     const InputGradient finishing = {value,  input_gradient,  seed,       step,      rate,
                                      stream, value_is_output, activation, parameter, N};
@@ -92,6 +94,7 @@ BOUNDED_KERNEL(FINISH_THREADS, 2)
     finish_dense_kernel_gradient(const real *partials, int count, real *result,
                                  const real *learning_rate, int M, int N, int groups, int rows)
 {
+    wait_for_predecessor();
     const Place at = finish_place(M, N, groups, rows);
     const KernelGradient finishing = {result, learning_rate, N};
     Ahead<1, VECTOR> ahead;

@@ -12,6 +12,7 @@
 KERNEL(256) dropout(const real *values, real *result, int64 size, const uint64 *seed,
                     const int64 *step, const float *rate, uint32 stream)
 {
+    wait_for_predecessor();
     const Dropout dropout(seed, step, rate, stream);
     for (int64 i = 4 * first_index(); i < size; i += 4 * index_stride()) {
         Values<real, 4> four = load_some<4>(values + i, size - i);

@@ -22,6 +22,7 @@ DEVICE real function(real x0)
 
 KERNEL(256) expression(const real *values, real *result, int64 size)
 {
+    wait_for_predecessor();
     for (int64 i = 4 * first_index(); i < size; i += 4 * index_stride()) {
         Values<real, 4> four = load_some<4>(values + i, size - i);
 #pragma unroll
@@ -34,6 +35,7 @@ KERNEL(256) expression(const real *values, real *result, int64 size)
 KERNEL(256) expression_gradient(const real *gradient, const real *values, real *input_gradient,
                                 int64 size)
 {
+    wait_for_predecessor();
     for (int64 i = 4 * first_index(); i < size; i += 4 * index_stride()) {
         const Values<real, 4> x = load_some<4>(values + i, size - i);
         Values<real, 4> four = load_some<4>(gradient + i, size - i);

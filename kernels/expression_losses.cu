@@ -36,6 +36,7 @@ KERNEL(256) expression_loss(const real *predictions, const real *targets, const 
                             int columns, real scale)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const LossArrays to = {step, loss_batch, loss_sum, nonfinite_step, 0};
     double sum = 0;
     for (int64 i = first_index(); i < rows * columns; i += index_stride()) {
@@ -52,6 +53,7 @@ KERNEL(256) expression_loss_finish(const double *partials, const int64 *step, do
                                    double *loss_sum, int64 *nonfinite_step, int64 rows, int count)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const LossArrays to = {step, loss_batch, loss_sum, nonfinite_step, 0};
     reduce_loss_partials(to, partials, count, rows, scratch);
 }
@@ -60,24 +62,17 @@ KERNEL(256) expression_sum(const real *predictions, const real *targets, double 
                            double *partials, int64 rows, int columns)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const double before = sum[0];
     double total = 0;
     for (int64 i = first_index(); i < rows * columns; i += index_stride())
         total += (double)function(targets[i], predictions[i]).value;
-    total = block_sum(total / columns, scratch);
-    if (threadIdx.x != 0)
-        return;
-    if (partials)
-        partials[blockIdx.x] = total;
-    else
-        sum[0] = before + total;
+    reduce_sum(total / columns, before, sum, partials, scratch);
 }
 
 KERNEL(256) expression_sum_finish(const double *partials, double *sum, int count)
 {
     SHARED_MEMORY(double, scratch);
-    const double before = sum[0];
-    const double total = sum_of_partials(partials, count, scratch);
-    if (threadIdx.x == 0)
-        sum[0] = before + total;
+    wait_for_predecessor();
+    reduce_sum_partials(partials, count, sum, scratch);
 }

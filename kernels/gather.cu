@@ -16,7 +16,7 @@ static const int ROWS_AT_ONCE = 4;  // loads under way together: each waits for 
 
 // Calls take(row of the batch, what it holds in the thread's columns), for all rows of the thread.
 template <int N, typename T, typename Take>
-DEVICE void each_row(const T *__restrict__ data, const int64 *__restrict__ order, int64 start,
+DEVICE void each_row(const T *data, const int64 *order, int64 start,
                      int64 rows, int64 columns, int64 column, const Tile &tile, Take take)
 {
     // Columns are a multiple of N, so every row is aligned where the first is.
@@ -43,7 +43,7 @@ DEVICE void each_row(const T *__restrict__ data, const int64 *__restrict__ order
 
 template <int N, typename T>
 DEVICE void gather(const T *data, const int64 *order, const int64 *offset, const real *center,
-                   const real *gain, real *__restrict__ values, int64 rows, int64 columns,
+                   const real *gain, real *values, int64 rows, int64 columns,
                    int width, real scale, real shift)
 {
     const Tile tile(width);
@@ -76,6 +76,7 @@ DEVICE void gather(const T *data, const int64 *order, const int64 *offset, const
                      const real *gain, real *values, int64 rows, int64 columns, int width,       \
                      real scale, real shift)                                                     \
     {                                                                                            \
+        wait_for_predecessor();                                                                  \
         gather<N, T>(data, order, offset, center, gain, values, rows, columns, width, scale,     \
                      shift);                                                                     \
     }
@@ -87,7 +88,7 @@ GATHER(gather_real_by_4, 4, real)
 
 template <int N>
 DEVICE void copy_rows(const uint32 *data, const int64 *order, const int64 *offset,
-                      uint32 *__restrict__ values, int64 rows, int64 columns, int width)
+                      uint32 *values, int64 rows, int64 columns, int width)
 {
     const Tile tile(width);
     const int64 column = N * tile.across();
@@ -101,11 +102,13 @@ DEVICE void copy_rows(const uint32 *data, const int64 *order, const int64 *offse
 KERNEL(256) gather_rows(const uint32 *data, const int64 *order, const int64 *offset,
                         uint32 *values, int64 rows, int64 columns, int width)
 {
+    wait_for_predecessor();
     copy_rows<1>(data, order, offset, values, rows, columns, width);
 }
 
 KERNEL(256) gather_rows_by_4(const uint32 *data, const int64 *order, const int64 *offset,
                              uint32 *values, int64 rows, int64 columns, int width)
 {
+    wait_for_predecessor();
     copy_rows<4>(data, order, offset, values, rows, columns, width);
 }

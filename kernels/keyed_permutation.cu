@@ -10,6 +10,7 @@
 KERNEL(256) keyed_permutation(const uint64 *seed, const int64 *epoch, int64 *order, int64 n)
 {
     SHARED_MEMORY(uint64, keys);
+    wait_for_predecessor();
     if (threadIdx.x < PERMUTATION_ROUNDS)
         keys[threadIdx.x] = round_key(seed[0], (uint64)epoch[0], (int)threadIdx.x);
     __syncthreads();

@@ -122,6 +122,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const Gradient
         const real *values, const real *gamma, const real *beta, real *result, real *mean,        \
         real *inverse_deviation, int64 rows, int columns, int threads, real epsilon, real slope)  \
     {                                                                                             \
+        wait_for_predecessor();                                                                   \
         forward_rows<N>(Lanes{threads}, values, gamma, beta, result, mean, inverse_deviation,     \
                         rows, columns, threads, epsilon, slope);                                  \
     }                                                                                             \
@@ -131,6 +132,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const Gradient
         real *inverse_deviation, int64 rows, int columns, int threads, real epsilon, real slope)  \
     {                                                                                             \
         SHARED_MEMORY(real, scratch);                                                             \
+        wait_for_predecessor();                                                                   \
         forward_rows<N>(Block{scratch}, values, gamma, beta, result, mean, inverse_deviation,     \
                         rows, columns, threads, epsilon, slope);                                  \
     }                                                                                             \
@@ -140,6 +142,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const Gradient
         const real *mean, const real *inverse_deviation, const real *gamma,                       \
         real *input_gradient, int64 rows, int columns, int threads)                               \
     {                                                                                             \
+        wait_for_predecessor();                                                                   \
         gradient_rows<N>(Lanes{threads}, values, Gradient{gradient, output, slope}, mean,         \
                          inverse_deviation, gamma, input_gradient, rows, columns, threads);       \
     }                                                                                             \
@@ -150,6 +153,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const Gradient
         real *input_gradient, int64 rows, int columns, int threads)                               \
     {                                                                                             \
         SHARED_MEMORY(real, scratch);                                                             \
+        wait_for_predecessor();                                                                   \
         gradient_rows<N>(Block{scratch}, values, Gradient{gradient, output, slope}, mean,         \
                          inverse_deviation, gamma, input_gradient, rows, columns, threads);       \
     }                                                                                             \
@@ -160,6 +164,7 @@ DEVICE void gradient_rows(const Group &group, const real *values, const Gradient
         real *beta_gradient, int64 rows, int columns, int width, int64 per_block)                 \
     {                                                                                             \
         SHARED_MEMORY(real, scratch);                                                             \
+        wait_for_predecessor();                                                                   \
         const Tile tile(width);                                                                   \
         const int64 column = N * tile.across();                                                   \
         const Sums<N> own = gradient_sums<N>(                                                     \

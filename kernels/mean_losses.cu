@@ -25,6 +25,7 @@ KERNEL(1024) mean_loss(const real *predictions, const real *targets, const real 
                        real scale, int kind, real delta, real keep, real share)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const LossArrays to = {step, loss_batch, loss_sum, nonfinite_step, 0};
     const real half = real(0.5);
     double sum = 0;
@@ -64,6 +65,7 @@ KERNEL(256) mean_loss_finish(const double *partials, const int64 *step, double *
                              double *loss_sum, int64 *nonfinite_step, int64 rows, int count)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const LossArrays to = {step, loss_batch, loss_sum, nonfinite_step, 0};
     reduce_loss_partials(to, partials, count, rows, scratch);
 }

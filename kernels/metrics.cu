@@ -16,24 +16,13 @@
 
 enum Metric { BINARY, ABSOLUTE, SQUARED };  // as in gpunn/backends/cuda/ops_losses.py
 
-DEVICE void reduce_metric(double value, double before, double *sum, double *partials,
-                          double *scratch)
-{
-    value = block_sum(value, scratch);
-    if (threadIdx.x != 0)
-        return;
-    if (partials)
-        partials[blockIdx.x] = value;
-    else
-        sum[0] = before + value;
-}
-
 BOUNDED_KERNEL(512, 1)
     categorical_accuracy(const real *predictions, const int *labels, const real *targets,
                          double *sum, double *partials, int64 rows, int columns, int lanes)
 {
     SHARED_MEMORY(double, scratch);
-    const double before = sum[0];  // read here, so that the end does not wait for it
+    wait_for_predecessor();
+    const double before = sum[0];
     const bool leads = threadIdx.x % lanes == 0;
     int hits = 0;
     for (Rows r(rows, lanes); r.more(); r.next()) {
@@ -43,7 +32,7 @@ BOUNDED_KERNEL(512, 1)
         const int best = row_best(predictions + start, columns, lanes).index;
         hits += leads && r.active && best == label;
     }
-    reduce_metric(hits, before, sum, partials, scratch);
+    reduce_sum(hits, before, sum, partials, scratch);
 }
 
 BOUNDED_KERNEL(512, 1)
@@ -51,6 +40,7 @@ BOUNDED_KERNEL(512, 1)
                    double *partials, int64 rows, int columns, int lanes, int k)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const double before = sum[0];
     const int lane = threadIdx.x % lanes;
     int hits = 0;
@@ -66,7 +56,7 @@ BOUNDED_KERNEL(512, 1)
         larger = warp_sum(larger, lanes);
         hits += lane == 0 && r.active && larger < k;
     }
-    reduce_metric(hits, before, sum, partials, scratch);
+    reduce_sum(hits, before, sum, partials, scratch);
 }
 
 BOUNDED_KERNEL(512, 1)
@@ -74,6 +64,7 @@ BOUNDED_KERNEL(512, 1)
                 int64 rows, int columns, int kind, real threshold)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const double before = sum[0];
     double total = 0;
     for (int64 i = first_index(); i < rows * columns; i += index_stride()) {
@@ -83,14 +74,12 @@ BOUNDED_KERNEL(512, 1)
         else
             total += (double)(kind == ABSOLUTE ? fabs(e) : e * e);
     }
-    reduce_metric(total / columns, before, sum, partials, scratch);
+    reduce_sum(total / columns, before, sum, partials, scratch);
 }
 
 KERNEL(256) metric_finish(const double *partials, double *sum, int count)
 {
     SHARED_MEMORY(double, scratch);
-    const double before = sum[0];
-    const double total = sum_of_partials(partials, count, scratch);
-    if (threadIdx.x == 0)
-        sum[0] = before + total;
+    wait_for_predecessor();
+    reduce_sum_partials(partials, count, sum, scratch);
 }

@@ -28,6 +28,7 @@ KERNEL(256) momentum(real *parameters, const real *gradients, const real *learni
                      real *velocity, int64 size, real weight_decay, real beta, real tiny,
                      int nesterov)
 {
+    wait_for_predecessor();
     Momentum rule = {LearningRate(learning_rate, weight_decay), beta, tiny, nesterov};
     update_each(rule, parameters, gradients, velocity, 0, 0, size);
 }

@@ -57,15 +57,13 @@ template <int N> struct Sums {
     Values<real, N> gradient, product;
 };
 
-// The sums of one thread over its rows; normalized(value, row, k) for column k of the thread's.
-template <int N, typename Normalized>
-DEVICE Sums<N> gradient_sums(const Gradient &gradient, const real *values, int columns,
-                             int64 column, const Share &share, const Tile &tile,
-                             Normalized normalized)
+// take(row, N gradients, N values) for the rows of a thread, in the columns that are its own.
+template <int N, typename Take>
+DEVICE void each_gradient(const Gradient &gradient, const real *values, int columns, int64 column,
+                          const Share &share, const Tile &tile, Take take)
 {
     const int AT_ONCE = N == 4 ? 2 : 4;  // rows whose loads are under way together
     const int64 stride = tile.height;
-    Sums<N> sums = {};
     for (int64 row = share.first + tile.y; row < share.end && column < columns;
          row += AT_ONCE * stride) {
         Values<real, N> g[AT_ONCE] = {}, x[AT_ONCE] = {};
@@ -78,14 +76,26 @@ DEVICE Sums<N> gradient_sums(const Gradient &gradient, const real *values, int c
             }
 #pragma unroll
         for (int u = 0; u < AT_ONCE; ++u)
-            if (row + u * stride < share.end) {
-                sums.gradient += g[u];
-#pragma unroll
-                for (int k = 0; k < N; ++k)
-                    sums.product.value[k] +=
-                        g[u].value[k] * normalized(x[u].value[k], row + u * stride, k);
-            }
+            if (row + u * stride < share.end)
+                take(row + u * stride, g[u], x[u]);
     }
+}
+
+// The sums of one thread over its rows; normalized(value, row, k) for column k of the thread's.
+template <int N, typename Normalized>
+DEVICE Sums<N> gradient_sums(const Gradient &gradient, const real *values, int columns,
+                             int64 column, const Share &share, const Tile &tile,
+                             Normalized normalized)
+{
+    Sums<N> sums = {};
+    each_gradient<N>(gradient, values, columns, column, share, tile,
+                     [&](int64 row, const Values<real, N> &g, const Values<real, N> &x) {
+                         sums.gradient += g;
+#pragma unroll
+                         for (int k = 0; k < N; ++k)
+                             sums.product.value[k] +=
+                                 g.value[k] * normalized(x.value[k], row, k);
+                     });
     return sums;
 }
 

@@ -12,6 +12,7 @@ KERNEL(256) normalization_statistics(const real *mean, const real *variance, rea
                                      real *gain, int64 size, int64 features, double scale,
                                      double shift, double epsilon)
 {
+    wait_for_predecessor();
     for (int64 i = first_index(); i < size; i += index_stride()) {
         const int64 f = i % features;
         const double deviation = maximum(sqrt((double)variance[f]), epsilon);

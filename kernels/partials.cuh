@@ -34,6 +34,28 @@ DEVICE double sum_of_partials(const double *partials, int count, double *scratch
     return block_sum(sum, scratch);
 }
 
+// By a block: `value` of all its threads goes to `partials`, or is added to what stood in `sum`
+// `before` (read early by the caller, so that the end does not wait for it).
+DEVICE void reduce_sum(double value, double before, double *sum, double *partials, double *scratch)
+{
+    value = block_sum(value, scratch);
+    if (threadIdx.x != 0)
+        return;
+    if (partials)
+        partials[blockIdx.x] = value;
+    else
+        sum[0] = before + value;
+}
+
+// The second launch: one block adds the parts of `count` blocks.
+DEVICE void reduce_sum_partials(const double *partials, int count, double *sum, double *scratch)
+{
+    const double before = sum[0];
+    const double total = sum_of_partials(partials, count, scratch);
+    if (threadIdx.x == 0)
+        sum[0] = before + total;
+}
+
 // The groups of `lanes` neighbouring lanes (a power of two, at most 32) that take one row each.
 // All lanes of a warp stay in the loop together, as they exchange values:
 //

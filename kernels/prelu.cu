@@ -72,6 +72,7 @@ DEVICE void backward(const real *gradient, const real *values, const real *alpha
     KERNEL(256) prelu##suffix(const real *values, const real *alpha, real *result, int64 rows,   \
                               int columns, int width)                                            \
     {                                                                                            \
+        wait_for_predecessor();                                                                  \
         forward<N>(values, alpha, result, rows, columns, width);                                 \
     }                                                                                            \
     KERNEL(256) prelu_gradient##suffix(const real *gradient, const real *values,                 \
@@ -79,6 +80,7 @@ DEVICE void backward(const real *gradient, const real *values, const real *alpha
                                        int64 rows, int columns, int width)                       \
     {                                                                                            \
         SHARED_MEMORY(real, scratch);                                                            \
+        wait_for_predecessor();                                                                  \
         backward<N>(gradient, values, alpha, input_gradient, sums, rows, columns, width,         \
                     scratch);                                                                    \
     }

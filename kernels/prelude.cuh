@@ -49,3 +49,5 @@ DEVICE int ceil_div(int a, int b) { return (a + b - 1) / b; }
 // Grid-stride loops: for (int64 i = first_index(); i < size; i += index_stride())
 DEVICE int64 first_index() { return (int64)blockIdx.x * blockDim.x + threadIdx.x; }
 DEVICE int64 index_stride() { return (int64)gridDim.x * blockDim.x; }
+
+#include "dependent_launch.cuh"

@@ -19,37 +19,26 @@ struct Penalty {
         squared += (double)w * (double)w;
     }
 
-    // l1, l2: times the number of rows B.
-    DEVICE void finish(double l1, double l2, double before, double *sum, double *partials,
-                       double *scratch) const
-    {
-        const double total = block_sum(l1 * absolute + l2 * squared, scratch);
-        if (threadIdx.x != 0)
-            return;
-        if (partials)
-            partials[blockIdx.x] = total;
-        else
-            sum[0] = before + total;
-    }
+    DEVICE double total(double l1, double l2) const { return l1 * absolute + l2 * squared; }
 };
 
+// rows_l1, rows_l2: times the number of rows B.
 KERNEL(512) regularizer(const real *kernel, double *sum, double *partials, int64 size,
                         double rows_l1, double rows_l2)
 {
     SHARED_MEMORY(double, scratch);
-    const double before = sum[0];  // read here, so that the end does not wait for it
+    wait_for_predecessor();
+    const double before = sum[0];
     Penalty penalty = {0.0, 0.0};
     visit_each(penalty, kernel, size);
-    penalty.finish(rows_l1, rows_l2, before, sum, partials, scratch);
+    reduce_sum(penalty.total(rows_l1, rows_l2), before, sum, partials, scratch);
 }
 
 KERNEL(256) regularizer_finish(const double *partials, double *sum, int count)
 {
     SHARED_MEMORY(double, scratch);
-    const double before = sum[0];
-    const double total = sum_of_partials(partials, count, scratch);
-    if (threadIdx.x == 0)
-        sum[0] = before + total;
+    wait_for_predecessor();
+    reduce_sum_partials(partials, count, sum, scratch);
 }
 
 struct PenaltyGradient {
@@ -66,13 +55,14 @@ struct PenaltyGradient {
     }
 };
 
-KERNEL(512) regularizer_gradient(const real *kernel, double *sum, double *partials, int64 size,
+KERNEL(256) regularizer_gradient(const real *kernel, double *sum, double *partials, int64 size,
                                  double rows_l1, double rows_l2, real *gradient, real l1,
                                  real twice_l2)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     const double before = sum[0];
     PenaltyGradient rule = {l1, twice_l2, {0.0, 0.0}};
     update_each(rule, gradient, kernel, 0, 0, 0, size);
-    rule.penalty.finish(rows_l1, rows_l2, before, sum, partials, scratch);
+    reduce_sum(rule.penalty.total(rows_l1, rows_l2), before, sum, partials, scratch);
 }

@@ -43,6 +43,7 @@ KERNEL(256) rmsprop(real *parameters, const real *gradients, const real *learnin
                     real *velocity, real *average, real *moment, int64 size, real weight_decay,
                     real rho, real rest, real beta, real epsilon, real tiny, real tiny_square)
 {
+    wait_for_predecessor();
     RMSprop rule = {LearningRate(learning_rate, weight_decay), rho,  rest,        beta,
                     epsilon, tiny, tiny_square, average != 0, moment != 0};
     update_each(rule, parameters, gradients, velocity, average, moment, size);

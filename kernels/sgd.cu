@@ -22,6 +22,7 @@ struct SGD {
 KERNEL(256) sgd(real *parameters, const real *gradients, const real *learning_rate, int64 size,
                 real weight_decay)
 {
+    wait_for_predecessor();
     SGD rule = {LearningRate(learning_rate, weight_decay)};
     update_each(rule, parameters, gradients, 0, 0, 0, size);
 }

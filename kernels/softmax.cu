@@ -52,18 +52,21 @@ DEVICE void gradient_rows(const Group &group, const real *gradient, const real *
 
 KERNEL(256) softmax(const real *values, real *result, int64 rows, int columns, int threads)
 {
+    wait_for_predecessor();
     softmax_rows(Lanes{threads}, values, result, rows, columns, threads);
 }
 
 KERNEL(256) softmax_wide(const real *values, real *result, int64 rows, int columns, int threads)
 {
     SHARED_MEMORY(real, scratch);
+    wait_for_predecessor();
     softmax_rows(Block{scratch}, values, result, rows, columns, threads);
 }
 
 KERNEL(256) softmax_gradient(const real *gradient, const real *output, real *input_gradient,
                              int64 rows, int columns, int threads)
 {
+    wait_for_predecessor();
     gradient_rows(Lanes{threads}, gradient, output, input_gradient, rows, columns, threads);
 }
 
@@ -71,5 +74,6 @@ KERNEL(256) softmax_gradient_wide(const real *gradient, const real *output, real
                                   int64 rows, int columns, int threads)
 {
     SHARED_MEMORY(real, scratch);
+    wait_for_predecessor();
     gradient_rows(Block{scratch}, gradient, output, input_gradient, rows, columns, threads);
 }

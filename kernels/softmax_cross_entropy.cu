@@ -106,6 +106,7 @@ DEVICE void by_lanes(const real *predictions, const int *labels, const real *tar
 KERNEL(384) softmax_cross_entropy_4(ARGUMENTS, int lanes)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     by_lanes<4>(predictions, labels, targets, weights, gradient, LOSS_ARRAYS, partials, scratch,
                 rows, columns, lanes, scale, Smoothing{keep, spread});
 }
@@ -113,6 +114,7 @@ KERNEL(384) softmax_cross_entropy_4(ARGUMENTS, int lanes)
 KERNEL(384) softmax_cross_entropy_16(ARGUMENTS, int lanes)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     by_lanes<16>(predictions, labels, targets, weights, gradient, LOSS_ARRAYS, partials, scratch,
                  rows, columns, lanes, scale, Smoothing{keep, spread});
 }
@@ -120,6 +122,7 @@ KERNEL(384) softmax_cross_entropy_16(ARGUMENTS, int lanes)
 KERNEL(768) softmax_cross_entropy_row(ARGUMENTS, int keeps)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     Best *best_scratch = reinterpret_cast<Best *>(scratch);
     real *kept = reinterpret_cast<real *>(scratch + 2 * WARP);  // each thread reads only its own
     const Smoothing smooth = {keep, spread};
@@ -186,5 +189,6 @@ KERNEL(256) softmax_cross_entropy_finish(const double *partials, const int64 *st
                                          int count)
 {
     SHARED_MEMORY(double, scratch);
+    wait_for_predecessor();
     reduce_loss_partials(LOSS_ARRAYS, partials, count, rows, scratch);
 }

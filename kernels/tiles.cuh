@@ -82,6 +82,26 @@ struct Tile {
     DEVICE int64 row_stride() const { return (int64)gridDim.y * height; }
 };
 
+// take(N values) for the rows of a thread, in order, in the columns that are its own; with zeros
+// for a few rows beyond the last one.
+template <int N, typename Take>
+DEVICE void each_row_of_columns(const real *matrix, int64 rows, int columns, const Tile &tile,
+                                Take take)
+{
+    const int AT_ONCE = N == 4 ? 4 : 8;  // rows whose loads are under way together
+    const int64 column = N * tile.across(), stride = tile.row_stride();
+    for (int64 row = tile.row(); row < rows && column < columns; row += AT_ONCE * stride) {
+        Values<real, N> found[AT_ONCE] = {};
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; ++u)
+            if (row + u * stride < rows)
+                found[u] = load<N>(matrix + (row + u * stride) * columns + column);
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; ++u)
+            take(found[u]);
+    }
+}
+
 // Sum over the threads of a tile that are below one another, valid where tile.y == 0. All threads
 // of the block take part; `scratch` is shared memory for one T of each of them.
 template <typename T> DEVICE T column_sum(T value, const Tile &tile, T *scratch)

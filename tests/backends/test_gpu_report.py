@@ -15,6 +15,7 @@ import pytest
 from op_runs import needs_compiler
 
 from benchmarks import gpu_accuracy, gpu_kernels, gpu_report, gpu_training, readme
+from gpunn.backends.cuda.simulator import SimulatorDriver
 from gpunn.backends.select import cuda_status
 from gpunn.bench.peers import worker
 from gpunn.bench.workers import PeerError, PeerRefusalError
@@ -52,9 +53,11 @@ def test_report_of_kernels_and_training(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert step["between_us"] == min(call["microseconds"] for call in step["calls"])
     (row,) = written["training"]["rows"]
     sides = row["sides"]
-    assert list(sides) == ["gpunn", "gpunn, eager"]  # the peers are not installed
+    # The peers are not installed; the simulator launches one kernel after the other anyway.
+    assert list(sides) == ["gpunn", "gpunn, eager", "gpunn, dependent"]
+    assert sides["gpunn, dependent"]["graph_launches"] == 2
     assert (sides["gpunn"]["graph_launches"], sides["gpunn, eager"]["graph_launches"]) == (2, 0)
-    ours, eager = (sides[name]["round_seconds"] for name in sides)
+    ours, eager = (sides[name]["round_seconds"] for name in ("gpunn", "gpunn, eager"))
     ratios = [theirs / mine for theirs, mine in zip(eager, ours, strict=True)]
     assert sides["gpunn, eager"]["time_over_gpunn"]["median"] == pytest.approx(np.median(ratios))
     assert f"| float32 | 32 | {sides['gpunn']['step_seconds']['median'] * 1e6:.1f} |" in text
@@ -65,6 +68,18 @@ def test_report_of_kernels_and_training(monkeypatch: pytest.MonkeyPatch, tmp_pat
     short = readme.gpu_table(written)
     assert "| float32 | 8 |" in short and "| adam | parameters |" not in short
     assert not (tmp_path / "parts").exists()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_gpu_without_dependent_launches_is_measured_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    never = property(lambda self: False, lambda self, wanted: None)
+    monkeypatch.setattr(SimulatorDriver, "dependent_launches", never)
+    found = gpu_training.measure("simulator", 300)
+    assert list(found["rows"][0]["sides"]) == ["gpunn", "gpunn, eager"]
+    (told,) = [x for x in gpu_training.markdown(found) if x.startswith("gpunn, dependent: refused")]
+    assert told.endswith("has no dependent launches")
 
 
 @pytest.mark.usefixtures("small")
@@ -164,8 +179,8 @@ def test_peers_train_the_same_and_their_failures_are_told(monkeypatch: pytest.Mo
     monkeypatch.setattr(FakePeer, "asked", [], raising=False)
     found = gpu_training.measure("simulator", 300, start=FakePeer, lacks=lambda name, python: [])
     (row,), (late,) = found["rows"], found["late_rows"]
-    assert set(row["sides"]) == {"gpunn", "gpunn, eager", "jax"}
-    assert set(late["sides"]) == {"gpunn", "gpunn, eager", "torch.autotune"}
+    assert set(row["sides"]) == {*gpu_training.MODES, "jax"}
+    assert set(late["sides"]) == {*gpu_training.MODES, "torch.autotune"}
     jax, ours = row["sides"]["jax"], row["sides"]["gpunn"]
     ratios = [3.0 / seconds for seconds in ours["round_seconds"]]
     assert jax["time_over_gpunn"]["median"] == pytest.approx(np.median(ratios))

@@ -72,6 +72,37 @@ def test_graphs_of_many_steps_give_the_bits_of_kernels_launched_one_by_one(
     assert runs[0] == runs[1]
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "batch_size", "precision"),
+    [("sgd", 50, "float32"), ("adam", 128, "float32"), ("adam", 50, "bfloat16")],
+)
+def test_dependent_launches_give_the_bits_of_ordinary_ones(
+    optimizer: str, batch_size: int, precision: str
+) -> None:
+    """Kernel by kernel and in graphs, with a new order of rows and a ragged end every epoch."""
+    x, y = noise(2011)
+    runs = []
+    for dependent in (False, True):
+        for graphs in (False, True):
+            one = net(optimizer, precision)
+            backend: Any = one.session.backend
+            backend.graphs = graphs
+            try:
+                backend.driver.dependent_launches = dependent
+            except DeviceError as error:
+                pytest.skip(str(error))  # cuda-bindings is a package of its own
+            if dependent and not backend.driver.dependent_launches:
+                pytest.skip("needs a GPU of compute capability 9.0 or later")
+            try:
+                one.fit(x, y, batch_size, steps=200, verbose=0, validation_data=(x[:99], y[:99]))
+                predicted = one.predict(x).tobytes()
+            finally:
+                backend.driver.dependent_launches = False
+            runs.append(([w.tobytes() for w in one.get_weights()], predicted))
+            assert backend.graphs == graphs  # nothing was refused
+    assert all(run == runs[0] for run in runs[1:])
+
+
 def test_predictions_of_another_thread_while_graphs_are_captured_and_replayed() -> None:
     alone, _ = fitted_beside_predictions(busy=False)
     beside, wrong = fitted_beside_predictions(busy=True)

@@ -314,6 +314,34 @@ class Driver:
         return 2
 
 
+class Bindings:
+    """cuda.bindings.driver; `launched` holds the configurations of what it has launched."""
+
+    CUlaunchAttributeID = SimpleNamespace(CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION=6)
+
+    def __init__(self, cupy: Any) -> None:
+        self.driver = cupy.cuda.driver
+        self.launched: list[Any] = []
+
+    def CUlaunchAttribute(self) -> Any:
+        return SimpleNamespace(id=None, value=SimpleNamespace())
+
+    def CUlaunchConfig(self) -> Any:
+        return SimpleNamespace()
+
+    def cuLaunchKernelEx(self, config: Any, function: int, parameters: int, extra: int) -> Any:
+        assert config.numAttrs == len(config.attrs)
+        grid = (config.gridDimX, config.gridDimY, config.gridDimZ)
+        block = (config.blockDimX, config.blockDimY, config.blockDimZ)
+        geometry = (*grid, *block, config.sharedMemBytes, config.hStream)
+        try:
+            self.driver.launchKernel(function, *geometry, parameters, extra)
+        except CUDADriverError as error:
+            return (error.status,)
+        self.launched.append(config)
+        return (0,)
+
+
 class Runtime:
     """cupy.cuda.runtime."""
 

@@ -5,10 +5,10 @@ every case of the op table is bound for each architecture, and the sources of it
 gathered; of the matrix products, all tiles. Tests take what the ops launch on every architecture,
 and the other tiles and double precision on one; everything with GPUNN_ALL_TARGETS=1.
 
-    python tests/no_device/kernel_resources.py
+    python tests/no_device/kernel_resources.py [FILE.cu ...]
 
-compiles everything and writes tests/data/kernel_resources.json anew. Look at what has changed
-there before it is committed: more registers may mean fewer threads at once.
+compiles everything, or these files, and writes tests/data/kernel_resources.json anew. Look at
+what has changed there before it is committed: more registers may mean fewer threads at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -229,11 +229,15 @@ def compile_one(task: tuple[Source, str]) -> Result:
     return Result(label(source), target, read_log(compiled.log), warnings, "")
 
 
-def compile_all(everything: bool = False) -> list[Result]:
-    """Compile on all cores: in processes, since threads of one process hardly gain anything."""
+def compile_all(everything: bool = False, files: Set[str] = frozenset()) -> list[Result]:
+    """Compile on all cores: in processes, since threads of one process hardly gain anything.
+
+    `files` are those to compile; all if there are none.
+    """
+    chosen = [task for task in tasks(everything) if not files or task[0].file in files]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(8, os.cpu_count() or 1), context) as pool:
-        return list(pool.map(compile_one, tasks(everything), chunksize=4))
+        return list(pool.map(compile_one, chosen, chunksize=4))
 
 
 def table(results: list[Result]) -> dict[str, Any]:
@@ -276,10 +280,17 @@ def symbols() -> dict[str, set[str]]:
 
 
 if __name__ == "__main__":
-    outcome = compile_all(everything=True)
+    outcome = compile_all(everything=True, files=set(sys.argv[1:]))
     for one in outcome:
         used = [f"{kernel}: {what}" for kernel, what in one.kernels.items() if any(what[1:])]
         for line in filter(None, (one.error, *one.warnings, *used)):
             print(one.label, one.target, line, file=sys.stderr)
-    write_table(table(outcome))
+    contents = table(outcome)
+    if sys.argv[1:]:
+        before = json.loads(TABLE.read_text(encoding="utf-8"))
+        if before["nvrtc"] != contents["nvrtc"]:
+            raise SystemExit(f"the table is of NVRTC {before['nvrtc']}: record all files")
+        kept = {k: v for k, v in before["registers"].items() if k.split()[0] not in sys.argv[1:]}
+        contents["registers"] = dict(sorted((kept | contents["registers"]).items()))
+    write_table(contents)
     print(f"{len(outcome)} programs; wrote {TABLE}")

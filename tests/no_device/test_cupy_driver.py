@@ -9,13 +9,15 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import fake_cupy
 import numpy as np
 import pytest
 
-from gpunn.backends.cuda import cupy_driver, nvrtc
+from gpunn.backends.cuda import cupy_driver, dependent_launch, nvrtc
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.cupy_driver import CupyDriver, pack
 from gpunn.backends.cuda.cupy_memory import STAGED, STAGING
@@ -486,6 +488,98 @@ def test_blocks_that_wait_for_one_another(driver: CupyDriver, cupy: Any) -> None
     large = Launch(SOURCE, "increment", (265, 1, 1), ONE, (array, np.float64(1)), cooperative=True)
     with pytest.raises(DeviceError, match="needs 265 blocks that run at once; this GPU runs 264"):
         driver.prepare(large)
+
+
+# Dependent launches
+
+
+@pytest.fixture
+def bindings(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> fake_cupy.Bindings:
+    made = fake_cupy.Bindings(cupy)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", made)
+    return made
+
+
+def test_a_dependent_launch(
+    driver: CupyDriver, bindings: fake_cupy.Bindings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Source] = []
+    monkeypatch.setattr(nvrtc, "load", lambda compiler, source, arch: loaded.append(source) or b"x")
+    array = zeros(driver)
+    assert not driver.dependent_launches
+    plain = driver.prepare(launch(array))
+    driver.dependent_launches = True
+    assert driver.dependent_launches
+    early = driver.prepare(launch(array, 2.0, shared=1024))
+    plain()
+    assert not bindings.launched
+    early()
+    early()
+    first, second = bindings.launched
+    assert first is second  # made once
+    (attribute,) = first.attrs
+    assert (attribute.id, vars(attribute.value)) == (
+        6,
+        {"programmaticStreamSerializationAllowed": 1},
+    )
+    assert first.hStream == driver._stream.ptr and first.sharedMemBytes == 1024
+    assert loaded == [SOURCE, replace(SOURCE, defines=(*SOURCE.defines, dependent_launch.DEFINE))]
+    driver.dependent_launches = False
+    driver.prepare(launch(array, 4.0))()
+    assert len(bindings.launched) == 2 and len(loaded) == 2
+    assert driver.launches == 4 and driver.download(array) == [9.0]
+
+
+def test_dependent_launches_are_captured(driver: CupyDriver, bindings: fake_cupy.Bindings) -> None:
+    array = zeros(driver)
+    driver.dependent_launches = True
+    graph = driver.capture([driver.prepare(launch(array))] * 3)
+    assert [one.hStream for one in bindings.launched] == [driver._capture_stream.ptr] * 3
+    graph()
+    graph()
+    assert len(bindings.launched) == 3
+    assert driver.launches == 6 and driver.download(array) == [6.0]
+
+
+def test_what_nobody_knows_to_wait_is_launched_in_the_ordinary_way(
+    driver: CupyDriver, bindings: fake_cupy.Bindings, tmp_path: Path
+) -> None:
+    """Blocks that wait for one another, and kernels that are not the project's."""
+    array = zeros(driver)
+    driver.dependent_launches = True
+    own = replace(launch(array), source=Source(str(tmp_path / "own.cu")))
+    for one in (launch(array, cooperative=True), own):
+        driver.prepare(one)()
+    assert not bindings.launched and driver.download(array) == [2.0]
+
+
+def test_a_dependent_launch_that_fails(
+    driver: CupyDriver, cupy: Any, bindings: fake_cupy.Bindings
+) -> None:
+    driver.dependent_launches = True
+    call = driver.prepare(launch(zeros(driver)))
+    cupy.cuda.driver.failures.append(fake_cupy.CUDADriverError(719))
+    with pytest.raises(DeviceError, match=r"kernel increment of kernels/affine.cu.*restart it"):
+        call()
+    assert driver.launches == 0
+    in_a_thread(call)  # one that is new to CUDA
+    assert driver.launches == 1
+
+
+def test_where_there_are_no_dependent_launches(
+    driver: CupyDriver, cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+    with pytest.raises(DeviceError, match=r"^cuda:0: .* need cuda-bindings.*cuda-bindings==13\.\*"):
+        driver.dependent_launches = True
+    monkeypatch.setattr(cupy.cuda.runtime, "driverGetVersion", lambda: 12020)
+    with pytest.raises(DeviceError, match=r"driver of CUDA 12\.3 or later; this one is of CUDA 12"):
+        driver.dependent_launches = True
+    monkeypatch.setattr(driver, "limits", replace(driver.limits, architecture=89))
+    driver.dependent_launches = True
+    assert not driver.dependent_launches
+    driver.prepare(launch(zeros(driver)))()
+    assert cupy.cuda.driver.launched
 
 
 # Products

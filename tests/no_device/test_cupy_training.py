@@ -59,6 +59,7 @@ class Module:
 class Driver(fake_cupy.Driver):
     def _launch(self, function: int, geometry: list[Any], stream: int, parameters: int) -> None:
         fake_cupy.need_context()
+        self.launched.append(tuple(geometry))
         library, kernel = Module.functions[function - 1]
         cooperative = geometry[0] == "cooperative"
         gx, gy, gz, bx, by, bz, shared = geometry[cooperative:]
@@ -219,3 +220,18 @@ def test_new_data_are_trained_on(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> 
         weights.append([w.tobytes() for w in made.get_weights()])
     assert weights[0] == weights[1]
     assert len(fake_cupy.GRAPHS) >= 6 and WARM < ROWS // BATCH
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_dependent_launches_come_to_the_same(
+    eager: bool, cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bindings = fake_cupy.Bindings(cupy)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", bindings)
+    expected = fitted(net("cuda", monkeypatch, Adam(0.01), eager), epochs=2)
+    assert cupy.cuda.driver.launched and not bindings.launched
+    ordinary = len(cupy.cuda.driver.launched)
+    early = net("cuda", monkeypatch, Adam(0.01), eager)
+    early.session.backend.driver.dependent_launches = True  # type: ignore[attr-defined]
+    assert fitted(early, epochs=2) == expected
+    assert len(bindings.launched) == len(cupy.cuda.driver.launched) - ordinary > 0

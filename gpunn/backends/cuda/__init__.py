@@ -9,6 +9,7 @@ Layers, top to bottom; each knows only those below::
     launches.py             the tables, and what they are written with
     geometry.py             blocks and threads of simple launches
     cupy_driver.py        a driver on a GPU: streams, launches, graphs
+    dependent_launch.py     kernels put in place before the last one ends
     cupy_memory.py          its memory, and arrays of other libraries
     driver_errors.py        what the driver's errors mean
     nvrtc.py                compiling for a GPU

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cuda import nvrtc
+from gpunn.backends.cuda import dependent_launch, nvrtc
 from gpunn.backends.cuda.cupy_memory import CupyMemory
 from gpunn.backends.cuda.driver import Call, Launch, Product, Source
 from gpunn.backends.cuda.driver_errors import status
@@ -73,6 +73,7 @@ class CupyDriver(CupyMemory):
         self._capture_lock = threading.Lock()
         self._capture_stream: Any = None
         self._captured = 0  # launches in the graph that is being captured
+        self._dependent: dependent_launch.DependentLauncher | None = None
 
     # Kernels
 
@@ -104,17 +105,29 @@ class CupyDriver(CupyMemory):
             ) from error
         return compiler
 
+    @property
+    def dependent_launches(self) -> bool:
+        return self._dependent is not None
+
+    @dependent_launches.setter
+    def dependent_launches(self, wanted: bool) -> None:
+        architecture = self.limits.architecture
+        made = dependent_launch.launcher(self.name, architecture, self._cuda) if wanted else None
+        self._dependent = made
+
     def prepare(self, launch: Launch) -> Call:
         doing = f"kernel {launch.symbol} of kernels/{launch.source.file}"
-        function = self._function(launch.source, launch.symbol)
+        dependent = self._dependent if dependent_launch.applies(launch) else None
+        source = dependent_launch.waiting(launch.source) if dependent else launch.source
+        function = self._function(source, launch.symbol)
         self._check_resources(launch, function.ptr, doing)
         slots, addresses = pack(launch.arguments)
         geometry = (*launch.grid, *launch.block, launch.shared, self._stream.ptr)
         arguments: tuple[Any, ...] = (function.ptr, *geometry, addresses.ctypes.data)
         if launch.cooperative:
-            launch_kernel = self._cuda.driver.launchCooperativeKernel
+            launch_kernel: Any = self._cuda.driver.launchCooperativeKernel
         else:
-            launch_kernel = self._cuda.driver.launchKernel
+            launch_kernel = dependent or self._cuda.driver.launchKernel
             arguments += (0,)
         current_device, index = self._runtime.getDevice, self.index
         kept = (launch, function, slots, addresses)

@@ -111,12 +111,16 @@ class Driver(ArrayDoor, ABC):
         Kernels and library products run so far, those of graphs among them.
     replays : int
         Graphs launched so far.
+    dependent_launches : bool
+        Whether kernels prepared from now on are put in place while those before them still run.
+        GPUs before sm_90 cannot do it: there it stays False. Of no effect in the simulator.
     """
 
     name: str
     limits: Limits
     launches: int = 0
     replays: int = 0
+    dependent_launches: bool = False
 
     @abstractmethod
     def describe(self) -> str:

@@ -51,12 +51,18 @@ def _each(
 
 
 def _penalty(
-    context: Context, symbol: str, a: Arrays, attrs: Attrs, rows: int, more: tuple[Any, ...]
+    context: Context,
+    symbol: str,
+    a: Arrays,
+    attrs: Attrs,
+    rows: int,
+    largest: int,
+    more: tuple[Any, ...],
 ) -> list[Work]:
     kernel = a["kernel"]
     if not kernel.size:
         return []
-    blocks, threads = reduction_blocks(ceil_div(kernel.size, _pack(kernel)), kernel.size, 512)
+    blocks, threads = reduction_blocks(ceil_div(kernel.size, _pack(kernel)), kernel.size, largest)
     parts = partials(context, blocks, 1)
     source = kernel_source(REGULARIZER, kernel.dtype)
     constants = (np.float64(rows * attrs["l1"]), np.float64(rows * attrs["l2"]))
@@ -67,14 +73,14 @@ def _penalty(
 
 @operation(REGULARIZER, "regularizer", "regularizer_finish")
 def regularizer(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
-    return _penalty(context, "regularizer", a, attrs, rows, ())
+    return _penalty(context, "regularizer", a, attrs, rows, 512, ())
 
 
 @operation(REGULARIZER, "regularizer_gradient", "regularizer_finish")
 def regularizer_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     real = a["kernel"].dtype.type
     more = (a["kernel_gradient"], real(attrs["l1"]), real(2 * attrs["l2"]))
-    return _penalty(context, "regularizer_gradient", a, attrs, rows, more)
+    return _penalty(context, "regularizer_gradient", a, attrs, rows, 256, more)
 
 
 @operation(CLIP)
