@@ -10,7 +10,7 @@ import numpy as np
 from gpunn import constraints, initializers, regularizers
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.graph import Shape, Variable
-from gpunn.layers.base import Layer, layers
+from gpunn.layers.base import Layer, check_last_axis, layers
 from gpunn.registry import check_number, set_field
 
 
@@ -81,9 +81,7 @@ class Normalization(Layer):
 def _check_normalization(layer: BatchNormalization | LayerNormalization) -> None:
     """Check what the two have in common, and make specs of names."""
     owner = type(layer).__name__
-    if layer.axis not in (-1, 1) or isinstance(layer.axis, bool):
-        raise ArgumentError(f"{owner}: axis must be -1 (the last one), not {layer.axis!r}.")
-    set_field(layer, "axis", int(layer.axis))
+    set_field(layer, "axis", check_last_axis(owner, layer.axis))
     set_field(layer, "epsilon", check_number(owner, "epsilon", layer.epsilon, minimum=0))
     for name in ("center", "scale"):
         if not isinstance(getattr(layer, name), bool | np.bool_):
