@@ -28,15 +28,16 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def mistake(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command that must fail with exit code 2; return its message, a single line."""
+    """Run a command that must fail with exit code 2; return its message, one line or two."""
 
     def run(*arguments: str) -> str:
         capsys.readouterr()
         code = main(arguments)
         shown = capsys.readouterr()
         assert (code, shown.out) == (2, "")
-        (line,) = shown.err.splitlines()
-        assert line.startswith("gpunn: error: ")
-        return line
+        message = shown.err.removesuffix("\n")
+        assert message.startswith("gpunn: error: ")
+        assert message.count("\n") <= 1
+        return message
 
     return run

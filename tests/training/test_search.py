@@ -41,6 +41,18 @@ def search(answer: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any
     return partial(answer, *SEARCH)
 
 
+@pytest.fixture
+def mistake(mistake: Callable[..., str]) -> Callable[..., str]:
+    """The same, of messages that are a single line."""
+
+    def run(*arguments: str) -> str:
+        message = mistake(*arguments)
+        assert "\n" not in message
+        return message
+
+    return run
+
+
 def table(folder: str = "s") -> list[dict[str, str]]:
     with (Path(folder) / "trials.csv").open(newline="") as file:
         return list(csv.DictReader(file))
