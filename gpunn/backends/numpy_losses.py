@@ -1,4 +1,4 @@
-"""Losses and metrics in plain NumPy: a part of the reference backend's table."""
+"""Losses and metrics of the reference backend, in plain NumPy."""
 
 from __future__ import annotations
 

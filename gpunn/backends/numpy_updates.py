@@ -1,4 +1,4 @@
-"""Penalties, clipping, constraints and optimizers in plain NumPy: a part of the reference's table."""
+"""Penalties, clipping, constraints and optimizers of the reference backend, in plain NumPy."""
 
 from __future__ import annotations
 
