@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends import numba_kernels as kernels
+from gpunn.backends import numba_losses
 from gpunn.backends.interface import Arrays, Attrs, Call
 from gpunn.expressions import Expression, join
 from gpunn.expressions.expression import Code, result_kind
@@ -174,7 +175,7 @@ def expression_loss(a: Arrays, attrs: Attrs, rows: int) -> Call:
         outputs.append(gradient)
     scale = p.dtype.type(attrs["loss_weight"] / rows)
     finish = partial(
-        kernels.finish_loss,
+        numba_losses.finish_loss,
         losses,
         a.get("weights", np.empty(0, p.dtype)),
         scale,
@@ -188,7 +189,7 @@ def expression_sum(a: Arrays, attrs: Attrs, rows: int) -> Call:
     values = np.empty_like(a["predictions"])
     inputs = [a["targets"], a["predictions"]]
     program = _program([Expression(attrs["expression"])], inputs, [values])
-    return _sequence(program, partial(kernels.mean_sum, values, a["sum"]))
+    return _sequence(program, partial(numba_losses.mean_sum, values, a["sum"]))
 
 
 BINDERS = (expression, expression_gradient, expression_loss, expression_sum)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends import numba_kernels as kernels
+from gpunn.backends import numba_losses as kernels
 from gpunn.backends.cpu_calls import none
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends import numba_kernels as kernels
+from gpunn.backends import numba_updates as kernels
 from gpunn.backends.cpu_calls import none, run
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from numba import njit
+
+Kernel = Callable[..., None]
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -20,3 +22,15 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     except RuntimeError:  # numba's "cannot cache function ...: no locator available"
         dispatcher = njit(**options)(function)
     return dispatcher
+
+
+def kernel(function: Kernel) -> Kernel:
+    """Compile a loop over arrays that gives nothing back."""
+    # error_model="numpy": without checks for division by zero a loop can become vector code.
+    return cast(Kernel, compiled(function, error_model="numpy"))
+
+
+def reducing_kernel(function: Kernel) -> Kernel:
+    """Compile a loop that sums values up."""
+    # Lets LLVM split a sum among vector lanes: a fixed order, only not the written one.
+    return cast(Kernel, compiled(function, error_model="numpy", fastmath={"reassoc", "contract"}))

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
-from gpunn.backends.numba_compile import compiled
-from gpunn.backends.numba_kernels import _kernel
+from gpunn.backends.numba_compile import compiled, kernel
 
 
 def _sums(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,7 +23,7 @@ def _sums(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled(function, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
-@_kernel
+@kernel
 def _normalize_columns(
     values: Any, mean: Any, factor: Any, beta: Any, slope: Any, result: Any
 ) -> None:
@@ -41,7 +40,7 @@ def _normalize_columns(
                 result[i, j] = (z if z > zero else z * slope) + zero
 
 
-@_kernel
+@kernel
 def _batch_forward(
     values: Any,
     gamma: Any,
@@ -83,7 +82,7 @@ def _batch_forward(
     _normalize_columns(values, mean, factor, beta, slope, result)
 
 
-@_kernel
+@kernel
 def _batch_inference(
     values: Any,
     mean: Any,
@@ -101,7 +100,7 @@ def _batch_inference(
     _normalize_columns(values, mean, factor, beta, slope, result)
 
 
-@_kernel
+@kernel
 def _batch_backward(
     values: Any,
     gradient: Any,
@@ -133,7 +132,7 @@ def _batch_backward(
             input_gradient[i, j] = factor * (gradient[i, j] - common)
 
 
-@_kernel
+@kernel
 def _through_activation(gradient: Any, output: Any, slope: Any, result: Any) -> None:
     """All flat."""
     zero = slope - slope
@@ -154,7 +153,7 @@ def _row_moments(values: Any, i: int) -> tuple[float, float]:
     return first + shift, max(squares / columns - shift * shift, 0.0)
 
 
-@_kernel
+@kernel
 def _layer_forward(
     values: Any,
     gamma: Any,
@@ -212,7 +211,7 @@ def _row_products(
     return total / columns, along / columns
 
 
-@_kernel
+@kernel
 def _layer_backward(
     values: Any,
     gradient: Any,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import activations
-from gpunn.backends import numpy_normalization
+from gpunn.backends import numpy_losses, numpy_normalization, numpy_updates
 from gpunn.backends.host_memory import HostBackend
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
 from gpunn.expressions import Expression
@@ -261,103 +261,6 @@ def accumulate(a: Arrays, attrs: Attrs, rows: int) -> None:
     a["total"][...] += a["values"]
 
 
-for _function in numpy_normalization.FUNCTIONS:
-    _operation(_function)
-
-
-# Losses
-
-
-def _finish_loss(a: Arrays, attrs: Attrs, losses: Array, gradient: Array | None) -> None:
-    """Weigh and reduce: `losses` (..., batch), `gradient` of each row's loss."""
-    rows = losses.shape[-1]
-    if "weights" in a:
-        losses = losses * a["weights"]
-    total = losses.sum(axis=-1, dtype=np.float64, keepdims=True)
-    a["loss_batch"][...] = total / rows
-    a["loss_sum"][...] += total
-    first = ~np.isfinite(total) & (a["nonfinite_step"] < 0)
-    a["nonfinite_step"][...] = np.where(first, a["step"], a["nonfinite_step"])
-    if "gradient" in a and gradient is not None:
-        dtype = gradient.dtype.type
-        scale = dtype(attrs["loss_weight"] / rows)
-        weights = a["weights"][..., np.newaxis] if "weights" in a else dtype(1)
-        a["gradient"][...] = gradient * (scale * weights)
-
-
-def _labels(a: Arrays, attrs: Attrs) -> Array:
-    """Class numbers of the targets, (..., batch)."""
-    targets = a["targets"]
-    return targets if attrs["sparse"] else targets.argmax(axis=-1)
-
-
-@_operation
-def softmax_cross_entropy(a: Arrays, attrs: Attrs, rows: int) -> None:
-    z = a["predictions"]
-    shifted = z - z.max(axis=-1, keepdims=True)
-    e = np.exp(shifted)
-    total = e.sum(axis=-1, keepdims=True)
-    log_p = shifted - np.log(total)
-    p = e / total
-    smoothing = attrs["label_smoothing"]
-    share = smoothing / z.shape[-1]
-    if attrs["sparse"]:
-        index = a["targets"][..., np.newaxis]
-        losses = -np.take_along_axis(log_p, index, axis=-1)[..., 0]
-        if smoothing:
-            losses = losses * (1 - smoothing) - share * log_p.sum(axis=-1)
-        gradient = p - share
-        at = np.take_along_axis(gradient, index, axis=-1) - p.dtype.type(1 - smoothing)
-        np.put_along_axis(gradient, index, at, axis=-1)
-    else:
-        t = a["targets"] * (1 - smoothing) + share
-        # A zero target must not meet an infinite log.
-        losses = -np.where(t == 0, 0, t * log_p).sum(axis=-1)
-        gradient = p * t.sum(axis=-1, keepdims=True) - t
-    if "correct" in a:
-        hits = z.argmax(axis=-1) == _labels(a, attrs)
-        a["correct"][...] += hits.sum(axis=-1, keepdims=True)
-    _finish_loss(a, attrs, losses, gradient)
-
-
-def _mean_loss(
-    formula: Callable[[Array, Array, Attrs], tuple[Array, Array]],
-) -> Callable[[Arrays, Attrs, int], None]:
-    def loss(a: Arrays, attrs: Attrs, rows: int) -> None:
-        values, gradient = formula(a["predictions"], a["targets"], attrs)
-        columns = values.shape[-1]
-        _finish_loss(a, attrs, values.mean(axis=-1), gradient / gradient.dtype.type(columns))
-
-    loss.__name__ = formula.__name__
-    return _operation(loss)
-
-
-@_mean_loss
-def sigmoid_cross_entropy(z: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
-    t = t * (1 - attrs["label_smoothing"]) + attrs["label_smoothing"] / 2
-    loss = np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
-    return loss, activations.forward("sigmoid", z) - t
-
-
-@_mean_loss
-def squared_error(p: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
-    return (p - t) ** 2, 2 * (p - t)
-
-
-@_mean_loss
-def absolute_error(p: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
-    return np.abs(p - t), np.sign(p - t)
-
-
-@_mean_loss
-def huber(p: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
-    e, delta = p - t, p.dtype.type(attrs["delta"])
-    inside = np.abs(e) <= delta
-    half = p.dtype.type(0.5)
-    loss = np.where(inside, half * e * e, delta * (np.abs(e) - half * delta))
-    return loss, np.clip(e, -delta, delta)
-
-
 # Expressions
 
 
@@ -371,178 +274,7 @@ def expression_gradient(a: Arrays, attrs: Attrs, rows: int) -> None:
     a["input_gradient"][...] = a["gradient"] * Expression(attrs["derivative"])(a["values"])
 
 
-@_mean_loss
-def expression_loss(p: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
-    return Expression(attrs["expression"])(t, p), Expression(attrs["derivative"])(t, p)
-
-
-@_operation
-def expression_sum(a: Arrays, attrs: Attrs, rows: int) -> None:
-    values = Expression(attrs["expression"])(a["targets"], a["predictions"])
-    a["sum"][...] += values.mean(axis=-1, dtype=np.float64).sum(axis=-1, keepdims=True)
-
-
-# Metrics
-
-
-@_operation
-def categorical_accuracy(a: Arrays, attrs: Attrs, rows: int) -> None:
-    hits = a["predictions"].argmax(axis=-1) == _labels(a, attrs)
-    a["sum"][...] += hits.sum(axis=-1, keepdims=True)
-
-
-@_operation
-def top_k_accuracy(a: Arrays, attrs: Attrs, rows: int) -> None:
-    p = a["predictions"]
-    at = np.take_along_axis(p, _labels(a, attrs)[..., np.newaxis], axis=-1)
-    hits = (p > at).sum(axis=-1) < attrs["k"]
-    a["sum"][...] += hits.sum(axis=-1, keepdims=True)
-
-
-@_operation
-def binary_accuracy(a: Arrays, attrs: Attrs, rows: int) -> None:
-    hits = (a["predictions"] > attrs["threshold"]) == (a["targets"] > 0.5)
-    a["sum"][...] += hits.mean(axis=-1).sum(axis=-1, keepdims=True)
-
-
-@_operation
-def absolute_error_sum(a: Arrays, attrs: Attrs, rows: int) -> None:
-    e = np.abs(a["predictions"] - a["targets"])
-    a["sum"][...] += e.mean(axis=-1, dtype=np.float64).sum(axis=-1, keepdims=True)
-
-
-@_operation
-def squared_error_sum(a: Arrays, attrs: Attrs, rows: int) -> None:
-    e = (a["predictions"] - a["targets"]) ** 2
-    a["sum"][...] += e.mean(axis=-1, dtype=np.float64).sum(axis=-1, keepdims=True)
-
-
-# Regularizers and clipping
-
-
-@_operation
-def regularizer(a: Arrays, attrs: Attrs, rows: int) -> None:
-    w = a["kernel"].astype(np.float64)
-    axes = tuple(range(a["sum"].ndim - 1, w.ndim))  # all but that of the models
-    penalty = attrs["l1"] * np.abs(w).sum(axis=axes) + attrs["l2"] * (w * w).sum(axis=axes)
-    a["sum"][...] += rows * penalty[..., np.newaxis]
-
-
-@_operation
-def regularizer_gradient(a: Arrays, attrs: Attrs, rows: int) -> None:
-    w = a["kernel"]
-    l1, l2 = w.dtype.type(attrs["l1"]), w.dtype.type(2 * attrs["l2"])
-    a["kernel_gradient"][...] += l1 * np.sign(w) + l2 * w
-    regularizer(a, attrs, rows)
-
-
-@_operation
-def clip_by_value(a: Arrays, attrs: Attrs, rows: int) -> None:
-    np.clip(a["gradients"], -attrs["limit"], attrs["limit"], out=a["gradients"])
-
-
-@_operation
-def clip_by_norm(a: Arrays, attrs: Attrs, rows: int) -> None:
-    g = a["gradients"]
-    axes = tuple(range(-attrs["axes"], 0))
-    norm = np.sqrt((g.astype(np.float64) ** 2).sum(axis=axes, keepdims=True))
-    g *= (attrs["limit"] / np.maximum(norm, attrs["limit"])).astype(g.dtype)
-
-
-# Constraints
-
-
-@_operation
-def norm_constraint(a: Arrays, attrs: Attrs, rows: int) -> None:
-    w = a["kernel"]
-    norm = np.sqrt((w.astype(np.float64) ** 2).sum(axis=-attrs["axes"], keepdims=True))
-    desired = attrs["rate"] * np.clip(norm, attrs["minimum"], attrs["maximum"])
-    desired += (1 - attrs["rate"]) * norm
-    w *= (desired / (attrs["epsilon"] + norm)).astype(w.dtype)
-
-
-@_operation
-def non_negative(a: Arrays, attrs: Attrs, rows: int) -> None:
-    np.maximum(a["kernel"], 0, out=a["kernel"])
-
-
-# Optimizers
-
-
-def _optimizer(
-    formula: Callable[[Array, Array, Array, Arrays, Attrs], None],
-) -> Callable[[Arrays, Attrs, int], None]:
-    """Apply weight decay, then the formula: parameters, gradients, learning rate, slots."""
-
-    def update(a: Arrays, attrs: Attrs, rows: int) -> None:
-        w, rate = a["parameters"], a["learning_rate"]
-        if attrs["weight_decay"]:
-            w -= w * (rate * w.dtype.type(attrs["weight_decay"]))
-        formula(w, a["gradients"], rate, a, attrs)
-
-    update.__name__ = formula.__name__
-    return _operation(update)
-
-
-def _without_tiny(values: Array, attrs: Attrs, squares: bool = False) -> None:
-    # Squares divide: without an epsilon beside them they must not become 0.
-    if not squares or attrs["epsilon"]:
-        values[np.abs(values) < attrs["tiny"]] = 0
-
-
-@_optimizer
-def sgd(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
-    w -= rate * g
-
-
-@_optimizer
-def momentum(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
-    v = a["momentum"]
-    v[...] = attrs["momentum"] * v - rate * g
-    _without_tiny(v, attrs)
-    w += attrs["momentum"] * v - rate * g if attrs["nesterov"] else v
-
-
-@_optimizer
-def adagrad(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
-    accumulator = a["accumulator"]
-    accumulator += g * g
-    w -= rate * g / np.sqrt(accumulator + attrs["epsilon"])
-
-
-@_optimizer
-def rmsprop(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
-    v, rho = a["velocity"], attrs["rho"]
-    v[...] = rho * v + (1 - rho) * g * g
-    _without_tiny(v, attrs, squares=True)
-    denominator = v
-    if "average_gradient" in a:
-        average = a["average_gradient"]
-        average[...] = rho * average + (1 - rho) * g
-        _without_tiny(average, attrs)
-        denominator = v - average * average
-    increment = rate * g / np.sqrt(denominator + attrs["epsilon"])
-    if "momentum" in a:
-        m = a["momentum"]
-        m[...] = attrs["momentum"] * m + increment
-        _without_tiny(m, attrs)
-        increment = m
-    w -= increment
-
-
-@_optimizer
-def adam(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
-    m, v = a["momentum"], a["velocity"]
-    t = int(a["step"].flat[0]) + 1
-    alpha = rate * w.dtype.type(np.sqrt(1 - attrs["beta_2"] ** t) / (1 - attrs["beta_1"] ** t))
-    m += (g - m) * (1 - attrs["beta_1"])
-    v += (g * g - v) * (1 - attrs["beta_2"])
-    _without_tiny(m, attrs)
-    _without_tiny(v, attrs, squares=True)
-    if "velocity_hat" in a:
-        np.maximum(a["velocity_hat"], v, out=a["velocity_hat"])
-        v = a["velocity_hat"]
-    w -= alpha * m / (np.sqrt(v) + attrs["epsilon"])
+# Counters
 
 
 @_operation
@@ -553,3 +285,8 @@ def advance(a: Arrays, attrs: Attrs, rows: int) -> None:
         at = int(a["step"].flat[0] - a["first_step"].flat[0])
         if 0 <= at < a["rates"].shape[-1]:
             a["learning_rate"][...] = a["rates"][..., at : at + 1]
+
+
+for _module in (numpy_losses, numpy_normalization, numpy_updates):
+    for _function in _module.FUNCTIONS:
+        _operation(_function)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -69,6 +69,13 @@ class Data:
                 if value is not None:
                     arrays[f"{kind}/{name}"] = value
         return arrays
+
+    def weighted_outputs(self, outputs: Sequence[OutputSpec]) -> tuple[OutputSpec, ...]:
+        """Return what is asked of each output, noting which have sample weights."""
+        return tuple(
+            replace(spec, metrics=tuple(spec.metrics), weighted=weights is not None)
+            for spec, weights in zip(outputs, self.weights, strict=True)
+        )
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -27,7 +28,7 @@ from gpunn.regularizers import L1L2PerRow
 LARGEST_SEED = 2**31 - 1
 
 
-class MLPBase(BaseEstimator):
+class MLPBase(BaseEstimator, ABC):
     """Base class of `MLPClassifier` and `MLPRegressor`, which have their parameters alike."""
 
     # Whether y is numbers; whether rows are held out class by class.
@@ -100,20 +101,20 @@ class MLPBase(BaseEstimator):
 
     # Targets, said by the subclasses
 
+    @abstractmethod
     def _encode(self, y: Array, classes: Any, first: bool) -> Array:
         """Return targets for the model; sets what is known about them."""
-        raise NotImplementedError
 
     def _check_same_targets(self, y: Array) -> None:
         """Raise `DataError` where `warm_start` cannot go on with such targets."""
 
+    @abstractmethod
     def _loss_and_factor(self, outputs: int) -> tuple[Loss, float]:
         """Return the plan's loss and the factor that makes its gradient scikit-learn's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _figures(self, outputs: Array, y: Array, weights: Array | None) -> tuple[float, float]:
         """Return score and loss of outputs."""
-        raise NotImplementedError
 
     # Training
 

@@ -21,7 +21,6 @@ from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import build_plan
 from gpunn.plan.spec import GRADIENTS, METRICS, PARAMETERS
 from gpunn.training.callbacks import Callback, Logs
-from gpunn.training.session import _with_weights
 from gpunn.training.trainer import Trainer
 
 Array = np.ndarray[Any, Any]
@@ -214,7 +213,7 @@ def minimize(
         model.graph,
         batch_size=data.rows,
         precision=session.precision,
-        outputs=_with_weights(model.compiled.outputs, data),
+        outputs=data.weighted_outputs(model.compiled.outputs),
         input_dtypes=data.input_dtypes,
         programs=("gradient",),
     )

@@ -72,5 +72,5 @@ def __getattr__(name: str) -> Any:
             raise AttributeError(
                 f"gpunn has no layer {name}: it trains multilayer perceptrons and does no {kind}."
             )
-    known = ", ".join(sorted(c.__name__ for c in Layer.__subclasses__()))
+    known = ", ".join(sorted(c.__name__ for c in layers.classes()))
     raise AttributeError(f"gpunn.layers has no {name!r}; its layers are {known}.")

@@ -9,7 +9,7 @@ from gpunn import activations, constraints, initializers, regularizers
 from gpunn.activations import ActivationFunction
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.graph import Shape, Variable
-from gpunn.layers.base import Layer, layers
+from gpunn.layers.base import Layer, check_last_axis, layers
 from gpunn.registry import check_number, set_field
 
 
@@ -118,8 +118,7 @@ class Softmax(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.axis not in (-1, 1):
-            raise ArgumentError(f"Softmax: axis must be -1 (the last one), not {self.axis!r}.")
+        set_field(self, "axis", check_last_axis("Softmax", self.axis))
 
     @property
     def activation(self) -> ActivationFunction:

@@ -139,3 +139,10 @@ def check_shape(owner: str, shape: object) -> Shape:
             f"{owner}: shape {tuple(shape)} must be known and leave out the batch axis."
         )
     return tuple(check_count(owner, "shape", size) for size in shape)
+
+
+def check_last_axis(owner: str, axis: Any) -> int:
+    """Return `axis` as an int, or raise `ArgumentError` unless it is that of the features."""
+    if axis not in (-1, 1) or isinstance(axis, bool):
+        raise ArgumentError(f"{owner}: axis must be -1 (the last one), not {axis!r}.")
+    return int(axis)

@@ -10,7 +10,7 @@ from typing import Any
 from gpunn import activations, constraints, initializers, regularizers
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.graph import Shape, SymbolicTensor, Variable, connect
-from gpunn.layers.base import Layer, check_shape, layers
+from gpunn.layers.base import Layer, check_last_axis, check_shape, layers
 from gpunn.registry import check_count, check_number, set_field
 
 
@@ -199,8 +199,7 @@ class Concatenate(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.axis not in (-1, 1):
-            raise ArgumentError(f"Concatenate: axis must be -1 (the last one), not {self.axis!r}.")
+        set_field(self, "axis", check_last_axis("Concatenate", self.axis))
 
     def output_shape(self, *shapes: Shape) -> Shape:
         if len(shapes) < 2:

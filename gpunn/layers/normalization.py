@@ -10,7 +10,7 @@ import numpy as np
 from gpunn import constraints, initializers, regularizers
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.graph import Shape, Variable
-from gpunn.layers.base import Layer, layers
+from gpunn.layers.base import Layer, check_last_axis, layers
 from gpunn.registry import check_number, set_field
 
 
@@ -78,53 +78,59 @@ class Normalization(Layer):
         )
 
 
-def _check_normalization(layer: BatchNormalization | LayerNormalization) -> None:
-    """Check what the two have in common, and make specs of names."""
-    owner = type(layer).__name__
-    if layer.axis not in (-1, 1) or isinstance(layer.axis, bool):
-        raise ArgumentError(f"{owner}: axis must be -1 (the last one), not {layer.axis!r}.")
-    set_field(layer, "axis", int(layer.axis))
-    set_field(layer, "epsilon", check_number(owner, "epsilon", layer.epsilon, minimum=0))
-    for name in ("center", "scale"):
-        if not isinstance(getattr(layer, name), bool | np.bool_):
-            value = getattr(layer, name)
-            raise ArgumentTypeError(f"{owner}: {name} must be True or False, not {value!r}.")
-        set_field(layer, name, bool(getattr(layer, name)))
-    for name in ("beta", "gamma"):
-        initializer = initializers.get(getattr(layer, f"{name}_initializer"))
-        set_field(layer, f"{name}_initializer", initializer)
-        regularizer = regularizers.get(getattr(layer, f"{name}_regularizer"))
-        set_field(layer, f"{name}_regularizer", regularizer)
-        constraint = constraints.get(getattr(layer, f"{name}_constraint"))
-        set_field(layer, f"{name}_constraint", constraint)
+class _Scaled(Layer):
+    """What is normalized by its own statistics, then scaled and shifted by weights.
 
+    The fields stand in the subclasses, each of which has Keras's order of arguments.
+    """
 
-def _normalized_shape(shape: Shape) -> Shape:
-    if len(shape) != 1:
-        raise ShapeError("expects one axis per sample; put a Flatten layer before it")
-    return shape
+    axis: int
+    epsilon: float
+    center: bool
+    scale: bool
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        owner = type(self).__name__
+        set_field(self, "axis", check_last_axis(owner, self.axis))
+        set_field(self, "epsilon", check_number(owner, "epsilon", self.epsilon, minimum=0))
+        for name in ("center", "scale"):
+            value = getattr(self, name)
+            if not isinstance(value, bool | np.bool_):
+                raise ArgumentTypeError(f"{owner}: {name} must be True or False, not {value!r}.")
+            set_field(self, name, bool(value))
+        for name in ("beta", "gamma"):
+            initializer = initializers.get(getattr(self, f"{name}_initializer"))
+            set_field(self, f"{name}_initializer", initializer)
+            regularizer = regularizers.get(getattr(self, f"{name}_regularizer"))
+            set_field(self, f"{name}_regularizer", regularizer)
+            constraint = constraints.get(getattr(self, f"{name}_constraint"))
+            set_field(self, f"{name}_constraint", constraint)
 
-def _gamma_and_beta(
-    layer: BatchNormalization | LayerNormalization, scope: str, size: Shape
-) -> tuple[Variable, ...]:
-    gamma, beta = (
-        Variable(
-            scope,
-            name,
-            size,
-            getattr(layer, f"{name}_initializer"),
-            getattr(layer, f"{name}_regularizer"),
-            constraint=getattr(layer, f"{name}_constraint"),
+    def output_shape(self, *shapes: Shape) -> Shape:
+        (shape,) = self._one(shapes)
+        if len(shape) != 1:
+            raise ShapeError("expects one axis per sample; put a Flatten layer before it")
+        return shape
+
+    def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
+        gamma, beta = (
+            Variable(
+                scope,
+                name,
+                shapes[0],
+                getattr(self, f"{name}_initializer"),
+                getattr(self, f"{name}_regularizer"),
+                constraint=getattr(self, f"{name}_constraint"),
+            )
+            for name in ("gamma", "beta")
         )
-        for name in ("gamma", "beta")
-    )
-    return (gamma,) * layer.scale + (beta,) * layer.center
+        return (gamma,) * self.scale + (beta,) * self.center
 
 
 @layers.register()
 @dataclass(frozen=True, eq=False)
-class BatchNormalization(Layer):
+class BatchNormalization(_Scaled):
     """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, feature by feature.
 
     In training, mean and (biased) variance are those of the batch, and move the statistics kept
@@ -175,7 +181,6 @@ class BatchNormalization(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_normalization(self)
         momentum = check_number(
             "BatchNormalization", "momentum", self.momentum, minimum=0, maximum=1
         )
@@ -183,20 +188,17 @@ class BatchNormalization(Layer):
         for name in ("moving_mean_initializer", "moving_variance_initializer"):
             set_field(self, name, initializers.get(getattr(self, name)))
 
-    def output_shape(self, *shapes: Shape) -> Shape:
-        return _normalized_shape(*self._one(shapes))
-
     def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
         mean, variance = (
             Variable(scope, name, shapes[0], getattr(self, f"{name}_initializer"), trainable=False)
             for name in ("moving_mean", "moving_variance")
         )
-        return (*_gamma_and_beta(self, scope, shapes[0]), mean, variance)
+        return (*super().variables(scope, *shapes), mean, variance)
 
 
 @layers.register()
 @dataclass(frozen=True, eq=False)
-class LayerNormalization(Layer):
+class LayerNormalization(_Scaled):
     """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, with the statistics of each row.
 
     Mean and (biased) variance are taken over the features of a sample, in training and after it.
@@ -234,13 +236,3 @@ class LayerNormalization(Layer):
     beta_constraint: Any = None
     gamma_constraint: Any = None
     input_shape: Shape | None = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_normalization(self)
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        return _normalized_shape(*self._one(shapes))
-
-    def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
-        return _gamma_and_beta(self, scope, shapes[0])

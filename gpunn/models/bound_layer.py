@@ -11,7 +11,7 @@ from gpunn.errors import ArgumentError, NotBuiltError
 from gpunn.graph import SymbolicTensor, connect, describe
 from gpunn.layers import Layer, Normalization
 from gpunn.layers.base import NO_FREEZING
-from gpunn.models.weight_view import WeightView
+from gpunn.models.weight_view import WeightLists, WeightView
 from gpunn.valueless import check_training
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 _WEIGHTS = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance", "alpha")
 
 
-class BoundLayer:
+class BoundLayer(WeightLists):
     """A layer of a model: the spec's attributes, and its weights.
 
     It passes for an instance of the spec's class, and can be given to another model wherever a
@@ -106,20 +106,6 @@ class BoundLayer:
     def weights(self) -> list[WeightView]:
         """The weights in the order of `get_weights`, with names."""
         return [WeightView(self._model, variable) for variable in self._variables()]
-
-    @property
-    def trainable_weights(self) -> list[WeightView]:
-        """Those that have a gradient."""
-        return [weight for weight in self.weights if weight.trainable]
-
-    @property
-    def non_trainable_weights(self) -> list[WeightView]:
-        """Those that have none: statistics of the data."""
-        return [weight for weight in self.weights if not weight.trainable]
-
-    # Keras has both names.
-    variables, trainable_variables = weights, trainable_weights
-    non_trainable_variables = non_trainable_weights
 
     def get_weights(self) -> list[Array]:
         """Return copies of the weights: kernel (inputs, outputs), bias (outputs,)."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, UnknownNameError
@@ -17,14 +14,13 @@ from gpunn.graph import Graph, SymbolicTensor, build_graph, snake_case
 from gpunn.layers import Layer
 from gpunn.layers.base import NO_FREEZING
 from gpunn.models import subclassing
-from gpunn.models.compilable import DEFAULT_BATCH_SIZE, Compilable
 from gpunn.models.compiling import (
     Compiled,
     is_whole,
 )
+from gpunn.models.intake import Intake, check_targets, default_batch_size
 from gpunn.models.structure import check_keys, leaves
 from gpunn.models.summary import summary_table
-from gpunn.plan.spec import STORAGE
 from gpunn.training.callbacks import Callback
 from gpunn.training.history import History
 from gpunn.training.hooks import Hooks, check_callbacks
@@ -56,7 +52,7 @@ class _Taken(ArgumentError, AttributeError):
     """A name that all models have for something that cannot be set."""
 
 
-class Model(Compilable):
+class Model(Intake):
     """A model made of layers wired from inputs to outputs.
 
     A subclass makes its layers in ``__init__``, as attributes, and wires them in
@@ -192,55 +188,6 @@ class Model(Compilable):
             return subclassing.call_symbolically(self, inputs)
         return super()._nest(inputs)
 
-    # Data
-
-    def _adopt(self, value: Any, argument: str, names: Callable[[Graph], Sequence[str]]) -> Any:
-        """Take in arrays of other libraries: where the model computes, or as NumPy's."""
-        if value is None or isinstance(value, np.ndarray):
-            return value
-        if self.built and self._compiled is None:
-            _ = self.session  # settles where the model computes
-        backend = self._backend
-        by = batches.host_array if backend is None else backend.adopt
-        return batches.adopt(value, argument, names(self._graph) if self._graph else ("",), by)
-
-    def _adopt_x(self, x: Any, prefix: str = "") -> Any:
-        return self._adopt(x, f"{prefix}x", Graph.input_names)
-
-    def _adopt_y(self, y: Any, sample_weight: Any, prefix: str = "") -> tuple[Any, Any]:
-        return (
-            self._adopt(y, f"{prefix}y", Graph.output_names),
-            self._adopt(sample_weight, f"{prefix}sample_weight", Graph.output_names),
-        )
-
-    def prepare(self, x: Any, y: Any = None, sample_weight: Any = None, prefix: str = "") -> Any:
-        """Check data and lay it out for the plan; see `gpunn.data.batches.prepare`."""
-        compiled = self._compiled
-        self._push_adapted()
-        self._check_adapted()
-        x = self._adopt_x(x, prefix)
-        y, sample_weight = self._adopt_y(y, sample_weight, prefix)
-        with self._current():
-            return batches.prepare(
-                self.graph,
-                x,
-                y,
-                sample_weight,
-                dtype=STORAGE[compiled.precision if compiled else "float32"],
-                outputs=compiled.outputs if compiled else (),
-                prefix=prefix,
-            )
-
-    def prepare_validation(self, validation_data: Any) -> Any:
-        """Check and lay out ``(x, y)`` or ``(x, y, sample_weight)``; None stays None."""
-        if validation_data is None:
-            return None
-        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
-            raise ArgumentTypeError("validation_data must be (x, y) or (x, y, sample_weight).")
-        _check_targets(validation_data[1], "validation y")
-        weights = validation_data[2] if len(validation_data) == 3 else None
-        return self.prepare(validation_data[0], validation_data[1], weights, prefix="validation ")
-
     # Training and use
 
     def fit(
@@ -304,7 +251,7 @@ class Model(Compilable):
         compiled = self.compiled
         if all(spec.loss is None for spec in compiled.outputs):
             raise ArgumentError("fit needs a loss; give compile one, such as loss='mse'.")
-        _check_targets(y, "y")
+        check_targets(y, "y")
         y, sample_weight = self._adopt_y(y, sample_weight)
         if validation_split:
             if validation_data is not None:
@@ -326,7 +273,7 @@ class Model(Compilable):
             self,
             x,
             y,
-            batch_size=_default_batch_size(x) if batch_size is None else batch_size,
+            batch_size=default_batch_size(x) if batch_size is None else batch_size,
             sample_weight=sample_weight,
             validation_data=validation_data,
             shuffle=shuffle,
@@ -341,18 +288,6 @@ class Model(Compilable):
         finally:
             trainer.release()
         return self.history
-
-    def _weigh(self, class_weight: Mapping[int, float] | None, sample_weight: Any, y: Any) -> Any:
-        """Return the sample weights that either argument asks for."""
-        if class_weight is None:
-            return sample_weight
-        if sample_weight is not None:
-            raise ArgumentError("Give class_weight or sample_weight, not both.")
-        if len(self.compiled.outputs) > 1:
-            raise ArgumentError("class_weight works with one output only.")
-        classes = math.prod(self.graph.nodes[self.graph.outputs[0]].shape)
-        with self._current():
-            return batches.class_weights(class_weight, y, classes)
 
     def _resume(self, trainer: Trainer, path: str | Path) -> None:
         from gpunn.models import saving
@@ -378,7 +313,7 @@ class Model(Compilable):
         x = self._adopt_x(x)
         self._build_for(x)
         outputs = self.compiled.outputs
-        _check_targets(y, "y")
+        check_targets(y, "y")
         data = self.prepare(x, y, sample_weight)
         session = self.session
         hooks = Hooks(self, callbacks, "test", data.rows, batch_size)
@@ -470,7 +405,7 @@ class Model(Compilable):
         self._build_for(x)
         if all(spec.loss is None for spec in self.compiled.outputs):
             raise ArgumentError("train_on_batch needs a loss; give compile one, such as 'mse'.")
-        _check_targets(y, "y")
+        check_targets(y, "y")
         y, sample_weight = self._adopt_y(y, sample_weight)
         sample_weight = self._weigh(class_weight, sample_weight, y)
         rows = self.prepare(x, y, sample_weight).rows
@@ -596,21 +531,6 @@ def _tensors(value: Any, argument: str) -> list[SymbolicTensor]:
                 f"{type(tensor).__name__}."
             )
     return tensors
-
-
-def _check_targets(y: object, argument: str) -> None:
-    if y is None:
-        raise ArgumentTypeError(f"{argument}: is missing; give the targets, one for each row of x.")
-
-
-def _default_batch_size(x: Any) -> int:
-    """Return Keras's 32, or the number of rows where that is less."""
-    if isinstance(x, Mapping) and x:
-        x = next(iter(x.values()))
-    elif isinstance(x, list | tuple) and x and getattr(x[0], "shape", None):
-        x = x[0] if len(x[0].shape) > 1 else x
-    rows = len(x) if hasattr(x, "__len__") else 0
-    return min(DEFAULT_BATCH_SIZE, rows) or DEFAULT_BATCH_SIZE
 
 
 def _first_leaves(x: Any) -> list[Any]:

@@ -1,8 +1,8 @@
-"""One weight of a model under Keras's names: what ``layer.weights`` lists."""
+"""Weights under Keras's names: each of those that ``layer.weights`` lists, and the lists."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -56,3 +56,31 @@ class WeightView:
 
     def __repr__(self) -> str:
         return f"<weight {self.path} shape={self.shape} trainable={self.trainable}>"
+
+
+class _HasWeights(Protocol):
+    @property
+    def weights(self) -> list[WeightView]: ...
+
+
+class WeightLists:
+    """What models and their layers list beside `weights`, which is their own."""
+
+    @property
+    def trainable_weights(self: _HasWeights) -> list[WeightView]:
+        """Those that have a gradient."""
+        return [weight for weight in self.weights if weight.trainable]
+
+    @property
+    def non_trainable_weights(self: _HasWeights) -> list[WeightView]:
+        """Those that have none: statistics of the data."""
+        return [weight for weight in self.weights if not weight.trainable]
+
+    # Keras has both names.
+
+    @property
+    def variables(self: _HasWeights) -> list[WeightView]:
+        """The `weights`."""
+        return self.weights
+
+    trainable_variables, non_trainable_variables = trainable_weights, non_trainable_weights

@@ -12,14 +12,14 @@ from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeE
 from gpunn.layers import Normalization
 from gpunn.models.compiling import Compiled
 from gpunn.models.structure import Structure
-from gpunn.models.weight_view import WeightView
+from gpunn.models.weight_view import WeightLists, WeightView
 from gpunn.randomness.seeds import draw_seed
 from gpunn.training.session import Session
 
 Array = np.ndarray[Any, Any]
 
 
-class Weights(Structure):
+class Weights(WeightLists, Structure):
     """Base class of models: weights, before there is a session on a device and in it."""
 
     _compiled: Compiled | None
@@ -102,20 +102,6 @@ class Weights(Structure):
     def weights(self) -> list[WeightView]:
         """The weights in the order of `get_weights`, with names."""
         return [WeightView(self, variable) for variable in self.graph.variables]
-
-    @property
-    def trainable_weights(self) -> list[WeightView]:
-        """Those that have a gradient."""
-        return [weight for weight in self.weights if weight.trainable]
-
-    @property
-    def non_trainable_weights(self) -> list[WeightView]:
-        """Those that have none: statistics of the data."""
-        return [weight for weight in self.weights if not weight.trainable]
-
-    # Keras has both names.
-    variables, trainable_variables = weights, trainable_weights
-    non_trainable_variables = non_trainable_weights
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights, layer by layer: kernel (inputs, outputs), bias."""

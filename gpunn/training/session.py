@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -115,7 +114,7 @@ class Session:
         Counters and optimizer slots are shared with earlier plans of the same optimizer, so a
         second fit goes on where the first one stopped.
         """
-        specs = _with_weights(outputs, data)
+        specs = data.weighted_outputs(outputs)
         key = ("train", batch_size, data.input_dtypes, specs, optimizer)
         if optimizer != self._optimizer:
             # Another optimizer starts with slots of its own.
@@ -194,7 +193,7 @@ class Session:
         arrays: Mapping[str, Any],
         hooks: Hooks | None,
     ) -> tuple[dict[str, float], BoundPlan]:
-        specs = _with_weights(outputs, data)
+        specs = data.weighted_outputs(outputs)
         batch_size = hooks.batch_size if hooks else _inference_batch(data.rows)
         # A plan of their own: what hooks call must not disturb the counts of this one.
         key = ("evaluate", batch_size, data.input_dtypes, specs, hooks is not None)
@@ -313,11 +312,3 @@ class Session:
 
 def _inference_batch(rows: int) -> int:
     return 1 if rows == 1 else SMALL_BATCH if rows <= SMALL_BATCH else EVALUATION_BATCH
-
-
-def _with_weights(outputs: Sequence[OutputSpec], data: Data) -> tuple[OutputSpec, ...]:
-    """Note which outputs have sample weights."""
-    return tuple(
-        replace(spec, metrics=tuple(spec.metrics), weighted=weights is not None)
-        for spec, weights in zip(outputs, data.weights, strict=True)
-    )

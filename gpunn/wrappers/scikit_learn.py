@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import numbers
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,7 +57,7 @@ _PARAMETERS = """
         Where X has names for its columns."""
 
 
-class _Wrapper(ParameterRouting):
+class _Wrapper(ParameterRouting, ABC):
     """What both estimators share."""
 
     def __init__(
@@ -96,13 +97,13 @@ class _Wrapper(ParameterRouting):
 
     # What the two differ in
 
+    @abstractmethod
     def _learn_targets(self, y: Any) -> tuple[Any, dict[str, Any]]:
         """Note what `y` is like; return it as numbers, and what ``meta`` says of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _encode(self, y: Any, argument: str) -> Any:
         """Return targets as the model takes them."""
-        raise NotImplementedError
 
     def _class_weight(self, class_weight: Any, y: Array) -> Any:
         return class_weight

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from more_layers_nets import STEPS, constrained_net, layer_nets, named_layers
 
 # Before anything else of JAX: it sets JAX and Keras to float64.
 from record_keras import Arrays, as_float64, as_json, check_precision, jax, keras
 
 OUTPUT = Path(__file__).resolve().parent / "keras_more_layers.npz"
-STEPS = 6
 
 CONSTRAINTS: dict[str, tuple[str, dict[str, Any]]] = {
     "max_norm": ("MaxNorm", {"max_value": 0.8}),
@@ -61,16 +61,13 @@ def make(kind: tuple[str, dict[str, Any]], module: Any) -> Any:
 
 
 def record_constraints() -> Arrays:
-    """A net 7 -> tanh 5 -> 3, whose kernels and second bias are constrained."""
+    """A net whose weights are constrained, trained by each of the optimizers."""
     rng = np.random.default_rng(301)
     x, y = rng.normal(size=(16, 7)), rng.normal(0.0, 2.0, (16, 3))
     out: Arrays = {"constraint_data/x": x, "constraint_data/y": y}
     for name, kind in CONSTRAINTS.items():
         for optimizer, arguments in OPTIMIZERS.items():
-            first, second, third = (make(kind, keras.constraints) for _ in range(3))
-            hidden = keras.layers.Dense(5, "tanh", kernel_constraint=first)
-            last = keras.layers.Dense(3, kernel_constraint=second, bias_constraint=third)
-            model = keras.Sequential([keras.Input((7,)), hidden, last])
+            model = keras.Sequential(constrained_net(keras, *kind))
             random_weights(model, np.random.default_rng(302))
             found = trained(model, make(arguments, keras.optimizers), x, y, "mse")
             prefix = f"constraint/{name}/{optimizer}"
@@ -83,40 +80,8 @@ def record_constraints() -> Arrays:
 def record_layers() -> Arrays:
     """Nets of the layers, and the names that Keras gives them."""
     rng = np.random.default_rng(303)
-    layers = keras.layers
-    nets = {
-        "prelu": [keras.Input((7,)), layers.Dense(5), layers.PReLU(), layers.Dense(3)],
-        "prelu_two_axes": [
-            keras.Input((4, 3)),
-            layers.PReLU(alpha_regularizer="l2", alpha_constraint="max_norm"),
-            layers.Flatten(),
-            layers.Dense(6),
-            layers.PReLU(),
-            layers.Dense(3),
-        ],
-        "activations": [
-            keras.Input((7,)),
-            layers.Dense(6),
-            layers.LeakyReLU(),
-            layers.Dense(6),
-            layers.ELU(),
-            layers.Dense(6),
-            layers.ReLU(),
-            layers.Dense(6),
-            layers.ReLU(negative_slope=0.1),
-            layers.Dense(6),
-            layers.ELU(alpha=0.4),
-            layers.Dense(3),
-            layers.Softmax(),
-        ],
-        "regularized_bias": [
-            keras.Input((7,)),
-            layers.Dense(5, "tanh", bias_regularizer=keras.regularizers.L1L2(0.02, 0.03)),
-            layers.Dense(3),
-        ],
-    }
     out: Arrays = {}
-    for name, stack in nets.items():
+    for name, stack in layer_nets(keras).items():
         model = keras.Sequential(stack)
         random_weights(model, rng)
         x = rng.normal(size=(16, *model.input_shape[1:]))
@@ -128,8 +93,8 @@ def record_layers() -> Arrays:
         out |= {f"layers/{name}/{key}": value for key, value in found.items()}
         out |= {f"layers/{name}/x": x, f"layers/{name}/y": y}
     keras.backend.clear_session()
-    kinds = [layers.LeakyReLU, layers.ELU, layers.ReLU, layers.Softmax, layers.PReLU]
-    out["layers/names"] = as_json([keras.Sequential([kind()]).layers[0].name for kind in kinds])
+    named = [keras.Sequential([layer]).layers[0].name for layer in named_layers(keras)]
+    out["layers/names"] = as_json(named)
     return out
 
 

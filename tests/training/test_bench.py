@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_peer import FakePeer
 from op_runs import needs_compiler
 from rich.console import Console
 
@@ -68,27 +69,6 @@ def counting_clock() -> Callable[[], float]:
     """A second passes with every look at it."""
     ticks = itertools.count()
     return lambda: float(next(ticks))
-
-
-class FakePeer:
-    """Takes two seconds for a round."""
-
-    def __init__(self, name: str, threads: int, python: str | None) -> None:
-        self.asked: list[str] = []
-        self.closed = False
-
-    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        self.asked.append(do)
-        return {
-            "start": {"versions": {"fake": "1.0"}, "start_seconds": 1.0},
-            "setup": {"warm_up_seconds": 3.0},
-            "round": {"seconds": 2.0, "loss": 0.5},
-            "check": {"loss": 0.7},
-            "predict": {"seconds": 4.0},
-        }[do]
-
-    def close(self) -> None:
-        self.closed = True
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,35 +47,9 @@ def elsewhere(
 
 
 @pytest.fixture
-def train(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+def train(answer: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """Train on the digits and return the JSON object."""
-
-    def run(*arguments: str) -> dict[str, Any]:
-        capsys.readouterr()
-        code = main(["train", "digits", *SMALL, "--json", "--quiet", *arguments])
-        shown = capsys.readouterr()
-        assert (code, shown.err) == (0, "")
-        (line,) = shown.out.splitlines()
-        return json.loads(line)
-
-    return run
-
-
-@pytest.fixture
-def mistake(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command that must fail with exit code 2; return its message."""
-
-    def run(*arguments: str) -> str:
-        capsys.readouterr()
-        code = main(arguments)
-        shown = capsys.readouterr()
-        assert code == 2
-        assert shown.out == ""
-        assert shown.err.startswith("gpunn: error: ")
-        assert len(shown.err.splitlines()) <= 2
-        return shown.err
-
-    return run
+    return partial(answer, "train", "digits", *SMALL)
 
 
 def latest(folder: str) -> gpunn.Model:

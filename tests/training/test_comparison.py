@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from fake_peer import FakePeer
 
 from benchmarks import comparison, comparison_start, comparison_whole
 from benchmarks.comparison import Scale, Watch
@@ -20,39 +20,15 @@ from gpunn.bench.settings import Settings
 Report = dict[str, Any]
 
 
-class FakePeer:
-    """Answers every command at once."""
+class Started(FakePeer):
+    """Can be found again."""
 
-    def __init__(
-        self,
-        name: str,
-        threads: int,
-        python: str | None,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        self.name, self.environment = name, dict(environment or {})
-        self.asked: list[str] = []
-        self.closed = False
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         STARTED.append(self)
 
-    def ask(self, do: str, **arguments: Any) -> Report:
-        self.asked.append(do)
-        return {
-            "start": {"versions": {"fake": "1.0"}, "start_seconds": 1.0},
-            "setup": {"warm_up_seconds": 3.0},
-            "round": {"seconds": 2.0, "loss": 0.5},
-            "check": {"loss": 0.7},
-            "predict": {"seconds": 4.0},
-            "fit": {"seconds": 6.0, "loss": 0.1},
-            "reach": {"seconds": [1.0, 2.0, 3.0], "accuracies": [0.9, 0.985]},
-            "peak": {"bytes": 7_000_000},
-        }[do]
 
-    def close(self) -> None:
-        self.closed = True
-
-
-STARTED: list[FakePeer] = []
+STARTED: list[Started] = []
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +77,7 @@ def silent() -> Watch:
     return Watch(lambda: None, say=lambda text: None)
 
 
-def measured(names: list[str], chosen: Scale, start: Any = FakePeer) -> Report:
+def measured(names: list[str], chosen: Scale, start: Any = Started) -> Report:
     report = report_of()
     comparison.run(chosen, names, report, silent(), 3600, start)
     return report
@@ -207,7 +183,7 @@ def test_a_part_ends_when_its_time_is_over(installed: None) -> None:
         return 0.0 if seen < 20 else 1e9
 
     watch = Watch(lambda: None, clock, lines.append)
-    comparison.run(scale(), ["training", "fit"], report, watch, 3600, FakePeer)
+    comparison.run(scale(), ["training", "fit"], report, watch, 3600, Started)
     training = report["parts"]["training"]
     assert not training["complete"]
     assert len(training["rows"]) in (1, 2)
@@ -240,7 +216,7 @@ def test_ctrl_c_keeps_what_is_there(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(comparison, "quick", lambda settings: scale())
-    monkeypatch.setattr(comparison, "start_peer", FakePeer)
+    monkeypatch.setattr(comparison, "start_peer", Started)
     monkeypatch.setitem(comparison.PARTS, "inference", interrupted)
     file = tmp_path / "comparison.json"
     arguments = ["--quick", "--peers", "jax", "--devices", "reference", "--threads", "1"]

@@ -1,18 +1,19 @@
 """PReLU, activation layers, constraints and label smoothing against recordings of Keras 3.
 
-``tests/data/record_keras_more_layers.py`` made them, in float64; as in ``test_keras_parity.py``
-six steps leave the two a few roundings apart.
+``tests/data/record_keras_more_layers.py`` made them, in float64, of the nets in
+``more_layers_nets.py`` beside it; as in ``test_keras_parity.py`` six steps leave the two a few
+roundings apart.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from more_layers_nets import STEPS, constrained_net, layer_nets, named_layers
 
 import gpunn
 from gpunn import layers
@@ -22,7 +23,6 @@ RECORDED = dict(
 )
 DEVICES = ("reference", "cpu")
 RTOL, ATOL = 1e-10, 1e-12
-STEPS = 6
 
 
 def cases(kind: str, depth: int) -> list[str]:
@@ -58,14 +58,7 @@ def check_training(model: Any, prefix: str, x: Any, y: Any) -> None:
 def test_constrained_training_is_keras(name: str, device: str) -> None:
     config = json.loads(str(RECORDED[f"constraint/{name}/config"]))
     (kind, arguments), (optimizer, settings) = config["constraint"], config["optimizer"]
-    constraint = getattr(gpunn.constraints, kind)(**arguments)
-    model = gpunn.Sequential(
-        [
-            gpunn.Input((7,)),
-            layers.Dense(5, "tanh", kernel_constraint=constraint),
-            layers.Dense(3, kernel_constraint=constraint, bias_constraint=constraint),
-        ]
-    )
+    model = gpunn.Sequential(constrained_net(gpunn, kind, arguments))
     optimizer = getattr(gpunn.optimizers, optimizer)(**settings)
     model.compile(optimizer, "mse", device=device, precision="float64", seed=0)
     data = RECORDED["constraint_data/x"], RECORDED["constraint_data/y"]
@@ -82,40 +75,11 @@ def test_no_constraint_is_unrecorded() -> None:
 
 # Layers
 
-NETS: dict[str, Callable[[], list[Any]]] = {
-    "prelu": lambda: [gpunn.Input((7,)), layers.Dense(5), layers.PReLU(), layers.Dense(3)],
-    "prelu_two_axes": lambda: [
-        layers.PReLU(alpha_regularizer="l2", alpha_constraint="max_norm", input_shape=(4, 3)),
-        layers.Flatten(),
-        layers.Dense(6),
-        layers.PReLU(),
-        layers.Dense(3),
-    ],
-    "activations": lambda: [
-        layers.Dense(6, input_dim=7),
-        layers.LeakyReLU(),
-        layers.Dense(6),
-        layers.ELU(),
-        layers.Dense(6),
-        layers.ReLU(),
-        layers.Dense(6),
-        layers.ReLU(negative_slope=0.1),
-        layers.Dense(6),
-        layers.ELU(alpha=0.4),
-        layers.Dense(3),
-        layers.Softmax(),
-    ],
-    "regularized_bias": lambda: [
-        layers.Dense(5, "tanh", bias_regularizer=gpunn.regularizers.L1L2(0.02, 0.03), input_dim=7),
-        layers.Dense(3),
-    ],
-}
-
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", cases("layers", 1))
 def test_training_with_these_layers_is_keras(name: str, device: str) -> None:
-    model = gpunn.Sequential(NETS[name]())
+    model = gpunn.Sequential(layer_nets(gpunn)[name])
     loss = "categorical_crossentropy" if name == "activations" else "mse"
     adam = gpunn.optimizers.Adam(0.02)
     model.compile(adam, loss, device=device, precision="float64", seed=0)
@@ -124,8 +88,7 @@ def test_training_with_these_layers_is_keras(name: str, device: str) -> None:
 
 
 def test_layers_have_keras_names() -> None:
-    kinds = [layers.LeakyReLU, layers.ELU, layers.ReLU, layers.Softmax, layers.PReLU]
-    model = gpunn.Sequential([gpunn.Input((4,)), *(kind() for kind in kinds)])
+    model = gpunn.Sequential([gpunn.Input((4,)), *named_layers(gpunn)])
     assert [layer.name for layer in model.layers] == json.loads(str(RECORDED["layers/names"]))
 
 

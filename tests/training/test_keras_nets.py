@@ -5,20 +5,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import record_keras_nets as nets
 
 import gpunn
 
-DATA = Path(__file__).parents[1] / "data"
-_spec = importlib.util.spec_from_file_location("record_keras_nets", DATA / "record_keras_nets.py")
-assert _spec is not None and _spec.loader is not None
-nets = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(nets)
 KERAS = dict(np.load(nets.OUTPUT, allow_pickle=False))
 DEVICES = ("reference", "cpu", "simulator")
 

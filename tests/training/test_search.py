@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,28 +36,19 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def search(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+def search(answer: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """Search and return the JSON object."""
-
-    def run(*arguments: str) -> dict[str, Any]:
-        capsys.readouterr()
-        code = main([*SEARCH, "--json", "--quiet", *arguments])
-        shown = capsys.readouterr()
-        assert (code, shown.err) == (0, "")
-        return json.loads(shown.out)
-
-    return run
+    return partial(answer, *SEARCH)
 
 
 @pytest.fixture
-def mistake(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def mistake(mistake: Callable[..., str]) -> Callable[..., str]:
+    """The same, of messages that are a single line."""
+
     def run(*arguments: str) -> str:
-        capsys.readouterr()
-        code = main(arguments)
-        shown = capsys.readouterr()
-        assert (code, shown.out) == (2, "")
-        (line,) = shown.err.splitlines()
-        return line
+        message = mistake(*arguments)
+        assert "\n" not in message
+        return message
 
     return run
 
