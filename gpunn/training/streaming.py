@@ -225,7 +225,9 @@ class Ring(Source):
     def close(self) -> None:
         for slot in self._slots:
             slot.abandon()
-            slot.leave(self._lane)
+            if slot.copied is not None:
+                with suppress(DeviceError):  # the device may be what has failed
+                    self._lane.wait(slot.copied)
         self._slots, self._host = [], {}
         super().close()
 
