@@ -172,13 +172,9 @@ class Session:
         self._resumed = state
 
     def training_source(
-        self, data: Data, bound: BoundPlan, *, shuffle: bool, validation: Data | None = None
+        self, data: Data, bound: BoundPlan, *, shuffle: bool, reserve: int = 0
     ) -> Source:
-        """Return `data` as rows to train on, with room left for what is to validate."""
-        reserve = 0
-        if validation is not None:
-            arrays = validation.external(self.graph).values()
-            reserve = min(sum(array.nbytes for array in arrays), 2 * BLOCK_NBYTES)
+        """Return `data` as rows to train on, which leave `reserve` bytes free."""
         return open_source(
             bound,
             data.external(self.graph),
@@ -200,13 +196,26 @@ class Session:
     ) -> Source:
         """Return `data` as rows to evaluate, once or again and again, with the same hooks."""
         with self._lock:
-            specs = _with_weights(outputs, data)
-            size = hooks.batch_size if hooks else _inference_batch(data.rows)
-            # A plan of their own: what hooks call must not disturb the counts of this one.
-            key = ("evaluate", size, data.input_dtypes, specs, hooks is not None)
-            bound = self._bound(key, lambda: self._inference_plan(size, data, specs, "evaluate"))
-            arrays = data.external(self.graph)
+            bound, arrays = self._evaluation(data, outputs, hooks), data.external(self.graph)
             return open_source(bound, arrays, data.rows, what=what, repeats=repeats)
+
+    def prepare_evaluation(
+        self, data: Data, outputs: Sequence[OutputSpec], hooks: Hooks | None = None
+    ) -> int:
+        """Make the plan that evaluates `data`; return how many bytes these will take at least."""
+        with self._lock:
+            self._evaluation(data, outputs, hooks)
+        arrays = data.external(self.graph).values()
+        return min(sum(array.nbytes for array in arrays), 2 * BLOCK_NBYTES)
+
+    def _evaluation(
+        self, data: Data, outputs: Sequence[OutputSpec], hooks: Hooks | None
+    ) -> BoundPlan:
+        specs = _with_weights(outputs, data)
+        size = hooks.batch_size if hooks else _inference_batch(data.rows)
+        # A plan of their own: what hooks call must not disturb the counts of this one.
+        key = ("evaluate", size, data.input_dtypes, specs, hooks is not None)
+        return self._bound(key, lambda: self._inference_plan(size, data, specs, "evaluate"))
 
     def evaluate(
         self, data: Data, outputs: Sequence[OutputSpec], hooks: Hooks | None = None

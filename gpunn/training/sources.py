@@ -116,7 +116,7 @@ def open_source(
     repeats : bool
         Whether the end is followed by the next epoch, whose first rows are then made ready.
     reserve : int
-        Bytes to leave free besides.
+        Bytes to leave free, up to half of what there is.
 
     Raises
     ------
@@ -128,7 +128,8 @@ def open_source(
     on_host = all(isinstance(array, np.ndarray) for array in arrays.values())
     row_nbytes = sum(array.nbytes for array in arrays.values()) // rows + 8 * ordered
     nbytes = row_nbytes * rows
-    if lane is None or free is None or not on_host or nbytes + reserve <= room(free):
+    fits = free is None or nbytes + min(reserve, room(free) // 2) <= room(free)
+    if lane is None or free is None or fits or not on_host:
         resident = {name: backend.upload(array) for name, array in arrays.items()}
         if ordered:
             resident["order"] = backend.upload(np.arange(rows, dtype=np.int64))

@@ -112,8 +112,15 @@ class Trainer:
         self.bound = self.session.training_plan(
             self.data, self.batch_size, compiled.outputs, compiled.optimizer
         )
+        reserve = 0
+        if self.validation is not None:
+            # First, as the data to train on may have to leave room for it.
+            hooks = Hooks(model, callbacks, "test", self.validation.rows, self.batch_size)
+            reserve = self.session.prepare_evaluation(
+                self.validation, compiled.outputs, hooks.batches
+            )
         self._source = self.session.training_source(
-            self.data, self.bound, shuffle=self.shuffle, validation=self.validation
+            self.data, self.bound, shuffle=self.shuffle, reserve=reserve
         )
         self._validation_source: Source | None = None
         self.turn = object()

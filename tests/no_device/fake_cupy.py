@@ -285,7 +285,7 @@ def _array(memory: np.ndarray, device: int) -> Array:
 
 def empty(shape: Any, dtype: Any) -> Array:
     memory = np.empty(shape, dtype)
-    if memory.nbytes > MEMORY or POOL.limit and POOL.used + memory.nbytes > POOL.limit:
+    if memory.nbytes > MEMORY or (POOL.limit and POOL.used + memory.nbytes > POOL.limit):
         raise OutOfMemoryError("no room")
     POOL.keep(memory)
     ctypes.memset(memory.ctypes.data, GARBAGE, memory.nbytes)
