@@ -72,7 +72,7 @@ class Stream:
         self.ptr = next(self.pointers) if non_blocking else 0
         self.todo: list[Callable[[], None]] = []
         self.done = 0
-        self.early = False
+        self.early = self.busy = False
         self.captured: list[Callable[[], None]] | None = None
         self.capturer = 0
         self.failure: Exception | None = None
@@ -88,16 +88,24 @@ class Stream:
     def run(self, until: int) -> None:
         with LOCK:
             while self.done < until and self.todo:
-                self.done += 1
-                self.todo.pop(0)()
+                self.run_one()
             for stream in list(STREAMS.values()):
                 stream.advance()
 
     def advance(self) -> None:
         """Run what can run, if early, and nothing of other streams."""
-        while self.early and self.todo and not getattr(self.todo[0], "kept", bool)():
-            self.done += 1
+        while self.early and not self.busy and self.todo:
+            if getattr(self.todo[0], "kept", bool)():
+                break
+            self.run_one()
+
+    def run_one(self) -> None:
+        assert not self.busy, "streams that wait for one another"
+        self.busy, self.done = True, self.done + 1
+        try:
             self.todo.pop(0)()
+        finally:
+            self.busy = False
 
     def synchronize(self) -> None:
         if self.failure:
