@@ -19,11 +19,14 @@ from gpunn.randomness.permutation import KeyedPermutation
 # Large enough for copies at full speed and for threads to be worth their start.
 BLOCK_NBYTES = 32 << 20
 LEAST_BATCHES = 4
+# Data that are put on the device without a look at what is free there: it may take as long as the
+# calculations.
+SMALL_NBYTES = 1 << 20
 # What is left free for calls to come: their work space, graphs, other plans.
 MARGIN_NBYTES, MARGIN_SHARE = 256 << 20, 8
 # Rows that are looked up at once: their numbers stay in a processor's cache.
 CHUNK = 1 << 14
-THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))
+THREADS = max(1, min(8, (os.cpu_count() or 1) // 2))
 
 Array = np.ndarray[Any, Any]
 

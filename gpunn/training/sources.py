@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gpunn.data import blocks
 from gpunn.data.blocks import Blocks, block_rows, room
 from gpunn.errors import DeviceError
 from gpunn.plan.bind import BoundPlan
@@ -124,12 +125,13 @@ def open_source(
         Not even two blocks of one batch fit.
     """
     backend, ordered = bound.backend, "order" in bound.plan.buffers
-    lane, free = backend.lane(), backend.free_bytes()
-    on_host = all(isinstance(array, np.ndarray) for array in arrays.values())
     row_nbytes = sum(array.nbytes for array in arrays.values()) // rows + 8 * ordered
     nbytes = row_nbytes * rows
+    on_host = all(isinstance(array, np.ndarray) for array in arrays.values())
+    may_stream = on_host and nbytes > blocks.SMALL_NBYTES
+    lane, free = (backend.lane(), backend.free_bytes()) if may_stream else (None, None)
     fits = free is None or nbytes + min(reserve, room(free) // 2) <= room(free)
-    if lane is None or free is None or fits or not on_host:
+    if lane is None or free is None or fits:
         resident = {name: backend.upload(array) for name, array in arrays.items()}
         if ordered:
             resident["order"] = backend.upload(np.arange(rows, dtype=np.int64))

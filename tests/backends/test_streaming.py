@@ -47,6 +47,11 @@ OPTIMIZERS = {
 
 
 @pytest.fixture(autouse=True)
+def no_data_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "SMALL_NBYTES", 0)
+
+
+@pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield

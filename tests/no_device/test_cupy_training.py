@@ -30,6 +30,7 @@ from gpunn.backends.cuda.graphs import WARM
 from gpunn.backends.cuda.simulator import SimulatorDriver
 from gpunn.backends.select import Selection
 from gpunn.callbacks import Callback, Checkpoints
+from gpunn.data import blocks
 from gpunn.errors import DeviceError
 from gpunn.models import compilable
 from gpunn.optimizers import SGD, Adam
@@ -102,6 +103,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     module.cuda.function.Module = Module
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(cupy_driver, "LOADED", {})
+    monkeypatch.setattr(blocks, "SMALL_NBYTES", 0)
     monkeypatch.setattr(
         nvrtc, "load", lambda compiler, source, architecture: pickle.dumps((source, architecture))
     )
