@@ -290,6 +290,26 @@ def test_validation_data_that_do_not_fit(
     assert runs[0] == runs[1]
 
 
+def test_every_block_is_gathered_once_and_ahead(on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    on(LITTLE)
+    gather, gathered = blocks.gather, []
+
+    def noted(arrays: Any, targets: Any, span: tuple[int, int], order: Any, *rest: Any) -> None:
+        gathered.append((order.epoch, span))
+        gather(arrays, targets, span, order, *rest)
+
+    monkeypatch.setattr("gpunn.training.streaming.gather", noted)
+    trainer = gpunn.Trainer(net(), X, Y, batch_size=BATCH)
+    cut = trainer._source.blocks  # type: ignore[attr-defined]
+    spans = [(epoch, cut.span(block)) for epoch in range(3) for block in range(cut.count)]
+    trainer.step()
+    assert len(gathered) <= 2  # the second may just have begun
+    trainer.epoch()
+    trainer.epoch()
+    trainer.release()
+    assert gathered == spans[: 2 * cut.count + 1]
+
+
 def test_no_room_for_two_batches(on: Any) -> None:
     driver = on(None)
     model = net()
