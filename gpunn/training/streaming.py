@@ -232,6 +232,8 @@ class Ring(Source):
         super().close()
 
     def __del__(self) -> None:
-        # No waiting here: the collector may run in any thread, even in the one that fills.
-        for slot in vars(self).get("_slots", ()):
-            slot.leave(self._lane)
+        # No waiting here: the collector may run in any thread, even in the one that fills. At the
+        # end of the process there may be nothing left to leave.
+        with suppress(Exception):
+            for slot in self._slots:
+                slot.leave(self._lane)

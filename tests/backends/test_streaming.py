@@ -25,6 +25,7 @@ from gpunn.backends.cuda.simulator import SimulatorDriver
 from gpunn.backends.select import Selection
 from gpunn.callbacks import Callback, Checkpoints, EarlyStopping
 from gpunn.data import blocks
+from gpunn.data.batches import Data
 from gpunn.errors import DeviceError
 from gpunn.models import compilable
 from gpunn.optimizers import SGD, Adam
@@ -160,6 +161,55 @@ def test_what_is_streamed_and_what_is_not(on: Any, caplog: pytest.LogCaptureFixt
     assert size % BATCH == 0
 
 
+class Lying:
+    """An array on the device, as little of it as is asked for."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.dtype, self.nbytes = values, values.dtype, values.nbytes
+
+    def __array__(self, *arguments: Any, **options: Any) -> np.ndarray:
+        return self.values
+
+
+def test_what_is_on_the_device_is_not_streamed(on: Any) -> None:
+    driver = on(None)
+    model = net()
+    session, outputs = model.session, model.compiled.outputs
+    optimizer, targets = model.compiled.optimizer, Y.astype(np.int32)
+    for x, kind in ((X, Ring), (Lying(X), Resident)):
+        data = Data((x,), (targets,), (None,), ROWS)  # type: ignore[arg-type]
+        bound = session.training_plan(data, BATCH, outputs, optimizer)
+        driver._memory = driver._used + int(1.05 * ROWS * (FEATURES * 4 + 12))
+        source = session.training_source(data, bound, shuffle=True)
+        assert type(source) is kind
+        source.close()
+
+
+def test_data_in_a_file_are_not_copied(on: Any, tmp_path: Path) -> None:
+    file = np.memmap(tmp_path / "x", np.float32, "w+", shape=X.shape)
+    file[:] = X
+    on(LITTLE)
+    model, expected = net(), net()
+    trainer = gpunn.Trainer(model, file, Y, batch_size=BATCH)
+    ring: Any = trainer._source
+    (x,) = (array for name, array in ring._host.items() if name.startswith("data/"))
+    assert np.shares_memory(x, file)
+    trainer.fit(1)
+    trainer.release()
+    expected.fit(X, Y, BATCH, verbose=0)
+    assert weights(model) == weights(expected)
+
+
+def test_a_search_for_a_learning_rate(on: Any) -> None:
+    found = []
+    for memory in (None, LITTLE):
+        on(memory)
+        model = net()
+        search = gpunn.find_learning_rate(model, X, Y, batch_size=BATCH, steps=60)
+        found.append((list(search.losses), weights(model)))
+    assert found[0] == found[1] and len(found[0][0]) > 20
+
+
 def test_hooks_see_every_batch(on: Any) -> None:
     seen = []
     for memory in (None, LITTLE):
@@ -265,10 +315,12 @@ def test_evaluate_and_predict(on: Any, caplog: pytest.LogCaptureFixture) -> None
         model, watch = net(), Batches()
         told: list[Any] = [model.evaluate(x, y, verbose=0, sample_weight=sample_weight)]
         told += [model.predict(x).tobytes() for _ in range(2)]
+        kept = model.session.predict(model.prepare(x), on_host=False)
+        told += [np.array(kept[0]).tobytes()]
         told += [model.evaluate(x, y, 500, verbose=0, callbacks=[watch])]
         told += [model.predict(x, 500, callbacks=[watch]).tobytes()]
         runs.append((told, watch.seen))
-    assert streamed(caplog) == ["the data"] * 5
+    assert streamed(caplog) == ["the data"] * 6
     assert runs[0] == runs[1] and len(runs[0][1]) == 30
 
 

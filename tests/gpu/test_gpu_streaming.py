@@ -64,3 +64,20 @@ def test_streamed_data_give_the_bits_of_data_on_the_gpu(
         assert len(said) == (3 if limited else 0)
         runs.append([*found, [w.tobytes() for w in one.get_weights()]])
     assert runs[0] == runs[1]
+
+
+def test_arrays_on_the_gpu_stay_there(caplog: pytest.LogCaptureFixture) -> None:
+    import cupy
+
+    x, y = cupy.zeros((ROWS, 784), cupy.uint8), cupy.zeros(ROWS, cupy.int32)
+    one = net(eager=False)
+    one.fit(x[:99], y[:99], BATCH, verbose=0)
+    caplog.set_level(logging.INFO, "gpunn")
+    pool = cupy.get_default_memory_pool()
+    pool.free_all_blocks()
+    pool.set_limit(pool.total_bytes() + (8 << 20))
+    try:
+        one.fit(x, y, BATCH, verbose=0)
+    finally:
+        pool.set_limit(0)
+    assert not [r for r in caplog.records if "streamed" in r.getMessage()]
