@@ -202,11 +202,12 @@ class Session:
     def prepare_evaluation(
         self, data: Data, outputs: Sequence[OutputSpec], hooks: Hooks | None = None
     ) -> int:
-        """Make the plan that evaluates `data`; return how many bytes these will take at least."""
+        """Make the plan that evaluates `data`; return how many bytes to leave free for these."""
         with self._lock:
             self._evaluation(data, outputs, hooks)
         arrays = data.external(self.graph).values()
-        return min(sum(array.nbytes for array in arrays), 2 * BLOCK_NBYTES)
+        nbytes = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+        return min(nbytes, 2 * BLOCK_NBYTES)
 
     def _evaluation(
         self, data: Data, outputs: Sequence[OutputSpec], hooks: Hooks | None
