@@ -94,6 +94,46 @@ def _through_cupy(value: Any) -> Any:
     return cupy.asarray(value).get()
 
 
+class Lane(ABC):
+    """A second lane to the device: copies from the host that run beside the calls.
+
+    A fence is what the two wait for: it is passed when all that its lane was told before is done.
+    All methods may be called from any thread.
+    """
+
+    @abstractmethod
+    def pinned(self, nbytes: int) -> np.ndarray[Any, Any]:
+        """Return page-locked memory of the host, uint8: the device reads no other by itself."""
+
+    @abstractmethod
+    def fence(self) -> Any:
+        """Return a fence behind all calls so far."""
+
+    @abstractmethod
+    def copy(self, pairs: Sequence[tuple[Any, np.ndarray[Any, Any]]], after: Any) -> Any:
+        """Have arrays on the device filled from pinned ones, once the fence `after` is passed.
+
+        Parameters
+        ----------
+        pairs : sequence of (device array, array in pinned memory)
+            C-contiguous, of the same size.
+        after : fence
+
+        Returns
+        -------
+        fence
+            Behind the copies. The pinned memory must not change before it is passed.
+        """
+
+    @abstractmethod
+    def follow(self, fence: Any) -> None:
+        """Have all calls to come wait for a fence; the host does not."""
+
+    @abstractmethod
+    def wait(self, fence: Any) -> None:
+        """Wait for a fence on the host."""
+
+
 class ArrayDoor:
     """How arrays come in from users and go out to them: without a device, all are NumPy's.
 
@@ -181,6 +221,14 @@ class Backend(ArrayDoor, ABC):
     def check_memory(self, nbytes: int, purpose: str) -> None:
         """Raise `DeviceError` if there is no room for `nbytes`, which are for `purpose`."""
         return
+
+    def free_bytes(self) -> int | None:
+        """Return how much memory data can still take; None where they stay where they are."""
+        return None
+
+    def lane(self) -> Lane | None:
+        """Return the lane on which data are streamed; None where they stay where they are."""
+        return None
 
     def synchronize(self) -> None:
         """Wait until all calls have run; a backend that computes as it is called need not."""

@@ -215,7 +215,8 @@ class Model(Intake):
         x : array, shape (rows, *input shape), or list or dict of arrays
             uint8 images stay uint8 and are scaled as they are gathered. Arrays of CuPy, and of
             whatever library hands them over by DLPack or the CUDA array interface, do as well as
-            NumPy's; on the model's own GPU they stay there.
+            NumPy's; on the model's own GPU they stay there. NumPy arrays that do not fit its free
+            memory are streamed to it, in the same order.
         y : array
             Class numbers (rows,), or (rows, outputs); list or dict for several outputs.
         batch_size : int, optional

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,12 +13,14 @@ import numpy as np
 
 from gpunn.backends.interface import Backend
 from gpunn.data.batches import Data
+from gpunn.data.blocks import BLOCK_NBYTES
 from gpunn.graph import Graph
 from gpunn.optimizers import Optimizer
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import CONTROL, GRADIENTS, PARAMETERS, STATE, STORAGE, Plan, slot_region
 from gpunn.training.hooks import Hooks
+from gpunn.training.sources import Resident, Source, open_source
 
 # Rows per call of evaluate and predict: enough for the products to be efficient.
 EVALUATION_BATCH = 1024
@@ -167,55 +170,80 @@ class Session:
         """Let the next training with the same optimizer go on from a `training_state`."""
         self._resumed = state
 
-    def evaluate(
+    def training_source(
+        self, data: Data, bound: BoundPlan, *, shuffle: bool, reserve: int = 0
+    ) -> Source:
+        """Return `data` as rows to train on, which leave `reserve` bytes free."""
+        return open_source(
+            bound,
+            data.external(self.graph),
+            data.rows,
+            what="training data",
+            seed=self.seed if shuffle else None,
+            repeats=True,
+            reserve=reserve,
+        )
+
+    def evaluation_source(
         self,
         data: Data,
         outputs: Sequence[OutputSpec],
-        arrays: Mapping[str, Any] | None = None,
         hooks: Hooks | None = None,
-    ) -> dict[str, float]:
-        """Return loss and metrics over `data`.
-
-        `arrays` are those of `on_device`, if known; the plan then keeps them until `detach`.
-        `hooks` are called around each batch.
-        """
+        *,
+        what: str = "data",
+        repeats: bool = False,
+    ) -> Source:
+        """Return `data` as rows to evaluate, once or again and again, with the same hooks."""
         with self._lock:
-            if arrays is not None:
-                return self._evaluate(data, outputs, arrays, hooks)[0]
-            figures, bound = self._evaluate(data, outputs, self.on_device(data), hooks)
-            bound.detach()
-            return figures
+            bound, arrays = self._evaluation(data, outputs, hooks), data.external(self.graph)
+            return open_source(bound, arrays, data.rows, what=what, repeats=repeats)
 
-    def _evaluate(
-        self,
-        data: Data,
-        outputs: Sequence[OutputSpec],
-        arrays: Mapping[str, Any],
-        hooks: Hooks | None,
-    ) -> tuple[dict[str, float], BoundPlan]:
+    def prepare_evaluation(
+        self, data: Data, outputs: Sequence[OutputSpec], hooks: Hooks | None = None
+    ) -> int:
+        """Make the plan that evaluates `data`; return how many bytes to leave free for these."""
+        with self._lock:
+            self._evaluation(data, outputs, hooks)
+        arrays = data.external(self.graph).values()
+        nbytes = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+        return min(nbytes, 2 * BLOCK_NBYTES)
+
+    def _evaluation(
+        self, data: Data, outputs: Sequence[OutputSpec], hooks: Hooks | None
+    ) -> BoundPlan:
         specs = data.weighted_outputs(outputs)
-        batch_size = hooks.batch_size if hooks else _inference_batch(data.rows)
+        size = hooks.batch_size if hooks else _inference_batch(data.rows)
         # A plan of their own: what hooks call must not disturb the counts of this one.
-        key = ("evaluate", batch_size, data.input_dtypes, specs, hooks is not None)
-        bound = self._bound(key, lambda: self._inference_plan(batch_size, data, specs, "evaluate"))
-        bound.attach(arrays)
-        bound.reset_metrics()
-        bound.write(f"{CONTROL}/offset", 0)
-        done = 0
-        if not hooks:
-            full, rest = divmod(data.rows, batch_size)
-            if full:
-                bound.repeat("evaluate", full)
-            if rest:
-                bound.repeat("evaluate", 1, rest)
-            return bound.figures(data.rows), bound
-        for batch, start in enumerate(range(0, data.rows, batch_size)):
-            hooks.batch_begin(batch)
-            done = min(start + batch_size, data.rows)
-            bound.repeat("evaluate", 1, done - start)
-            if hooks.batch_end(batch, partial(bound.figures, done)):
-                break
-        return bound.figures(done), bound
+        key = ("evaluate", size, data.input_dtypes, specs, hooks is not None)
+        return self._bound(key, lambda: self._inference_plan(size, data, specs, "evaluate"))
+
+    def evaluate(
+        self, data: Data, outputs: Sequence[OutputSpec], hooks: Hooks | None = None
+    ) -> dict[str, float]:
+        """Return loss and metrics over `data`; `hooks` are called around each batch."""
+        with self._lock:
+            source = self.evaluation_source(data, outputs, hooks)
+            try:
+                return self.evaluate_source(source, hooks)
+            finally:
+                source.close()
+                source.bound.detach()
+
+    def evaluate_source(self, source: Source, hooks: Hooks | None = None) -> dict[str, float]:
+        """Return loss and metrics over all rows; the plan keeps the arrays until `detach`."""
+        with self._lock:
+            bound, done = source.bound, 0
+            bound.attach(source.arrays)
+            bound.reset_metrics()
+            source.begin()
+            for batch in itertools.count():
+                if hooks:
+                    hooks.batch_begin(batch)
+                done += source.run("evaluate", done, 1 if hooks else None)[1]
+                stopped = hooks and hooks.batch_end(batch, partial(bound.figures, done))
+                if stopped or done >= source.rows:
+                    break
+            return bound.figures(done)
 
     def predict(self, data: Data, *, on_host: bool = True, hooks: Hooks | None = None) -> list[Any]:
         """Return the outputs for `data`, each of shape (rows, outputs).
@@ -230,34 +258,56 @@ class Session:
         batch_size = hooks.batch_size if hooks else _inference_batch(data.rows)
         key = ("predict", batch_size, data.input_dtypes, hooks is not None)
         bound = self._bound(key, lambda: self._inference_plan(batch_size, data, (), "predict"))
-        small = batch_size <= SMALL_BATCH and not hooks
-        bound.attach(self._staged(key, data, batch_size) if small else self.on_device(data))
-        bound.write(f"{CONTROL}/offset", 0)
         names, backend = bound.plan.outputs, self.backend
         results = [] if on_host else [self._result(bound, name, data.rows) for name in names]
-        parts: list[list[Array]] = [[] for _ in names]
-        done = 0
-        for batch, start in enumerate(range(0, data.rows, batch_size)):
-            rows = min(batch_size, data.rows - start)
-            if hooks:
-                hooks.batch_begin(batch)
-            bound.repeat("predict", 1, rows)
-            done += rows
-            if on_host:
-                for part, name in zip(parts, names, strict=True):
-                    part.append(backend.to_host(bound.array(name, rows)))
-            else:
-                for result, name in zip(results, names, strict=True):
-                    backend.write(result[start : start + rows], bound.array(name, rows))
-            if hooks:
-                last = [p[-1] for p in parts] if on_host else [r[start:done] for r in results]
-                if hooks.batch_end(batch, partial(self._outputs, last)):
-                    break
-        if not small:
-            bound.detach()
+        if batch_size <= SMALL_BATCH and not hooks:
+            source: Source = Resident(bound, self._staged(key, data, batch_size), data.rows)
+            done, parts = self._predict_source(source, results, hooks)
+        else:
+            source = open_source(bound, data.external(self.graph), data.rows)
+            try:
+                done, parts = self._predict_source(source, results, hooks)
+            finally:
+                source.close()
+                bound.detach()
         if not on_host:
             return [backend.release(result)[:done] for result in results]
         return [np.concatenate(part) if len(part) > 1 else part[0] for part in parts]
+
+    def _predict_source(
+        self, source: Source, results: Sequence[Any], hooks: Hooks | None
+    ) -> tuple[int, list[list[Array]]]:
+        """Predict all rows into `results`, or else into arrays on the host.
+
+        Returns
+        -------
+        int
+            Rows done: hooks may end it early.
+        list of list of array
+            By output, what the batches came to on the host.
+        """
+        bound, backend = source.bound, self.backend
+        names = bound.plan.outputs
+        bound.attach(source.arrays)
+        source.begin()
+        parts: list[list[Array]] = [[] for _ in names]
+        done = 0
+        for batch in itertools.count():
+            if hooks:
+                hooks.batch_begin(batch)
+            start, rows = done, source.run("predict", done, 1)[1]
+            done += rows
+            if results:
+                for result, name in zip(results, names, strict=True):
+                    backend.write(result[start:done], bound.array(name, rows))
+            else:
+                for part, name in zip(parts, names, strict=True):
+                    part.append(backend.to_host(bound.array(name, rows)))
+            last = [r[start:done] for r in results] or [p[-1] for p in parts]
+            stopped = hooks and hooks.batch_end(batch, partial(self._outputs, last))
+            if stopped or done >= source.rows:
+                break
+        return done, parts
 
     def _outputs(self, values: Sequence[Any]) -> dict[str, Any]:
         """Return the outputs of a batch as hooks see them."""

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gpunn.errors import ArgumentError, CheckpointError, DeviceError, TrainingError
 from gpunn.plan.build import RATES
 from gpunn.plan.spec import CONTROL, METRICS
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from gpunn.backends.interface import Call
     from gpunn.models.model import Model
     from gpunn.training.checkpoint import Checkpoint
+    from gpunn.training.sources import Source
 
 logger = logging.getLogger("gpunn")
 
@@ -113,10 +112,17 @@ class Trainer:
         self.bound = self.session.training_plan(
             self.data, self.batch_size, compiled.outputs, compiled.optimizer
         )
-        backend = self.session.backend
-        self._order = backend.upload(np.arange(self.rows, dtype=np.int64))
-        self._arrays = self.session.on_device(self.data) | {"order": self._order}
-        self._validation_arrays: dict[str, Any] | None = None
+        reserve = 0
+        if self.validation is not None:
+            # First, as the data to train on may have to leave room for it.
+            hooks = Hooks(model, callbacks, "test", self.validation.rows, self.batch_size)
+            reserve = self.session.prepare_evaluation(
+                self.validation, compiled.outputs, hooks.batches
+            )
+        self._source = self.session.training_source(
+            self.data, self.bound, shuffle=self.shuffle, reserve=reserve
+        )
+        self._validation_source: Source | None = None
         self.turn = object()
         self._rate = self.bound.array(f"{CONTROL}/learning_rate")
         # Only plans for a rate that changes have a table of rates.
@@ -249,12 +255,14 @@ class Trainer:
         with suppress(DeviceError):
             self.session.backend.synchronize()
         self.data = self.validation = None
-        self._arrays, self._validation_arrays = {}, None
+        self._source.close()
+        if self._validation_source is not None:
+            self._validation_source.close()
         self.session.detach()
 
     def _take_turn(self) -> None:
         """Attach this trainer's data: another one of the same model may have trained since."""
-        if not self._arrays:
+        if not self._source.arrays:
             raise TrainingError("This Trainer has let go of its data; make a new one.")
         if self.model._session is not self.session:
             raise TrainingError(
@@ -269,7 +277,7 @@ class Trainer:
                 )
             self.session.turn = self.turn
             self._count_steps(int(self.bound.read(f"{CONTROL}/step")[0]))
-        self.bound.attach(self._arrays)
+        self.bound.attach(self._source.arrays)
 
     @contextmanager
     def _under_way(self, *aim: int | None) -> Iterator[None]:
@@ -344,10 +352,9 @@ class Trainer:
         if self.in_epoch:
             return
         self.in_epoch = True
-        self.bound.write(f"{CONTROL}/epoch", self.first_epoch + self.epoch_index)
-        self.bound.write(f"{CONTROL}/offset", self.offset)
-        if self.shuffle:
-            self.bound.run("epoch")
+        number = self.first_epoch + self.epoch_index
+        self.bound.write(f"{CONTROL}/epoch", number)
+        self._source.begin(number, self.offset)
         if self.offset == 0:
             self.samples = 0
             self.epoch_seconds = 0.0
@@ -359,14 +366,15 @@ class Trainer:
         if self.validation is not None:
             hooks = Hooks(self.model, self.callbacks, "test", self.validation.rows, self.batch_size)
             hooks.begin()
-            if self._validation_arrays is None:
-                self._validation_arrays = self.session.on_device(self.validation)
-            figures = self.session.evaluate(
-                self.validation,
-                self.model.compiled.outputs,
-                self._validation_arrays,
-                hooks.batches,
-            )
+            if self._validation_source is None:
+                self._validation_source = self.session.evaluation_source(
+                    self.validation,
+                    self.model.compiled.outputs,
+                    hooks.batches,
+                    what="validation data",
+                    repeats=True,
+                )
+            figures = self.session.evaluate_source(self._validation_source, hooks.batches)
             hooks.end(dict(figures))
             logs |= {f"val_{name}": value for name, value in figures.items()}
         self._last_logs = logs
@@ -496,18 +504,12 @@ class Trainer:
         vars(self.optimizer)["iterations"] = step
 
     def _take_steps(self, count: int) -> None:
-        full = min(count, (self.rows - self.offset) // self.batch_size)
-        if full:
-            self.bound.repeat("train", full)
-        self.step_count += full
-        self.offset += full * self.batch_size
-        self.samples += full * self.batch_size
-        if full < count:
-            rows = self.rows - self.offset
-            self.bound.repeat("train", 1, rows)
-            self.step_count += 1
-            self.offset = self.rows
+        while count:
+            steps, rows = self._source.run("train", self.offset, count)
+            self.step_count += steps
+            self.offset += rows
             self.samples += rows
+            count -= steps
 
     # State
 

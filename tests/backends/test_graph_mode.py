@@ -280,7 +280,7 @@ def test_an_epoch_is_a_handful_of_launches() -> None:
     x, y = np.zeros((1200, 5, 5), np.uint8), np.zeros(1200, int)
     trainer = gpunn.Trainer(net(False), x, y, batch_size=1)
     driver, bound = driver_of(trainer.model), trainer.bound
-    bound.attach(trainer._arrays)
+    bound.attach(trainer._source.arrays)
     replays = []
     for _ in range(2):
         before = driver.replays
@@ -420,7 +420,7 @@ def test_new_data_and_no_data_let_go_of_the_graphs() -> None:
         trainer.epoch()
     bound = trainer.bound
     assert bound._repeated
-    bound.attach(dict(trainer._arrays))
+    bound.attach(dict(trainer._source.arrays))
     assert bound._repeated  # the same arrays
     order = bound.backend.upload(np.arange(ROWS))
     bound.attach({"order": order})
@@ -436,7 +436,7 @@ def test_data_are_freed_after_a_fit() -> None:
     made = net(False, optimizer=Adam(0.01))
     trainer = gpunn.Trainer(made, x, y, batch_size=BATCH)
     trainer.fit(3)
-    held = [weakref.ref(array) for name, array in trainer._arrays.items() if "data/" in name]
+    held = [weakref.ref(array) for name, array in trainer._source.arrays.items() if "data/" in name]
     trainer.release()
     gc.collect()
     assert driver_of(made).replays > 0

@@ -2,7 +2,8 @@
 
 It is as lazy as a GPU may be: copies and kernels run only when someone waits for their stream, in
 the order that streams and events prescribe. So a value that was changed too early, or an order
-that was not asked for, shows. Memory is never zero by itself.
+that was not asked for, shows. A stream that is made `early` is the opposite: what is queued there
+runs at once, unless an event that it waits for keeps it. Memory is never zero by itself.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +34,10 @@ class CUDADriverError(CUDARuntimeError):
 
 class OutOfMemoryError(MemoryError):
     pass
+
+
+# Threads may queue work, and have it run, at the same time.
+LOCK = threading.RLock()
 
 
 class Array(np.ndarray):
@@ -66,6 +72,7 @@ class Stream:
         self.ptr = next(self.pointers) if non_blocking else 0
         self.todo: list[Callable[[], None]] = []
         self.done = 0
+        self.early = self.busy = False
         self.captured: list[Callable[[], None]] | None = None
         self.capturer = 0
         self.failure: Exception | None = None
@@ -74,12 +81,31 @@ class Stream:
     def push(self, work: Callable[[], None]) -> None:
         if self.captured is not None:
             assert self.capturer == threading.get_ident(), "caught up in another thread's capture"
-        (self.todo if self.captured is None else self.captured).append(work)
+        with LOCK:
+            (self.todo if self.captured is None else self.captured).append(work)
+            self.advance()
 
     def run(self, until: int) -> None:
-        while self.done < until and self.todo:
-            self.done += 1
+        with LOCK:
+            while self.done < until and self.todo:
+                self.run_one()
+            for stream in list(STREAMS.values()):
+                stream.advance()
+
+    def advance(self) -> None:
+        """Run what can run, if early, and nothing of other streams."""
+        while self.early and not self.busy and self.todo:
+            if getattr(self.todo[0], "kept", bool)():
+                break
+            self.run_one()
+
+    def run_one(self) -> None:
+        assert not self.busy, "streams that wait for one another"
+        self.busy, self.done = True, self.done + 1
+        try:
             self.todo.pop(0)()
+        finally:
+            self.busy = False
 
     def synchronize(self) -> None:
         if self.failure:
@@ -90,8 +116,7 @@ class Stream:
 
     def wait_event(self, event: Event) -> None:
         assert STATE.device == self.device
-        stream, until = event.recorded
-        self.push(lambda: stream.run(until))
+        self.push(Wait(*event.recorded))
 
     def begin_capture(self, mode: int) -> None:
         assert self.ptr and self.captured is None and STATE.device == self.device
@@ -123,6 +148,19 @@ class Stream:
         STATE.current[self.device] = entered[-1]
 
 
+class Wait:
+    """What a stream does that waits for another one."""
+
+    def __init__(self, stream: Stream, until: int) -> None:
+        self.stream, self.until = stream, until
+
+    def kept(self) -> bool:
+        return self.stream.done < self.until
+
+    def __call__(self) -> None:
+        self.stream.run(self.until)
+
+
 class Graph:
     """cupy.cuda.Graph; it keeps no array alive."""
 
@@ -151,7 +189,8 @@ class Event:
 
     def record(self, stream: Stream) -> None:
         assert STATE.device == self.device == stream.device
-        self.recorded = (stream, stream.done + len(stream.todo))
+        with LOCK:
+            self.recorded = (stream, stream.done + len(stream.todo))
 
     def synchronize(self) -> None:
         stream, until = self.recorded
@@ -208,7 +247,38 @@ def reset() -> None:
     STREAMS.clear()
     GRAPHS.clear()
     REFUSALS.clear()
+    POOL.set_limit(0)
     STATE.__init__()
+
+
+class Pool:
+    """cupy.cuda.MemoryPool."""
+
+    limit = used = 0
+
+    def set_limit(self, size: int) -> None:
+        self.limit = size
+
+    def get_limit(self) -> int:
+        return self.limit
+
+    def used_bytes(self) -> int:
+        return self.used
+
+    def free_bytes(self) -> int:
+        return 234
+
+    def keep(self, memory: np.ndarray) -> None:
+        with LOCK:
+            self.used += memory.nbytes
+        weakref.finalize(memory, self._forget, memory.nbytes).atexit = False
+
+    def _forget(self, nbytes: int) -> None:
+        with LOCK:
+            self.used -= nbytes
+
+
+POOL = Pool()
 
 
 def _move(target: int, origin: int, nbytes: int) -> Callable[[], None]:
@@ -223,8 +293,9 @@ def _array(memory: np.ndarray, device: int) -> Array:
 
 def empty(shape: Any, dtype: Any) -> Array:
     memory = np.empty(shape, dtype)
-    if memory.nbytes > MEMORY:
+    if memory.nbytes > MEMORY or (POOL.limit and POOL.used + memory.nbytes > POOL.limit):
         raise OutOfMemoryError("no room")
+    POOL.keep(memory)
     ctypes.memset(memory.ctypes.data, GARBAGE, memory.nbytes)
     return _array(memory, STATE.device)
 
@@ -453,6 +524,6 @@ def module() -> Any:
         asarray=asarray,
         from_dlpack=from_dlpack,
         ascontiguousarray=ascontiguousarray,
-        get_default_memory_pool=lambda: SimpleNamespace(free_bytes=lambda: 234),
+        get_default_memory_pool=lambda: POOL,
         cuda=cuda,
     )

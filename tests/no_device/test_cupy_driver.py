@@ -102,6 +102,16 @@ def test_the_device_in_words(driver: CupyDriver) -> None:
     assert driver.free_bytes() == 1234
 
 
+def test_a_limit_of_cupy_s_pool_is_a_limit_here(driver: CupyDriver) -> None:
+    kept = driver.allocate(300)
+    fake_cupy.POOL.set_limit(fake_cupy.POOL.used + 500)
+    assert driver.free_bytes() == 500
+    fake_cupy.POOL.set_limit(kept.nbytes // 2)  # less than is in use
+    assert driver.free_bytes() == 0
+    fake_cupy.POOL.set_limit(1 << 40)
+    assert driver.free_bytes() == 1234
+
+
 def test_memory_is_zeroed_if_asked_for(driver: CupyDriver) -> None:
     assert not driver.download(driver.allocate(100)).any()
     assert (driver.download(driver.allocate(100, zeroed=False)) == fake_cupy.GARBAGE).all()

@@ -7,8 +7,10 @@ too early, or a step that is not in order with its learning rate, shows in the w
 from __future__ import annotations
 
 import ctypes
+import gc
 import pickle
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,14 +25,18 @@ from gpunn import layers
 from gpunn.backends.cuda import cupy_driver, host_compiler, nvrtc, simulator
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.cupy_driver import CupyDriver
+from gpunn.backends.cuda.cupy_lane import CupyLane
 from gpunn.backends.cuda.graphs import WARM
 from gpunn.backends.cuda.simulator import SimulatorDriver
 from gpunn.backends.select import Selection
 from gpunn.callbacks import Callback, Checkpoints
+from gpunn.data import blocks
+from gpunn.errors import DeviceError
 from gpunn.models import compilable
 from gpunn.optimizers import SGD, Adam
 from gpunn.schedules import ExponentialDecay
 from gpunn.training import trainer as trainer_module
+from gpunn.training.streaming import Ring
 
 pytestmark = needs_compiler
 ROWS, BATCH = 203, 4  # 51 steps an epoch, the last of 3 rows
@@ -98,6 +104,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     module.cuda.function.Module = Module
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(cupy_driver, "LOADED", {})
+    monkeypatch.setattr(blocks, "SMALL_NBYTES", 0)
     monkeypatch.setattr(
         nvrtc, "load", lambda compiler, source, architecture: pickle.dumps((source, architecture))
     )
@@ -235,3 +242,80 @@ def test_dependent_launches_come_to_the_same(
     early.session.backend.driver.dependent_launches = True  # type: ignore[attr-defined]
     assert fitted(early, epochs=2) == expected
     assert len(bindings.launched) == len(cupy.cuda.driver.launched) - ordinary > 0
+
+
+# Data that are streamed: copies on a second stream, as late or as early as its waits allow
+
+
+def streamed(
+    device: str, monkeypatch: pytest.MonkeyPatch, optimizer: Any = None, early: bool = False
+) -> list[bytes]:
+    """Return the weights after a fit, on the GPU with room for blocks of a few batches."""
+    (x, y), eager = data(), device == "simulator"
+    made = net(device, monkeypatch, optimizer or SGD(0.1), eager)
+    made.fit(x, y, BATCH, steps=1, verbose=0)
+    if device == "cuda":
+        backend: Any = made.session.backend
+        backend.lane().stream.early = early
+        gc.collect()
+        fake_cupy.POOL.set_limit(fake_cupy.POOL.used + 4096)
+    trainer = gpunn.Trainer(made, x, y, batch_size=BATCH)
+    if device == "cuda":
+        assert isinstance(trainer._source, Ring)
+        assert 2 * BATCH < trainer._source.blocks.size < ROWS / 4
+    trainer.fit(4)
+    trainer.release()
+    fake_cupy.POOL.set_limit(0)
+    return [w.tobytes() for w in made.get_weights()]
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["late", "early"])
+@pytest.mark.parametrize("optimizer", [SGD(RATE, momentum=0.9), Adam(0.01)], ids=["sgd", "adam"])
+def test_copies_and_steps_wait_for_one_another(
+    optimizer: Any, early: bool, cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = streamed("simulator", monkeypatch, optimizer)
+    assert streamed("cuda", monkeypatch, optimizer, early) == expected
+    assert sum(len(graph.launched) for graph in fake_cupy.GRAPHS) > 10
+
+
+@pytest.mark.parametrize("missing", ["steps for a copy", "a copy for steps", "the host"])
+def test_a_wait_that_is_missing_would_be_seen(
+    missing: str, cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = streamed("simulator", monkeypatch)
+    copy = CupyLane.copy
+
+    def at_once(self: CupyLane, pairs: Any, after: Any) -> Any:
+        nothing = fake_cupy.Event(disable_timing=True)
+        nothing.record(self.stream)
+        return copy(self, pairs, nothing)
+
+    changes: dict[str, tuple[str, Any]] = {
+        "steps for a copy": ("follow", lambda self, fence: None),
+        "a copy for steps": ("copy", at_once),
+        "the host": ("wait", lambda self, fence: None),
+    }
+    monkeypatch.setattr(CupyLane, *changes[missing])
+    early = missing == "a copy for steps"
+    assert streamed("cuda", monkeypatch, early=early) != expected
+
+
+def test_what_cuda_reports_of_a_copy_is_raised(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (x, y), memcpy = data(), cupy.cuda.runtime.memcpyAsync
+    made = net("cuda", monkeypatch, SGD(0.1), eager=False)
+    made.fit(x, y, BATCH, steps=1, verbose=0)
+    backend: Any = made.session.backend
+    copies = backend.lane().stream.ptr
+
+    def failing(target: int, origin: int, nbytes: int, kind: int, stream: int) -> None:
+        if stream == copies:
+            raise fake_cupy.CUDARuntimeError(700, "cudaErrorIllegalAddress")
+        memcpy(target, origin, nbytes, kind, stream)
+
+    monkeypatch.setattr(cupy.cuda.runtime, "memcpyAsync", failing)
+    gc.collect()
+    fake_cupy.POOL.set_limit(fake_cupy.POOL.used + 4096)
+    with pytest.raises(DeviceError, match="cuda:0: copying to the device failed: cudaErrorIllegal"):
+        made.fit(x, y, BATCH, verbose=0)
+    assert not [one for one in threading.enumerate() if one.name.startswith("gpunn")]

@@ -392,7 +392,7 @@ def test_epochs_are_reshuffled_and_reproducible() -> None:
         orders = []
         for _ in range(2):
             trainer.epoch()
-            orders.append(trainer._order.tolist())
+            orders.append(trainer._source.arrays["order"].tolist())
         return orders
 
     one, two = first_batches(5)
@@ -404,7 +404,7 @@ def test_epochs_are_reshuffled_and_reproducible() -> None:
 def test_shuffle_false_keeps_the_order() -> None:
     trainer = gpunn.Trainer(make_model(), X, Y, batch_size=10, shuffle=False)
     trainer.epoch()
-    assert trainer._order.tolist() == list(range(ROWS))
+    assert trainer._source.arrays["order"].tolist() == list(range(ROWS))
 
 
 @pytest.mark.parametrize("end", ["done", "error"])

@@ -29,7 +29,7 @@ from gpunn.backends.cuda import (
 from gpunn.backends.cuda.driver import Call, Driver, Launch
 from gpunn.backends.cuda.graphs import Graphs
 from gpunn.backends.cuda.launches import BINDERS, Attrs, Context, Work
-from gpunn.backends.interface import Arrays, Backend, Binder
+from gpunn.backends.interface import Arrays, Backend, Binder, Lane
 from gpunn.errors import DeviceError, PlanError
 
 if TYPE_CHECKING:
@@ -79,6 +79,12 @@ class CudaBackend(Backend):
                 f"{purpose} needs {nbytes:,} bytes on {self.name}, which has {free:,} free; use a "
                 f"smaller batch_size or model, or free memory there."
             )
+
+    def free_bytes(self) -> int:
+        return self.driver.free_bytes()
+
+    def lane(self) -> Lane | None:
+        return self.driver.lane()
 
     def region_nbytes(self, region: Any) -> int:
         return int(region.shape[1])

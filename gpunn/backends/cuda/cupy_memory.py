@@ -1,4 +1,4 @@
-"""Memory of an NVIDIA GPU and its one stream, through CuPy: the half of the driver below kernels.
+"""Memory of an NVIDIA GPU and its stream, through CuPy: the half of the driver below kernels.
 
 None of CuPy's own kernels are used where an array is contiguous: those have to be compiled.
 """
@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from gpunn.backends.cuda.cupy_lane import CupyLane
 from gpunn.backends.cuda.driver import Call, Driver, Limits
 from gpunn.backends.cuda.driver_errors import device_error, memory_error, status
 from gpunn.backends.interface import host_array, is_on_cuda
@@ -49,6 +50,7 @@ class CupyMemory(Driver, ABC):
         # Whether this thread has brought in another library's memory, for calls to read.
         self._borrowed = threading.local()
         self._capturing = 0  # the thread whose launches go into a graph
+        self._lane: CupyLane | None = None
         try:
             with self._device:
                 self._stream = cupy.cuda.Stream(non_blocking=True)
@@ -127,7 +129,15 @@ class CupyMemory(Driver, ABC):
     def free_bytes(self) -> int:
         with self._here("asking for the free memory"):
             pool = self._cupy.get_default_memory_pool()
-            return int(self._runtime.memGetInfo()[0]) + int(pool.free_bytes())
+            free = int(self._runtime.memGetInfo()[0]) + int(pool.free_bytes())
+            limit = int(pool.get_limit())  # 0 for none
+            return max(min(free, limit - int(pool.used_bytes())), 0) if limit else free
+
+    def lane(self) -> CupyLane:
+        if self._lane is None:
+            with self._here("opening a stream for copies"):
+                self._lane = CupyLane(self)
+        return self._lane
 
     def _empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize

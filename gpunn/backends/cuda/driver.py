@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.interface import ArrayDoor
+from gpunn.backends.interface import ArrayDoor, Lane
 
 Call = Callable[[], None]
 Dimensions = tuple[int, int, int]
@@ -138,7 +138,11 @@ class Driver(ArrayDoor, ABC):
 
     @abstractmethod
     def free_bytes(self) -> int:
-        """Return how much memory can still be allocated."""
+        """Return how much memory can still be allocated, limits that the user has set included."""
+
+    def lane(self) -> Lane | None:
+        """Return the lane for copies beside the calls, always the same; None if there is none."""
+        return None
 
     @abstractmethod
     def upload(self, array: Any) -> Any:

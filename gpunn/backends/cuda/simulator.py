@@ -24,6 +24,7 @@ import numpy as np
 from gpunn.backends.cuda import host_compiler
 from gpunn.backends.cuda.driver import Call, Dimensions, Driver, Launch, Limits, Product
 from gpunn.backends.cuda.host_compiler import Kernel
+from gpunn.backends.cuda.simulator_lane import SimulatorLane
 from gpunn.errors import DeviceError
 
 # Before and behind every allocation; as GUARD_BYTES in kernels/simulator/runtime.hpp.
@@ -127,6 +128,7 @@ class SimulatorDriver(Driver):
         self._used = 0
         self._allocations: dict[int, _Allocation] = {}  # by id of the array that owns the memory
         self._message = ctypes.create_string_buffer(2048)
+        self._lane = SimulatorLane(lambda array: self._allocation(array) is not None)
 
     def describe(self) -> str:
         major, minor = divmod(self.limits.architecture, 10)
@@ -171,6 +173,9 @@ class SimulatorDriver(Driver):
         while isinstance(array, np.ndarray) and array.base is not None:
             array = array.base
         return self._allocations.get(id(array))
+
+    def lane(self) -> SimulatorLane:
+        return self._lane
 
     def upload(self, array: Any) -> Any:
         if isinstance(array, np.ndarray) and array.flags.c_contiguous and self._allocation(array):
