@@ -13,6 +13,7 @@ from gpunn.errors import ArgumentTypeError, PlanError
 
 if TYPE_CHECKING:
     from gpunn.plan.spec import Step
+    from gpunn.randomness.permutation import KeyedPermutation
 
 Arrays = Mapping[str, Any]
 Attrs = Mapping[str, Any]
@@ -100,6 +101,13 @@ class Lane(ABC):
     A fence is what the two wait for: it is passed when all that its lane was told before is done.
     All methods may be called from any thread.
     """
+
+    @abstractmethod
+    def rows(self, order: KeyedPermutation, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Return the rows at the positions from `start` to `stop` - 1 of an epoch's order, int64.
+
+        It is called by several threads at once.
+        """
 
     @abstractmethod
     def pinned(self, nbytes: int) -> np.ndarray[Any, Any]:

@@ -92,7 +92,7 @@ def _mix(z: np.uint64) -> np.uint64:
     return z ^ (z >> _S2)
 
 
-@_compiled
+@partial(_compiled, nogil=True)  # threads of a gather share an order
 def fill_order(
     order: NDArray[np.int64] | NDArray[np.int32],
     n: int,

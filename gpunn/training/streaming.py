@@ -119,7 +119,8 @@ class _Fill(threading.Thread):
         seed, blocks = self._seed, self._blocks
         order = None if seed is None else KeyedPermutation(blocks.rows, seed, epoch)
         start, stop = blocks.span(block)
-        gather(self._arrays, slot.staging, (start, stop), order, lambda: self.abandoned)
+        span, stopped = (start, stop), lambda: self.abandoned
+        gather(self._arrays, slot.staging, span, order, stopped, lane.rows)
         if self.abandoned:
             return
         pairs = [

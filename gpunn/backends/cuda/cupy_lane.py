@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpunn.backends.cuda.host_order import rows_between
 from gpunn.backends.interface import Lane
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class CupyLane(Lane):
         self._here, self._calls = memory._here, memory._stream
         self._cuda, self._runtime = memory._cuda, memory._runtime
         self.stream = memory._cuda.Stream(non_blocking=True)
+
+    rows = staticmethod(rows_between)
 
     def pinned(self, nbytes: int) -> np.ndarray[Any, Any]:
         with self._here(f"page-locking {nbytes:,} bytes of the host's memory"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gpunn.backends.cuda.host_order import rows_between
 from gpunn.backends.interface import Lane
 from gpunn.errors import DeviceError
 
@@ -31,6 +32,8 @@ class SimulatorLane(Lane):
         self._lock = threading.RLock()
         self._waiting: list[tuple[Any, Any]] = []
         self._done = 0
+
+    rows = staticmethod(rows_between)
 
     def pinned(self, nbytes: int) -> np.ndarray[Any, Any]:
         memory = np.zeros(nbytes, np.uint8)
