@@ -27,13 +27,14 @@ class Context:
     workspace : callable
         ``workspace(nbytes)`` returns scratch memory (uint8) that is valid until the op's last
         launch; one op's scratch is the next one's.
-    products : str
-        "own" for the project's kernels, "library" for the device's library.
+    products : callable, optional
+        ``products(form, precision, m, n, k)`` returns the `ProductShape` of our kernel, or None
+        for the device's library; default: our kernels, as the cost model cuts them.
     """
 
     limits: Limits
     workspace: Callable[[int], Any]
-    products: str = "own"
+    products: Callable[[str, str, int, int, int], Any] | None = None
 
 
 # arrays by role, constants, rows of the batch -> launches, in order
