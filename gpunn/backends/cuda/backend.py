@@ -30,7 +30,7 @@ from gpunn.backends.cuda import (
 )
 from gpunn.backends.cuda.driver import Call, Driver, Launch
 from gpunn.backends.cuda.graphs import Graphs
-from gpunn.backends.cuda.launches import BINDERS, Attrs, Context, Work
+from gpunn.backends.cuda.launches import BINDERS, Attrs, Context, Products, Work
 from gpunn.backends.cuda.product_shapes import ProductShape, product_shape
 from gpunn.backends.cuda.tuning import Table
 from gpunn.backends.interface import Arrays, Backend, Binder
@@ -170,12 +170,16 @@ class CudaBackend(Backend):
                 f"{self.name!r} is {major}.{minor}. Use precision='float32'."
             )
 
-    def work(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> list[Work]:
-        """Return the launches of `op` on these arrays, in order."""
+    def work(
+        self, op: str, arrays: Arrays, attrs: Attrs, rows: int, products: Products | None = None
+    ) -> list[Work]:
+        """Return the launches of `op` on these arrays, in order.
+
+        With `products`, that decides who makes its matrix product and how (see `Context`).
+        """
         asked = self.products == "library" or (self.products == "auto" and len(self.table))
-        products = self._product if asked else None
-        context = Context(self.driver.limits, self._scratch, products)
-        return BINDERS[op](context, arrays, attrs, rows)
+        chosen = products or (self._product if asked else None)
+        return BINDERS[op](Context(self.driver.limits, self._scratch, chosen), arrays, attrs, rows)
 
     def _product(self, form: str, precision: str, m: int, n: int, k: int) -> ProductShape | None:
         """Return how our kernel cuts a product, None if the library is to make it."""
@@ -209,12 +213,18 @@ class CudaBackend(Backend):
         return self._workspace[:nbytes]
 
     def _bind(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> Call:
+        return self.bind_with(op, arrays, attrs, rows, None)
+
+    def bind_with(
+        self, op: str, arrays: Arrays, attrs: Attrs, rows: int, products: Products | None
+    ) -> Call:
+        """Return the call of `op`, whose matrix product is made as `products` says."""
         with self._together:
             calls = [
                 self.driver.prepare(work)
                 if isinstance(work, Launch)
                 else self.driver.prepare_product(work)
-                for work in self.work(op, arrays, attrs, rows)
+                for work in self.work(op, arrays, attrs, rows, products)
             ]
         if len(calls) == 1:
             return calls[0]
