@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -246,40 +245,41 @@ def test_the_table_in_the_cache_is_for_devices_whose_times_count(
 
 
 class Everything(dict[Key, Choice]):
-    """Choices for all products: in turn the library, whole and in as many parts as can be."""
+    """Choices for all products: in turn the library, whole, and in as many parts as can be."""
 
-    def get(self, key: Key, default: Any = None) -> Any:  # type: ignore[override]
-        found = [Choice()]
-        for tile in TILES[key.precision][:3]:
-            ways = shapes(key, tile)
-            found += [Choice.own(ways[0]), Choice.own(ways[-1])]
-        return found[(key.m + 3 * key.n + 5 * key.k) % len(found)]
+    def __init__(self, turn: int) -> None:
+        self.turn = turn
+
+    def get(self, key: Key, default: Any = None) -> Any:
+        first, second = (shapes(key, tile) for tile in TILES[key.precision][:2])
+        found = [Choice(), Choice.own(second[0]), Choice.own(first[-1])]
+        return found[(self.turn + key.m + key.n + key.k) % len(found)]
 
     def __len__(self) -> int:
         return 1
 
 
-def tuned_backend() -> CudaBackend:
+def tuned_backend(turn: int) -> CudaBackend:
     chosen = Table()
-    chosen.choices = Everything()
+    chosen.choices = Everything(turn)
     return CudaBackend(SimulatorDriver(), table=chosen)
 
 
 @pytest.mark.parametrize("op", PRODUCTS)
 def test_results_do_not_depend_on_the_table(op: str) -> None:
-    backend = tuned_backend()
     made = []
-    for case in cases(op, "float32"):
-        assert_equals_reference(backend, case)
-        for work in backend.work(op, case.make(generator(case)), case.attrs, case.rows):
-            made.append(type(work))
+    for turn in range(3):
+        backend = tuned_backend(turn)
+        for case in cases(op, "float32"):
+            assert_equals_reference(backend, case)
+            works = backend.work(op, case.make(generator(case)), case.attrs, case.rows)
+            made += map(type, works)
     assert set(made) == {Launch, Product}
 
 
 def test_rounded_results_do_not_depend_on_the_table() -> None:
-    backend = tuned_backend()
-    for case in precision_cases("tf32"):
-        assert_equals_rounded_reference(backend, case)
+    for turn, case in enumerate(precision_cases("tf32")):
+        assert_equals_rounded_reference(tuned_backend(turn), case)
 
 
 # Measuring
@@ -351,7 +351,7 @@ def test_noise_decides_nothing() -> None:
     default, other = Choice(TILES["float32"][0], 1), Choice()
     steady, noisy = [1.0] * 9, [0.5, 1.5, 0.9, 1.1, 0.94, 1.2, 0.4, 0.9, 1.3]
     assert decide({default: steady, other: noisy}, default) == default
-    assert decide({default: noisy, other: [0.8] * 9}, default) == default
+    assert decide({default: noisy, other: [0.91] * 9}, default) == default
     assert decide({default: steady, other: [0.97] * 9}, default) == other
     assert decide({default: steady, other: [0.99] * 9}, default) == default
 
@@ -427,7 +427,7 @@ def test_what_is_timed_is_the_op_in_a_graph() -> None:
         before = driver.replays, driver.launches
         call()
         replays.append((driver.replays - before[0], driver.launches - before[1]))
-        return math.inf if choice.tile is None else 1.0
+        return 9.0 if choice.tile is None else 1.0
 
     settings = TuneSettings(**SMALL, precisions=("float32",), quick=True)
     Tuner(settings, CudaBackend(driver, products="own"), Table(), timer=timer).run()

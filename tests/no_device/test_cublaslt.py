@@ -233,7 +233,7 @@ def test_no_bindings(driver: CupyDriver, monkeypatch: pytest.MonkeyPatch) -> Non
         driver.prepare_product(square(driver)[1])
     said = str(caught.value)
     assert said.startswith("cuda:0: products by cuBLASLt need nvmath-python, which cannot be")
-    assert "pip install 'gpunn[cublas" in said and "products='own' does without" in said
+    assert "pip install 'gpunn[cublas13]' adds it" in said and "products='own' does without" in said
 
 
 def test_bindings_that_do_not_find_the_library(driver: CupyDriver, library: Any) -> None:
@@ -244,7 +244,7 @@ def test_bindings_that_do_not_find_the_library(driver: CupyDriver, library: Any)
     with pytest.raises(DeviceError) as caught:
         driver.check_library()
     assert str(caught.value).startswith(
-        "cuda:0: cuBLASLt cannot be loaded (Failed to dlopen libcublasLt (no such file)); pip "
+        "cuda:0: cuBLASLt cannot be loaded (Failed to dlopen libcublasLt (no such file)); pip inst"
     )
 
 

@@ -49,34 +49,40 @@ def workspace_bytes(limits: Limits) -> int:
     return (32 if limits.architecture >= 90 else 4) << 20
 
 
-def load(device: str) -> Any:
+def load(device: str, cuda: int) -> Any:
     """Return the bindings, the library behind them found.
+
+    Parameters
+    ----------
+    device : str
+        Whose name errors begin with.
+    cuda : int
+        CUDA's major version, which decides what is to be installed.
 
     Raises
     ------
     DeviceError
         They are not installed, or the library is not found; the message says what adds it.
     """
-    advice = "products='own' does without"
+    advice = f"pip install 'gpunn[cublas{cuda}]' adds it, and products='own' does without."
     try:
         bindings = importlib.import_module(BINDINGS)
     except ImportError as error:
         raise DeviceError(
             f"{device}: products by cuBLASLt need nvmath-python, which cannot be imported "
-            f"({_one_line(error)}); pip install 'gpunn[cublas]' adds it, and {advice}."
+            f"({_one_line(error)}); {advice}"
         ) from error
     try:
         bindings.get_version()  # loads the library
     except Exception as error:
         raise DeviceError(
-            f"{device}: cuBLASLt cannot be loaded ({_one_line(error)}); pip install nvidia-cublas "
-            f"adds it for CUDA 13, nvidia-cublas-cu12 for CUDA 12, and {advice}."
+            f"{device}: cuBLASLt cannot be loaded ({_one_line(error)}); {advice}"
         ) from error
     return bindings
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).partition(". You can set ")[0].split())[:200]
+    return " ".join(str(error).partition(". You can set ")[0].split())[:120]
 
 
 class Matrix(NamedTuple):

@@ -205,7 +205,7 @@ class CupyDriver(CupyMemory):
 
     def check_library(self) -> None:
         if self._library is None:
-            bindings = cublaslt.load(self.name)
+            bindings = cublaslt.load(self.name, self._runtime.runtimeGetVersion() // 1000)
             workspace = self.allocate(cublaslt.workspace_bytes(self.limits), zeroed=False)
             with self._here("opening cuBLASLt"):
                 self._library = cublaslt.Library(bindings, workspace)
