@@ -19,6 +19,7 @@ from op_runs import (
     needs_compiler,
 )
 
+from gpunn.backends import select
 from gpunn.backends.cuda import backend as backend_module
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
@@ -26,7 +27,7 @@ from gpunn.backends.cuda.driver import Launch, Product
 from gpunn.backends.cuda.product_shapes import TILES, Tile, product_shape, tile_shapes
 from gpunn.backends.cuda.simulator import SimulatorDriver
 from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
-from gpunn.backends.select import cuda_status, select_backend
+from gpunn.backends.select import Selection, cuda_status, select_backend
 from gpunn.bench import tune as tune_module
 from gpunn.bench import tune_command
 from gpunn.bench.tune import Tuner, TuneSettings, candidates, decide
@@ -242,6 +243,18 @@ def test_the_table_in_the_cache_is_for_devices_whose_times_count(
     monkeypatch.setenv(tuning.IGNORED, "off")
     # The environment is that of the process.
     assert not len(tuning.load(Gpu.of(driver)))
+
+
+def test_gpunn_devices_names_the_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    driver = SimulatorDriver()
+    driver.name = "cuda:0"
+    tuned = CudaBackend(driver, table=table())
+    chosen = Selection(tuned, "a GPU that can be used")
+    monkeypatch.setattr(select, "select_backend", lambda device: chosen)
+    assert main(["devices"]) == 0
+    assert f"2 products tuned, table {table().digest}" in capsys.readouterr().out
 
 
 class Everything(dict[Key, Choice]):
