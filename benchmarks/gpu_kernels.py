@@ -1,7 +1,7 @@
 """Every kernel of a training step against the ceilings measured in the same run.
 
 The bound of a call is the larger of bytes over the better of two bandwidths (a copy far beyond the
-caches, one of the plan's size) and FLOPs over the rate of a large product by cuBLAS in the same
+caches, one of the plan's size) and FLOPs over the rate of a large product by cuBLASLt in the same
 precision; bytes and FLOPs are the plan's own count. Calls are timed in captured graphs, so that the
 host's launches do not show; a training step's arrays stay in the L2 cache from call to call, as
 they do in training, so small calls may beat the bandwidth of the memory behind it.
@@ -24,6 +24,7 @@ from gpunn.backends.cuda.driver import Driver
 from gpunn.backends.interface import Backend
 from gpunn.backends.select import select_backend
 from gpunn.bench import bounds
+from gpunn.errors import DeviceError
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.spec import CONTROL
 
@@ -191,6 +192,8 @@ def measure(
     steps: list[Any] = []
     products: list[dict[str, Any]] = []
     result = {"ok": True, "steps": steps, "products": products}
+    if not any(found.flops for found in rates.values()):
+        result["no_flop_rates"] = _why_no_library(backend)
     result["ceilings"] = {name: asdict(found) for name, found in rates.items()}
     for precision in rates:
         for batch_size in BATCH_SIZES if on_gpu else (8,):
@@ -204,6 +207,15 @@ def measure(
     return result
 
 
+def _why_no_library(backend: Backend) -> str:
+    driver: Driver = backend.driver  # type: ignore[attr-defined]
+    try:
+        driver.check_library()
+    except DeviceError as error:
+        return str(error)
+    return "the library has no such products"
+
+
 def markdown(result: dict[str, Any], calls: bool = True) -> list[str]:
     """Return the tables; with `calls` also one of each step's calls."""
     rates = result["ceilings"]
@@ -214,7 +226,8 @@ def markdown(result: dict[str, Any], calls: bool = True) -> list[str]:
     )
     copy = max(rate["large_copy"] for rate in rates.values())
     lines = [
-        f"Ceilings measured in this run: copy {copy / 1e9:,.0f} GB/s, {flops}.",
+        f"Ceilings measured in this run: copy {copy / 1e9:,.0f} GB/s, "
+        f"{flops or 'no FLOP rates: ' + result['no_flop_rates']}.",
         "",
         "Training steps in graphs, microseconds; the bound is the sum of those of the calls; "
         "between two kernels: no more than the shortest call takes:",

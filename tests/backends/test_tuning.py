@@ -214,8 +214,29 @@ def test_without_the_library_the_table_s_products_are_our_own(
     for _ in range(2):
         (work,) = works(tuned, "dense", FORWARD)
         assert isinstance(work, Launch)
-    (record,) = caplog.records
+    first, record = caplog.records
+    assert first.getMessage() == f"simulator: {table().describe()}"
     assert record.levelno == logging.INFO and "there is no nvmath-python" in record.getMessage()
+
+
+def test_a_product_that_the_library_has_no_more_is_our_own(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = SimulatorDriver()
+
+    def fail(product: Product) -> Any:
+        raise DeviceError("cuBLASLt has no such product")
+
+    monkeypatch.setattr(driver, "prepare_product", fail)
+    caplog.set_level(logging.INFO, logger="gpunn")
+    case = next(case for case in cases("dense", "float32") if case.rows)
+    chosen = Table()
+    chosen.choices = Everything(0)
+    monkeypatch.setattr(Everything, "get", lambda self, key: Choice())
+    assert_equals_reference(CudaBackend(driver, table=chosen), case)
+    assert "cuBLASLt has no such product" in caplog.records[-1].getMessage()
+    with pytest.raises(DeviceError, match="no such product"):  # who asks for it by name is told
+        assert_equals_reference(CudaBackend(driver, products="library"), case)
 
 
 def test_products_that_were_asked_for() -> None:

@@ -187,6 +187,20 @@ def test_all_products_share_a_workspace_and_a_handle(driver: CupyDriver, library
     assert driver.download(result).tolist() == SQUARE
 
 
+def test_kernels_of_two_products_do_not_mix(driver: CupyDriver, library: Any) -> None:
+    call = driver.prepare_product(square(driver)[1])
+    multiply, alone = library.matmul, []
+
+    def matmul(*arguments: int) -> None:
+        alone.append(driver._library.lock.locked())  # no other thread's can be called now
+        multiply(*arguments)
+
+    library.matmul = matmul
+    driver.capture([call])
+    call()
+    assert alone == [True, True] and not driver._library.lock.locked()
+
+
 def test_descriptors_and_the_handle_are_given_back(library: Any, driver: CupyDriver) -> None:
     owned = weakref.ref(driver)
     _, product = square(driver)

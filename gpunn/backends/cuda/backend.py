@@ -85,7 +85,9 @@ class CudaBackend(Backend):
         self.products = products
         if table is None and products == "auto" and driver.timed:
             table = tuning.load(tuning.Gpu.of(driver))
-        self.table = table or Table()
+        self.table = Table() if table is None else table
+        if len(self.table):
+            logger.info("%s: %s", driver.name, self.table.describe())
         self._library_is_there: bool | None = None
         self._workspace: Any = driver.allocate(0)
         self._together = threading.RLock()
@@ -181,6 +183,16 @@ class CudaBackend(Backend):
         chosen = products or (self._product if asked else None)
         return BINDERS[op](Context(self.driver.limits, self._scratch, chosen), arrays, attrs, rows)
 
+    def _prepared(self, works: Iterable[Work]) -> list[Call]:
+        driver = self.driver
+        return [
+            driver.prepare(work) if isinstance(work, Launch) else driver.prepare_product(work)
+            for work in works
+        ]
+
+    def _own_product(self, *key: Any) -> ProductShape:
+        return product_shape(*key, self.driver.limits)
+
     def _product(self, form: str, precision: str, m: int, n: int, k: int) -> ProductShape | None:
         """Return how our kernel cuts a product, None if the library is to make it."""
         if self.products == "library":
@@ -192,7 +204,7 @@ class CudaBackend(Backend):
                 return None
             if shape := choice.shape(key, self.driver.limits):
                 return shape
-        return product_shape(*key, self.driver.limits)
+        return self._own_product(*key)
 
     def _has_library(self) -> bool:
         """Return whether the library that the table asks for is there; the log says if not."""
@@ -213,19 +225,23 @@ class CudaBackend(Backend):
         return self._workspace[:nbytes]
 
     def _bind(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> Call:
-        return self.bind_with(op, arrays, attrs, rows, None)
+        return self.bind_with(op, arrays, attrs, rows)
 
     def bind_with(
-        self, op: str, arrays: Arrays, attrs: Attrs, rows: int, products: Products | None
+        self, op: str, arrays: Arrays, attrs: Attrs, rows: int, products: Products | None = None
     ) -> Call:
         """Return the call of `op`, whose matrix product is made as `products` says."""
         with self._together:
-            calls = [
-                self.driver.prepare(work)
-                if isinstance(work, Launch)
-                else self.driver.prepare_product(work)
-                for work in self.work(op, arrays, attrs, rows, products)
-            ]
+            works = self.work(op, arrays, attrs, rows, products)
+            try:
+                calls = self._prepared(works)
+            except DeviceError as error:
+                by_table = products is None and self.products == "auto"
+                if not by_table or all(isinstance(work, Launch) for work in works):
+                    raise
+                # Another version of the library may have measured.
+                logger.info("a product that was tuned for the library is our own: %s", error)
+                calls = self._prepared(self.work(op, arrays, attrs, rows, self._own_product))
         if len(calls) == 1:
             return calls[0]
         together = self._together

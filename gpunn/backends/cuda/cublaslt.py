@@ -18,6 +18,7 @@ functions.
 from __future__ import annotations
 
 import importlib
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -124,6 +125,9 @@ class Library:
         except bindings.cuBLASLtError as error:
             raise DeviceError(f"cuBLASLt does not start: {_one_line(error)}.") from error
         weakref.finalize(self, bindings.destroy, self._handle).atexit = False
+        # A product may be several kernels, which hand on values in the workspace: those of
+        # another thread's product must not come between them.
+        self.lock = threading.Lock()
 
     def prepare(self, product: Product) -> Callable[[int], None]:
         """Choose a kernel; return what launches it on a stream, whose address it is given.
@@ -152,7 +156,8 @@ class _Multiplication:
     def __init__(
         self, bindings: Any, handle: int, workspace: Any, product: Product, owner: Library
     ) -> None:
-        self._bindings, self._kept = bindings, (product, workspace, owner)
+        self._bindings, self._lock = bindings, owner.lock
+        self._kept = product, workspace, owner
         self._descriptors: list[tuple[Callable[[int], None], int]] = []
         weakref.finalize(self, _destroy, self._descriptors).atexit = False
         # The library computes result.T = right.T @ left.T: the same memory, read by columns.
@@ -172,7 +177,8 @@ class _Multiplication:
 
     def __call__(self, stream: int) -> None:
         try:
-            self._bindings.matmul(*self._arguments, stream)
+            with self._lock:
+                self._bindings.matmul(*self._arguments, stream)
         except self._bindings.cuBLASLtError as error:
             raise DeviceError(f"a product by cuBLASLt failed: {_one_line(error)}.") from error
 

@@ -139,7 +139,8 @@ class Table:
     @property
     def digest(self) -> str:
         """Eight digits that change with the choices, not with the times that led to them."""
-        held = [(*key, self.choices[key].words()) for key in sorted(self.choices)]
+        found = ((key, self.choices[key]) for key in sorted(self.choices))
+        held = [(*key, one.tile and astuple(one.tile), one.splits) for key, one in found]
         text = json.dumps([held, self.dependent_launch])
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
