@@ -43,8 +43,8 @@ ROUNDS, QUICK_ROUNDS = 9, 5
 BEST = 6  # of the cost model's ranking, besides each tile whole and split
 QUICK_BEST = 3
 
-# key, candidate, a call of `REPEATS` ops -> seconds
-Timer = Callable[[Key, Choice, Call], float]
+# What is measured (a product), which way (a choice), a call of `REPEATS` of it -> seconds
+Timer = Callable[[Any, Any, Call], float]
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ class Tuner:
         self.complete = True
         self._library = self._has_library()
 
-    def _device_time(self, key: Key, choice: Choice, call: Call) -> float:
+    def _device_time(self, what: Any, way: Any, call: Call) -> float:
         # Behind another call: the host's launch is over before the device comes to it, and the
         # candidate's arrays are in the cache again.
         call()
@@ -238,7 +238,11 @@ class Tuner:
         return True
 
     def run(self) -> None:
-        """Measure all products; what was found so far stands in `table` at any time."""
+        """Measure everything; what was found so far stands in `table` at any time."""
+        self.products()
+
+    def products(self) -> None:
+        """Measure all products."""
         settings, began, seen = self.settings, self._clock(), set()
         sizes = [(p, b) for p in settings.precisions for b in settings.batch_sizes]
         if self.progress:

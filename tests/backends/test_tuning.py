@@ -344,7 +344,7 @@ def tuner(clock: Clock, driver: SimulatorDriver | None = None, **settings: Any) 
 def test_the_fastest_is_chosen_for_every_product_of_a_step() -> None:
     clock = Clock(lambda choice: choice.tile is None)
     one = tuner(clock)
-    one.run()
+    one.products()
     expected = [
         Key("FORWARD", "float32", 4, 6, 8),
         Key("FORWARD", "float32", 4, 3, 6),
@@ -365,7 +365,7 @@ def test_the_fastest_is_chosen_for_every_product_of_a_step() -> None:
 def test_a_tile_that_wins_is_chosen_and_used() -> None:
     wanted = Choice(TILES["float32"][3], 1)
     one = tuner(Clock(lambda choice: choice == wanted), quick=False)
-    one.run()
+    one.products()
     assert set(one.table.choices.values()) == {wanted}
     tuned = CudaBackend(one.backend.driver, table=one.table)
     (work,) = works(tuned, "dense", FORWARD)
@@ -375,7 +375,7 @@ def test_a_tile_that_wins_is_chosen_and_used() -> None:
 @pytest.mark.parametrize("seconds", [0.985, 1.0, 2.0])
 def test_the_cost_model_s_choice_stays_unless_it_is_beaten_clearly(seconds: float) -> None:
     one = tuner(Clock(lambda choice: choice.tile is None, seconds))
-    one.run()
+    one.products()
     limits = one.backend.driver.limits
     for key, choice in one.table.choices.items():
         assert choice == Choice.own(product_shape(*key, limits))
@@ -415,14 +415,14 @@ def test_a_device_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "check_library", fail)
     clock = Clock(lambda choice: False)
     one = tuner(clock, driver)
-    one.run()
+    one.products()
     assert one.notes == ["the library is left out: no nvmath-python"]
     assert all(choice.tile for _, choice in clock.seen) and len(one.rows) == 5
 
 
 def test_a_gpu_without_tensor_cores() -> None:
     one = tuner(Clock(lambda choice: False), SimulatorDriver(architecture=75), precisions=("tf32",))
-    one.run()
+    one.products()
     assert not one.rows
     (note,) = one.notes
     assert note.startswith("tf32 is left out: ") and "8.0 or later" in note
@@ -432,7 +432,7 @@ def test_when_the_time_is_up_no_product_is_begun() -> None:
     one = tuner(Clock(lambda choice: False), seconds=10.0)
     ticks = iter(range(0, 1000, 4))  # the beginning, and a look before each product
     one._clock = lambda: float(next(ticks))
-    one.run()
+    one.products()
     assert len(one.rows) == 2 and not one.complete
 
 
@@ -449,7 +449,7 @@ def test_products_are_kept_as_they_are_found() -> None:
 
     one = Tuner(settings, backend, Table(), timer=timer, keep=lambda table: kept.append(len(table)))
     with pytest.raises(KeyboardInterrupt):
-        one.run()
+        one.products()
     assert kept == [1, 2] and len(one.table) == 2
 
 
@@ -464,7 +464,7 @@ def test_what_is_timed_is_the_op_in_a_graph() -> None:
         return 9.0 if choice.tile is None else 1.0
 
     settings = TuneSettings(**SMALL, precisions=("float32",), quick=True)
-    Tuner(settings, CudaBackend(driver, products="own"), Table(), timer=timer).run()
+    Tuner(settings, CudaBackend(driver, products="own"), Table(), timer=timer).products()
     assert {count for count, _ in replays} == {1}
     # Our kernels are one launch; the library's product is finished by a second.
     assert {count for _, count in replays} == {tune_module.REPEATS, 2 * tune_module.REPEATS}
