@@ -4,9 +4,10 @@ CuPy's cuBLAS refuses streams that are being captured, since it may allocate. cu
 nothing: its workspace is ours, which kernel it takes is asked when a product is prepared, and what
 is left is a launch on the stream that it is given. So its products can be part of CUDA graphs.
 
-Precisions: float32 computes in IEEE float32 (``CUBLAS_COMPUTE_32F``, no TF32) and float64 in
-float64; with "tf32" and "bfloat16" the library may round the float32 factors for the tensor cores
-(``CUBLAS_COMPUTE_32F_FAST_TF32``, ``_FAST_16BF``), and adds up in float32. How it rounds is its own
+Precisions: float32 computes in IEEE float32 (``CUBLAS_COMPUTE_32F``: no TF32, and no emulation
+unless the environment asks for it, ``CUBLAS_EMULATE_SINGLE_PRECISION``), float64 in float64. With
+"tf32" and "bfloat16" the library may round the float32 factors for the tensor cores
+(``CUBLAS_COMPUTE_32F_FAST_TF32``, ``_FAST_16BF``), and adds up in float32; how it rounds is its own
 affair. Ways of adding up the parts of a reduction in the result's own place are excluded, and all
 products of a device follow one another, so that a product gives the same bits every time (on the
 same model of GPU, by the same version of the library).
