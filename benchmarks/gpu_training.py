@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import gpunn
 from benchmarks.gpu_kernels import BATCH_SIZES, HIDDEN, PRECISIONS
+from gpunn.backends.select import select_backend
 from gpunn.bench.rounds import interleaved, spread
 from gpunn.bench.settings import OPTIMIZERS, Settings
 from gpunn.bench.task import Task
@@ -32,10 +33,11 @@ LATE = "torch.autotune"  # compiles for minutes, so it comes when all others are
 
 
 class Mode(NamedTuple):
-    """How gpunn launches: in graphs or kernel by kernel, and whether in place early."""
+    """How gpunn launches: in graphs or kernel by kernel, in place early, tuned products."""
 
     graphs: bool
     dependent: bool = False
+    tuned: bool = True
 
 
 MODES = {
@@ -44,6 +46,7 @@ MODES = {
     "gpunn, dependent": Mode(True, dependent=True),
 }
 SMALL = 128  # the largest batch for which dependent launches are measured
+UNTUNED = "gpunn, untuned"  # with graphs; a side only where "gpunn" makes use of a table
 ROUNDS = 5
 ROUND_SECONDS = 0.03  # of gpunn; the slowest peer takes some twenty times as long
 WARM_UP = 5  # epochs: a graph is captured once as many steps as it holds, and 8, have been taken
@@ -59,6 +62,8 @@ class Ours:
         self.model = task.model(device, precision, "sgd")
         self.backend: Any = self.model.session.backend
         self.mode, self.epochs = mode, 1
+        if not mode.tuned:
+            self.backend.products = "own"  # nothing is bound yet
         self._choose()
         rows = task.rows // batch_size * batch_size
         data = task.images[:rows], task.labels[:rows]
@@ -129,13 +134,21 @@ class Peers:
             self._running.popitem()[1].close()
 
 
+def gpu_table(device: str) -> str:
+    """Return the table of tuned products that training makes use of, in words; empty for none."""
+    backend: Any = select_backend(device).backend
+    return str(backend.table.describe())
+
+
 def one_row(
     task: Task, device: str, precision: str, batch_size: int, peers: Peers, names: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return the rounds of gpunn and of the peers `names` for one batch size and precision."""
     steps, candidates = task.rows // batch_size, {}
     sides: dict[str, Any] = {}
-    for name, mode in MODES.items():
+    table = gpu_table(device)
+    modes = MODES | ({UNTUNED: Mode(True, tuned=False)} if table else {})
+    for name, mode in modes.items():
         if mode.dependent and batch_size > SMALL:
             continue
         try:
@@ -173,6 +186,7 @@ def one_row(
         if name != "gpunn" and pairs:
             side["time_over_gpunn"] = spread([theirs / mine for theirs, mine in pairs])
     row = {"precision": precision, "batch_size": batch_size, "steps": steps, "epochs": epochs}
+    row |= {"products": table or "untuned"}
     return row | {"sides": {k: v for k, v in sides.items() if "step_seconds" in v}}
 
 
@@ -218,7 +232,8 @@ def measure(
 
 def markdown(result: dict[str, Any]) -> list[str]:
     """Return the tables."""
-    names = [*MODES, *PEERS, LATE]
+    tuned = any(UNTUNED in row["sides"] for row in result["rows"])
+    names = [*MODES, *([UNTUNED] if tuned else []), *PEERS, LATE]
     lines = [
         "Training 784-300-100-10, SGD, dropout 0.2, microseconds per step (median), data on the "
         "device; in brackets the time over that of gpunn with CUDA graphs, median of the ratios "
@@ -233,6 +248,8 @@ def markdown(result: dict[str, Any]) -> list[str]:
         sides = row["sides"] | {k: v for k, v in other.items() if k == LATE}
         cells = [_cell(sides.get(name)) for name in names]
         lines.append(f"| {row['precision']} | {row['batch_size']} | {' | '.join(cells)} |")
+    for said in sorted({row["products"] for row in result["rows"] if "products" in row}):
+        lines += ["", f"gpunn's matrix products: {said}."]
     for name, note in result["peers"].items():
         why = "; ".join(filter(None, [note.get("detail"), *note.get("errors", [])]))
         if why:
