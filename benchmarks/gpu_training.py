@@ -33,17 +33,22 @@ LATE = "torch.autotune"  # compiles for minutes, so it comes when all others are
 
 
 class Mode(NamedTuple):
-    """How gpunn launches: in graphs or kernel by kernel, in place early, tuned products."""
+    """How gpunn launches: in graphs or kernel by kernel, in place early, tuned products.
+
+    Where `dependent` is None it is as users get it.
+    """
 
     graphs: bool
-    dependent: bool = False
+    dependent: bool | None = None
     tuned: bool = True
 
 
 MODES = {
     "gpunn": Mode(True),
     "gpunn, eager": Mode(False),
+    # Whichever of the two users do not get anyway.
     "gpunn, dependent": Mode(True, dependent=True),
+    "gpunn, ordinary": Mode(True, dependent=False),
 }
 SMALL = 128  # the largest batch for which dependent launches are measured
 UNTUNED = "gpunn, untuned"  # with graphs; a side only where "gpunn" makes use of a table
@@ -71,9 +76,10 @@ class Ours:
 
     def _choose(self) -> None:
         """Launch in this side's way; the sides share a driver."""
-        driver = self.backend.driver
-        self.backend.graphs, driver.dependent_launches = self.mode.graphs, self.mode.dependent
-        if driver.dependent_launches != self.mode.dependent:
+        driver, wanted = self.backend.driver, self.mode.dependent
+        wanted = bool(self.backend.table.dependent_launch) if wanted is None else wanted
+        self.backend.graphs, driver.dependent_launches = self.mode.graphs, wanted
+        if self.mode.dependent and not driver.dependent_launches:
             raise DeviceError(f"{driver.describe()} has no dependent launches")
 
     def round(self) -> dict[str, Any]:
@@ -83,7 +89,6 @@ class Ours:
         for _ in range(self.epochs):
             logs = self.trainer.epoch()
         seconds = time.perf_counter() - began
-        self.backend.driver.dependent_launches = False
         launched = (self.backend.driver.replays - replays) / self.epochs
         return {"seconds": seconds, "loss": float(logs["loss"]), "graph_launches": launched}
 
@@ -134,10 +139,10 @@ class Peers:
             self._running.popitem()[1].close()
 
 
-def gpu_table(device: str) -> str:
-    """Return the table of tuned products that training makes use of, in words; empty for none."""
+def gpu_table(device: str) -> tuple[str, bool]:
+    """Return what training takes from `gpunn tune`, in words; whether launches are dependent."""
     backend: Any = select_backend(device).backend
-    return str(backend.table.describe())
+    return backend.table.describe(), bool(backend.table.dependent_launch)
 
 
 def one_row(
@@ -146,10 +151,10 @@ def one_row(
     """Return the rounds of gpunn and of the peers `names` for one batch size and precision."""
     steps, candidates = task.rows // batch_size, {}
     sides: dict[str, Any] = {}
-    table = gpu_table(device)
+    table, dependent = gpu_table(device)
     modes = MODES | ({UNTUNED: Mode(True, tuned=False)} if table else {})
     for name, mode in modes.items():
-        if mode.dependent and batch_size > SMALL:
+        if mode.dependent is not None and (batch_size > SMALL or mode.dependent == dependent):
             continue
         try:
             ours = Ours(task, device, precision, batch_size, mode)

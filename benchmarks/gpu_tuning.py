@@ -29,21 +29,32 @@ def measure(
     )
     backend = device_backend(device)
     gpu = Gpu.of(backend.driver)
-    result: dict[str, Any] = {"ok": True, "rows": [], "notes": []}
+    result: dict[str, Any] = {"ok": True, "steps": [], "rows": [], "notes": []}
 
     def keep(table: Table) -> None:
         result["file"], result["table"] = str(tuning.save(gpu, table)), table.digest
         save(result)
 
     tuner = Tuner(settings, backend, tuning.load(gpu, environment={}), timer=timer, keep=keep)
-    result |= {"rows": tuner.rows, "notes": tuner.notes}
+    result |= {"steps": tuner.steps, "rows": tuner.rows, "notes": tuner.notes}
     tuner.run()
     return result | {"cut_short": not tuner.complete}
 
 
 def markdown(result: dict[str, Any]) -> list[str]:
     """Return the table of choices."""
-    lines = [
+    lines = []
+    if result.get("steps"):
+        lines += ["Whole steps, microseconds by the steps of a graph:", ""]
+        lines += ["| steps | launches | us | chosen |", "|---|---|---|---|"]
+        for step in result["steps"]:
+            launches = "dependent" if step["dependent"] else "ordinary"
+            chosen = "yes" if step["chosen"] else ""
+            lines.append(
+                f"| {step['steps']} | {launches} | {step['median'] * 1e6:.2f} | {chosen} |"
+            )
+        lines.append("")
+    lines += [
         f"Matrix products tuned (table {result.get('table', 'none')}), microseconds of {REPEATS} "
         "calls in a graph, with the launches that finish them; level 2 cache warm:",
         "",

@@ -31,20 +31,18 @@ from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
 from gpunn.backends.select import PRECISIONS
 from gpunn.bench import bounds
 from gpunn.bench.rounds import interleaved, spread
+from gpunn.bench.tune_steps import Timer, chosen, clearly_faster, measured
 from gpunn.errors import DeviceError, PlanError, UnknownNameError
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.spec import Step
 from gpunn.registry import check_count, check_number
 
 BATCH_SIZES = (32, 50, 128, 512, 1024, 8192)
-GAIN = 0.02  # by how much another has to be faster than the cost model's choice
+STEP_BATCH = 50  # small, so that launches count
 REPEATS = 20  # calls in a graph
 ROUNDS, QUICK_ROUNDS = 9, 5
 BEST = 6  # of the cost model's ranking, besides each tile whole and split
 QUICK_BEST = 3
-
-# What is measured (a product), which way (a choice), a call of `REPEATS` of it -> seconds
-Timer = Callable[[Any, Any, Call], float]
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,9 @@ def ops(backend: CudaBackend, settings: TuneSettings, precision: str, batch: int
         yield Op(backend, step, arrays, batch)
 
 
-def _plan(backend: CudaBackend, settings: TuneSettings, precision: str, batch: int) -> Any:
+def _plan(
+    backend: CudaBackend, settings: TuneSettings, precision: str, batch: int, dtype: str = "float32"
+) -> Any:
     import gpunn
     from gpunn import layers
 
@@ -146,7 +146,7 @@ def _plan(backend: CudaBackend, settings: TuneSettings, precision: str, batch: i
     loss = "sparse_categorical_crossentropy" if several else "binary_crossentropy"
     # SGD: the gradient of a kernel and its update are one call.
     net.compile("sgd", loss, device=backend.name, precision=precision, seed=0)
-    return net.plan(batch, ["float32"])
+    return net.plan(batch, [dtype])
 
 
 def candidates(key: Key, backend: CudaBackend, *, quick: bool) -> list[Choice]:
@@ -169,10 +169,7 @@ def candidates(key: Key, backend: CudaBackend, *, quick: bool) -> list[Choice]:
 def decide(times: Mapping[Choice, list[float]], default: Choice) -> Choice:
     """Return the fastest candidate; the default unless that is beaten by more than the noise."""
     fastest = min(times, key=lambda choice: statistics.median(times[choice]))
-    ours, other = spread(times[default]), spread(times[fastest])
-    faster = other["median"] < (1 - GAIN) * ours["median"]
-    apart = other["high_quartile"] < ours["low_quartile"]
-    return fastest if faster and apart else default
+    return fastest if clearly_faster(times[fastest], times[default]) else default
 
 
 class Tuner:
@@ -195,6 +192,8 @@ class Tuner:
 
     Attributes
     ----------
+    steps : list of dict
+        Seconds of a step, way by way.
     rows : list of dict
         What was measured, product by product.
     notes : list of str
@@ -218,6 +217,7 @@ class Tuner:
         self.progress, self._clock, self._keep = progress, clock, keep
         self._timer = timer or self._device_time
         self.gpu = Gpu.of(backend.driver)
+        self.steps: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
         self.notes: list[str] = []
         self.complete = True
@@ -239,7 +239,25 @@ class Tuner:
 
     def run(self) -> None:
         """Measure everything; what was found so far stands in `table` at any time."""
+        self.whole_steps()
         self.products()
+
+    def whole_steps(self) -> None:
+        """Measure how many steps a graph is best made of, and whether dependent launches pay."""
+        sizes = self.settings.batch_sizes
+        self.batch_size = STEP_BATCH if STEP_BATCH in sizes else min(sizes)
+        if self.progress:
+            self.progress.now(f"steps of {self.batch_size} samples")
+        plan = _plan(self.backend, self.settings, "float32", self.batch_size, "uint8")
+        times = measured(self.backend, plan, self.settings.rounds, self._timer, self.notes)
+        best = chosen(times)
+        self.table.graph_steps, self.table.dependent_launch = best.steps, best.dependent
+        self.backend.driver.dependent_launches = best.dependent  # as the products will be
+        self.steps += [
+            way._asdict() | {"chosen": way == best} | spread(values)
+            for way, values in times.items()
+        ]
+        self._keep(self.table)
 
     def products(self) -> None:
         """Measure all products."""

@@ -36,6 +36,7 @@ def device_backend(device: str) -> CudaBackend:
         )
     backend = select_backend(device).backend
     assert isinstance(backend, CudaBackend)
+    backend.driver.dependent_launches = False
     return CudaBackend(backend.driver, products="own")
 
 
@@ -53,6 +54,14 @@ def tune(settings: TuneSettings, device: str, timer: Timer | None = None) -> int
         except KeyboardInterrupt:
             code = 130
     _say(console, backend.driver.describe())
+    for step in tuner.steps:
+        chosen = ", chosen" if step["chosen"] else ""
+        launches = "dependent" if step["dependent"] else "ordinary"
+        _say(
+            console,
+            f"a step of {tuner.batch_size} samples, graphs of {step['steps']}, "
+            f"{launches} launches: {micro(step['median'])} us{chosen}",
+        )
     measured = [Key(*(row[name] for name in Key._fields)) for row in tuner.rows]
     if measured:
         console.width = max(console.width, WIDEST)
@@ -77,7 +86,7 @@ def show(device: str) -> int:
     backend = device_backend(device)
     gpu, console = Gpu.of(backend.driver), _console()
     table = tuning.load(gpu, environment={})
-    if not len(table):
+    if not table.describe():
         _say(console, f"{gpu.model}: nothing was tuned; gpunn tune does it")
         return 0
     console.width = max(console.width, WIDEST)

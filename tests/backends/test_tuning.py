@@ -31,6 +31,7 @@ from gpunn.backends.select import Selection, cuda_status, select_backend
 from gpunn.bench import tune as tune_module
 from gpunn.bench import tune_command
 from gpunn.bench.tune import Tuner, TuneSettings, candidates, decide
+from gpunn.bench.tune_steps import SHORT, Way, chosen
 from gpunn.cli import main
 from gpunn.errors import ArgumentError, DeviceError
 
@@ -44,7 +45,7 @@ SPLIT = Key("KERNEL_GRADIENT", "tf32", 784, 300, 8192)
 def table() -> Table:
     split = next(shape for shape in shapes(SPLIT, TILES["tf32"][4]) if shape.splits > 1)
     choices = {FORWARD: Choice(seconds=2e-6, default_seconds=3e-6), SPLIT: Choice.own(split)}
-    return Table(choices, dependent_launch=True)
+    return Table(choices, dependent_launch=True, graph_steps=256)
 
 
 def shapes(key: Key, tile: Tile) -> list[Any]:
@@ -66,7 +67,8 @@ def test_a_table_is_read_as_it_was_written() -> None:
     written = table()
     file = tuning.save(H100, written)
     found = tuning.load(H100)
-    assert found.choices == written.choices and found.dependent_launch is True
+    assert found.choices == written.choices
+    assert found.dependent_launch is True and found.graph_steps == 256
     assert found.choices[FORWARD].seconds == 2e-6
     assert found.choices[FORWARD].default_seconds == 3e-6
     assert found.digest == written.digest
@@ -114,6 +116,7 @@ def damage(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
         (damage(lambda c: c["products"][0].update(form="SIDEWAYS")), "it is damaged"),
         (damage(lambda c: c["products"][0].update(m="50")), "it is damaged"),
         (damage(lambda c: c.update(dependent_launch="perhaps")), "it is damaged"),
+        (damage(lambda c: c.update(graph_steps=0)), "it is damaged"),
     ],
 )
 def test_a_file_that_is_damaged_or_foreign_is_left_out(
@@ -133,9 +136,11 @@ def test_the_digest_is_of_choices_and_not_of_times() -> None:
     assert one.digest == other.digest
     other.choices[FORWARD] = Choice.own(shapes(FORWARD, TILES["float32"][0])[0])
     assert one.digest != other.digest
-    assert one.digest != Table(one.choices, dependent_launch=False).digest
-    assert one.describe() == f"2 products tuned, table {one.digest}"
-    assert Table().describe() == ""
+    assert one.digest == Table(one.choices).digest  # how it is launched changes no bit
+    said = f"2 products tuned, table {one.digest}"
+    assert one.describe() == f"{said}, graphs of 256 steps, dependent launches"
+    assert Table(one.choices).describe() == said and Table().describe() == ""
+    assert Table(dependent_launch=False).describe() == "ordinary launches"
 
 
 # Making use of it
@@ -470,6 +475,96 @@ def test_what_is_timed_is_the_op_in_a_graph() -> None:
     assert {count for _, count in replays} == {tune_module.REPEATS, 2 * tune_module.REPEATS}
 
 
+# Whole steps
+
+
+@pytest.mark.parametrize(
+    ("fast", "found"),
+    [
+        ([], Way(64, False)),
+        ([Way(16, False)], Way(16, False)),
+        ([Way(64, True)], Way(64, True)),
+        ([Way(256, True)], Way(64, False)),  # at the usual length it does not pay
+        ([Way(64, True), Way(256, True)], Way(64, True)),
+    ],
+)
+def test_another_way_to_take_steps_has_to_be_clearly_faster(fast: list[Way], found: Way) -> None:
+    ways = [Way(steps, dependent) for dependent in (False, True) for steps in (16, 64, 256)]
+    times = {way: [0.9, 0.91, 0.9] if way in fast else [1.0, 1.01, 1.0] for way in ways}
+    assert chosen(times) == found
+    noisy = {way: [0.8, 1.0, 1.2] if way in fast else [0.9, 1.05, 1.3] for way in ways}
+    assert chosen(noisy) == Way(64, False)
+
+
+@pytest.mark.parametrize("pays", [False, True])
+def test_whole_steps_are_timed_in_graphs_from_the_first_row_on(pays: bool) -> None:
+    driver = SimulatorDriver()
+    counts: dict[Way, set[tuple[int, int]]] = {}
+
+    def timer(what: Any, way: Way, call: Any) -> float:
+        assert what == "step"
+        before = driver.replays, driver.launches
+        call()
+        call()  # there are rows for both
+        counts.setdefault(way, set()).add((driver.replays - before[0], driver.launches - before[1]))
+        return way.steps * (0.5 if pays and way.dependent else 1.0)
+
+    one = Tuner(
+        TuneSettings(**SMALL, precisions=("float32",), quick=True),
+        CudaBackend(driver, products="own"),
+        Table(),
+        timer=timer,
+    )
+    one.whole_steps()
+    assert set(counts) == {Way(steps, early) for steps in SHORT for early in (False, True)}
+    for way, found in counts.items():
+        ((replays, launches),) = found
+        assert replays == 2 and launches % (2 * way.steps) == 0
+    assert one.table.graph_steps == SHORT[0] and one.table.dependent_launch is pays
+    assert [step["chosen"] for step in one.steps].count(True) == 1 and not one.notes
+    assert driver.dependent_launches is pays
+
+
+def test_without_dependent_launches_only_lengths_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: Any, wanted: bool) -> None:
+        if wanted:
+            raise DeviceError("simulator: dependent launches need cuda-bindings.")
+
+    monkeypatch.setattr(SimulatorDriver, "dependent_launches", property(lambda _: False, refuse))
+    one = tuner(Clock(lambda choice: False))
+    one.whole_steps()
+    assert [Way(step["steps"], step["dependent"]) for step in one.steps] == [
+        Way(steps, False) for steps in SHORT
+    ]
+    assert one.table.dependent_launch is False
+    (note,) = one.notes
+    assert note.startswith("dependent launches are left out: ") and "cuda-bindings" in note
+
+
+def test_the_table_says_how_steps_are_launched(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gpunn")
+    driver = SimulatorDriver()
+    backend = CudaBackend(driver, table=Table(dependent_launch=True, graph_steps=3))
+    assert driver.dependent_launches
+    noted: list[int] = []
+    repeated = backend.repeated([lambda: noted.append(1)])
+    repeated(20)
+    driver.replays = 0
+    repeated(11)
+    assert len(noted) == 31 and driver.replays == 3 + 2  # of 3 steps, and of 1
+
+    def refuse(self: Any, wanted: bool) -> None:
+        raise DeviceError("no")
+
+    monkeypatch.setattr(SimulatorDriver, "dependent_launches", property(lambda _: False, refuse))
+    CudaBackend(SimulatorDriver(), table=Table(dependent_launch=True))
+    assert "dependent launches, which pay here, are left out: no" in caplog.text
+
+
 # The command
 
 
@@ -502,7 +597,7 @@ def test_other_products_of_the_table_stay(capsys: pytest.CaptureFixture[str]) ->
     tuning.save(gpu, table())
     assert main(TUNE) == 0
     found = tuning.load(gpu)
-    assert len(found) == 6 and found.dependent_launch is True
+    assert len(found) == 6
     assert found.choices[SPLIT] == table().choices[SPLIT]
 
 
@@ -511,7 +606,7 @@ def test_ctrl_c_keeps_what_was_found(capsys: pytest.CaptureFixture[str]) -> None
 
     def timer(key: Key, choice: Choice, call: Any) -> float:
         seen.append(key)
-        if len(set(seen)) == 3:
+        if len(set(seen)) == 4:  # whole steps, and two products
             raise KeyboardInterrupt
         return 1e-6
 

@@ -86,12 +86,17 @@ class CudaBackend(Backend):
         if table is None and products == "auto" and driver.timed:
             table = tuning.load(tuning.Gpu.of(driver))
         self.table = Table() if table is None else table
-        if len(self.table):
-            logger.info("%s: %s", driver.name, self.table.describe())
+        if said := self.table.describe():
+            logger.info("%s: %s", driver.name, said)
         self._library_is_there: bool | None = None
         self._workspace: Any = driver.allocate(0)
         self._together = threading.RLock()
-        self._graphs = Graphs(driver, self._together)
+        self._graphs = Graphs(driver, self._together, self.table.graph_steps)
+        if self.table.dependent_launch:
+            try:
+                driver.dependent_launches = True
+            except DeviceError as error:
+                logger.info("dependent launches, which pay here, are left out: %s", error)
         self._operations = {op: partial(self._bind, op) for op in BINDERS}
 
     # Memory

@@ -125,31 +125,39 @@ class Table:
     dependent_launch : bool, optional
         Whether a kernel may be started before the one in front of it has ended; None where that
         was not measured.
+    graph_steps : int, optional
+        Steps of the largest graph; None where that was not measured.
     """
 
     def __init__(
-        self, choices: Mapping[Key, Choice] | None = None, dependent_launch: bool | None = None
+        self,
+        choices: Mapping[Key, Choice] | None = None,
+        dependent_launch: bool | None = None,
+        graph_steps: int | None = None,
     ) -> None:
         self.choices = dict(choices or {})
-        self.dependent_launch = dependent_launch
+        self.dependent_launch, self.graph_steps = dependent_launch, graph_steps
 
     def __len__(self) -> int:
         return len(self.choices)
 
     @property
     def digest(self) -> str:
-        """Eight digits that change with the choices, not with the times that led to them."""
+        """Eight digits that change with the choices: with all that bits depend on."""
         found = ((key, self.choices[key]) for key in sorted(self.choices))
         held = [(*key, one.tile and astuple(one.tile), one.splits) for key, one in found]
-        text = json.dumps([held, self.dependent_launch])
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return hashlib.sha256(json.dumps(held).encode()).hexdigest()[:8]
 
     def describe(self) -> str:
         """Return the table in words; empty, if it says nothing."""
-        count = len(self)
-        if not count and self.dependent_launch is None:
-            return ""
-        return f"{count} product{'s' * (count != 1)} tuned, table {self.digest}"
+        count, said = len(self), []
+        if count:
+            said.append(f"{count} product{'s' * (count != 1)} tuned, table {self.digest}")
+        if self.graph_steps:
+            said.append(f"graphs of {self.graph_steps} steps")
+        if self.dependent_launch is not None:
+            said.append(f"{'dependent' if self.dependent_launch else 'ordinary'} launches")
+        return ", ".join(said)
 
 
 @lru_cache(maxsize=1)
@@ -205,8 +213,9 @@ def _parsed(contents: Any, gpu: Gpu) -> Table:
     dependent = contents["dependent_launch"]
     if dependent not in (None, True, False):
         raise ValueError("dependent_launch")
+    steps = contents["graph_steps"]
     choices = dict(_entry(one) for one in contents["products"])
-    return Table(choices, dependent)
+    return Table(choices, dependent, None if steps is None else _count(steps))
 
 
 def _entry(entry: Any) -> tuple[Key, Choice]:
@@ -241,6 +250,7 @@ def save(gpu: Gpu, table: Table) -> Path:
         "gpu": gpu.__dict__,
         "kernels": kernels_digest(),
         "dependent_launch": table.dependent_launch,
+        "graph_steps": table.graph_steps,
         "products": list(as_json(table)),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
