@@ -250,6 +250,15 @@ def test_no_bindings(driver: CupyDriver, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "pip install 'gpunn[cublas13]' adds it" in said and "products='own' does without" in said
 
 
+def test_bindings_that_break(driver: CupyDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> Any:
+        raise AttributeError("cuda.core has no\nsuch thing")
+
+    monkeypatch.setattr(cublaslt.importlib, "import_module", fail)
+    with pytest.raises(DeviceError, match=r"cannot be imported \(cuda.core has no such thing\)"):
+        driver.check_library()
+
+
 def test_bindings_that_do_not_find_the_library(driver: CupyDriver, library: Any) -> None:
     def fail() -> int:
         raise RuntimeError("Failed to dlopen libcublasLt\n(no such file)")

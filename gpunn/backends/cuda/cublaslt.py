@@ -69,7 +69,7 @@ def load(device: str, cuda: int) -> Any:
     advice = f"pip install 'gpunn[cublas{cuda}]' adds it, and products='own' does without."
     try:
         bindings = importlib.import_module(BINDINGS)
-    except ImportError as error:
+    except Exception as error:  # not only ImportError: versions that do not fit fail in many ways
         raise DeviceError(
             f"{device}: products by cuBLASLt need nvmath-python, which cannot be imported "
             f"({_one_line(error)}); {advice}"
