@@ -237,8 +237,8 @@ def measure(
 
 def markdown(result: dict[str, Any]) -> list[str]:
     """Return the tables."""
-    tuned = any(UNTUNED in row["sides"] for row in result["rows"])
-    names = [*MODES, *([UNTUNED] if tuned else []), *PEERS, LATE]
+    measured = {name for row in result["rows"] for name in row["sides"]}
+    names = [name for name in (*MODES, UNTUNED) if name in measured] + [*PEERS, LATE]
     lines = [
         "Training 784-300-100-10, SGD, dropout 0.2, microseconds per step (median), data on the "
         "device; in brackets the time over that of gpunn with CUDA graphs, median of the ratios "

@@ -337,7 +337,8 @@ def tune(
 ) -> None:
     """Find out what serves each matrix product of a net best on this GPU, and keep it.
 
-    From then on training in these shapes uses what was found. Ctrl-C ends it early, and what was
+    From then on training in these shapes uses what was found. How many steps a graph is best made
+    of, and whether dependent launches pay, is measured, too. Ctrl-C ends it early, and what was
     found until then is kept. With GPUNN_TUNING=off in the environment it is not used.
     """
     from gpunn.bench import settings as bench_settings

@@ -106,12 +106,15 @@ def test_products_are_tuned_and_training_is_measured_with_and_without(
     assert f"(table {table.digest})" in text and "| library |" in text
     assert "| float32 | forward | 8 x 8 x 784 |" in text
     (row,) = written["training"]["rows"]
-    assert list(row["sides"]) == ["gpunn", "gpunn, eager", "gpunn, untuned"]
+    other = "gpunn, ordinary" if table.dependent_launch else "gpunn, dependent"
+    assert list(row["sides"]) == ["gpunn", "gpunn, eager", other, "gpunn, untuned"]
     assert row["sides"]["gpunn, untuned"]["graph_launches"] == 2
     assert row["sides"]["gpunn, untuned"]["time_over_gpunn"]["median"] > 0
-    assert row["products"] == table.describe() == f"8 products tuned, table {table.digest}"
+    assert row["products"] == table.describe()
+    assert table.describe().startswith(f"8 products tuned, table {table.digest}, graphs of ")
     assert f"gpunn's matrix products: {row['products']}." in text
-    assert "| gpunn | gpunn, eager | gpunn, untuned |" in text
+    assert f"| gpunn | gpunn, eager | {other} | gpunn, untuned |" in text
+    assert len(found["steps"]) == 4 and "| 2 | dependent |" in text
 
 
 @pytest.mark.usefixtures("small")
@@ -220,8 +223,8 @@ def test_peers_train_the_same_and_their_failures_are_told(monkeypatch: pytest.Mo
     monkeypatch.setattr(FakePeer, "asked", [], raising=False)
     found = gpu_training.measure("simulator", 300, start=FakePeer, lacks=lambda name, python: [])
     (row,), (late,) = found["rows"], found["late_rows"]
-    assert set(row["sides"]) == {*gpu_training.MODES, "jax"}
-    assert set(late["sides"]) == {*gpu_training.MODES, "torch.autotune"}
+    assert set(row["sides"]) == {"gpunn", "gpunn, eager", "gpunn, dependent", "jax"}
+    assert set(late["sides"]) == set(row["sides"]) - {"jax"} | {"torch.autotune"}
     jax, ours = row["sides"]["jax"], row["sides"]["gpunn"]
     ratios = [3.0 / seconds for seconds in ours["round_seconds"]]
     assert jax["time_over_gpunn"]["median"] == pytest.approx(np.median(ratios))
