@@ -1,7 +1,7 @@
 """Every kernel of a training step against the ceilings measured in the same run.
 
 The bound of a call is the larger of bytes over the better of two bandwidths (a copy far beyond the
-caches, one of the plan's size) and FLOPs over the rate of a large product by cuBLAS in the same
+caches, one of the plan's size) and FLOPs over the rate of a large product by cuBLASLt in the same
 precision; bytes and FLOPs are the plan's own count. Calls are timed in captured graphs, so that the
 host's launches do not show; a training step's arrays stay in the L2 cache from call to call, as
 they do in training, so small calls may beat the bandwidth of the memory behind it.
@@ -24,6 +24,7 @@ from gpunn.backends.cuda.driver import Driver
 from gpunn.backends.interface import Backend
 from gpunn.backends.select import select_backend
 from gpunn.bench import bounds
+from gpunn.errors import DeviceError
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.spec import CONTROL
 
@@ -153,7 +154,7 @@ def measure_step(
 
 
 def compare_products(device: str, batch_size: int) -> list[dict[str, Any]]:
-    """Time each product of a step, eager, by our kernels and by the device's library."""
+    """Time each product of a step by our kernels, untuned, and by the device's library."""
     driver: Driver = select_backend(device).backend.driver  # type: ignore[attr-defined]
     own, library = (
         bound_step(CudaBackend(driver, products=products), "float32", batch_size)
@@ -164,8 +165,9 @@ def compare_products(device: str, batch_size: int) -> list[dict[str, Any]]:
     for step, (ours, theirs) in zip(own.plan.programs["train"], pairs, strict=True):
         if step.op.startswith("dense"):
             row: dict[str, Any] = {"op": step.op, "result": next(iter(step.outputs.values()))}
-            row |= {"batch_size": batch_size, "own_microseconds": _seconds(driver, ours, 50) * 1e6}
-            rows.append(row | {"library_microseconds": _seconds(driver, theirs, 50) * 1e6})
+            times = [seconds_per_call(driver, call) * 1e6 for call in (ours, theirs)]
+            row |= dict(zip(("own_microseconds", "library_microseconds"), times, strict=True))
+            rows.append(row | {"batch_size": batch_size})
     return rows
 
 
@@ -190,6 +192,8 @@ def measure(
     steps: list[Any] = []
     products: list[dict[str, Any]] = []
     result = {"ok": True, "steps": steps, "products": products}
+    if not any(found.flops for found in rates.values()):
+        result["no_flop_rates"] = _why_no_library(backend)
     result["ceilings"] = {name: asdict(found) for name, found in rates.items()}
     for precision in rates:
         for batch_size in BATCH_SIZES if on_gpu else (8,):
@@ -203,6 +207,15 @@ def measure(
     return result
 
 
+def _why_no_library(backend: Backend) -> str:
+    driver: Driver = backend.driver  # type: ignore[attr-defined]
+    try:
+        driver.check_library()
+    except DeviceError as error:
+        return str(error)
+    return "the library has no such products"
+
+
 def markdown(result: dict[str, Any], calls: bool = True) -> list[str]:
     """Return the tables; with `calls` also one of each step's calls."""
     rates = result["ceilings"]
@@ -213,7 +226,8 @@ def markdown(result: dict[str, Any], calls: bool = True) -> list[str]:
     )
     copy = max(rate["large_copy"] for rate in rates.values())
     lines = [
-        f"Ceilings measured in this run: copy {copy / 1e9:,.0f} GB/s, {flops}.",
+        f"Ceilings measured in this run: copy {copy / 1e9:,.0f} GB/s, "
+        f"{flops or 'no FLOP rates: ' + result['no_flop_rates']}.",
         "",
         "Training steps in graphs, microseconds; the bound is the sum of those of the calls; "
         "between two kernels: no more than the shortest call takes:",
@@ -246,7 +260,7 @@ def markdown(result: dict[str, Any], calls: bool = True) -> list[str]:
     if result["products"]:
         lines += [
             "",
-            "Products in float32, launched one by one (so short ones show the launch):",
+            "Products in float32, with the launches that finish them, in graphs:",
             "",
             "| batch | call | result | own us | library us |",
             "|---|---|---|---|---|",

@@ -6,7 +6,8 @@ The most important first; ``DIR/gpu_report.json`` and ``DIR/gpu_report.md`` are 
 each part, and ``DIR/parts`` has what a part has found so far, so that a run cut short is of use:
 
 1. the tests in ``tests/gpu``;
-2. training throughput beside PyTorch and JAX;
+2. what serves each matrix product best, as ``gpunn tune`` finds it, and training throughput with it
+   and without, beside PyTorch and JAX;
 3. every kernel of a training step against the bandwidth and FLOP rate measured in the same run;
 4. the time to 98 % test accuracy on MNIST, five seeds (``GPUNN_DATA`` says where the data are), and
    the start of a process with empty caches and full ones;
@@ -36,7 +37,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gpu_accuracy, gpu_kernels, gpu_training
+from benchmarks import gpu_accuracy, gpu_kernels, gpu_training, gpu_tuning
 from benchmarks.gpu_training import Save
 from benchmarks.machine import describe_machine
 from gpunn.bench.command import finite
@@ -110,6 +111,7 @@ def _run(command: list[str], seconds: float) -> dict[str, Any]:
 # Name, what to run, and the share of the time it may take; what one leaves is for the next.
 SECTIONS: tuple[tuple[str, Section, float], ...] = (
     ("tests", gpu_tests, 0.24),
+    ("tuning", gpu_tuning.measure, 0.14),
     ("training", gpu_training.measure, 0.32),
     ("kernels", gpu_kernels.measure, 0.12),
     ("accuracy", gpu_accuracy.accuracy, 0.1),
@@ -225,6 +227,7 @@ def _state(result: dict[str, Any]) -> str:
 
 # Part, what it must have found, and the table of it.
 TABLES = (
+    ("tuning", "rows", gpu_tuning.markdown),
     ("training", "rows", gpu_training.markdown),
     ("kernels", "ceilings", gpu_kernels.markdown),
     ("accuracy", "runs", gpu_accuracy.accuracy_markdown),

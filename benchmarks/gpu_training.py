@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import gpunn
 from benchmarks.gpu_kernels import BATCH_SIZES, HIDDEN, PRECISIONS
+from gpunn.backends.select import select_backend
 from gpunn.bench.rounds import interleaved, spread
 from gpunn.bench.settings import OPTIMIZERS, Settings
 from gpunn.bench.task import Task
@@ -32,18 +33,25 @@ LATE = "torch.autotune"  # compiles for minutes, so it comes when all others are
 
 
 class Mode(NamedTuple):
-    """How gpunn launches: in graphs or kernel by kernel, and whether in place early."""
+    """How gpunn launches: in graphs or kernel by kernel, in place early, tuned products.
+
+    Where `dependent` is None it is as users get it.
+    """
 
     graphs: bool
-    dependent: bool = False
+    dependent: bool | None = None
+    tuned: bool = True
 
 
 MODES = {
     "gpunn": Mode(True),
     "gpunn, eager": Mode(False),
+    # Whichever of the two users do not get anyway.
     "gpunn, dependent": Mode(True, dependent=True),
+    "gpunn, ordinary": Mode(True, dependent=False),
 }
 SMALL = 128  # the largest batch for which dependent launches are measured
+UNTUNED = "gpunn, untuned"  # with graphs; a side only where "gpunn" makes use of a table
 ROUNDS = 5
 ROUND_SECONDS = 0.03  # of gpunn; the slowest peer takes some twenty times as long
 WARM_UP = 5  # epochs: a graph is captured once as many steps as it holds, and 8, have been taken
@@ -59,6 +67,8 @@ class Ours:
         self.model = task.model(device, precision, "sgd")
         self.backend: Any = self.model.session.backend
         self.mode, self.epochs = mode, 1
+        if not mode.tuned:
+            self.backend.products = "own"  # nothing is bound yet
         self._choose()
         rows = task.rows // batch_size * batch_size
         data = task.images[:rows], task.labels[:rows]
@@ -66,9 +76,10 @@ class Ours:
 
     def _choose(self) -> None:
         """Launch in this side's way; the sides share a driver."""
-        driver = self.backend.driver
-        self.backend.graphs, driver.dependent_launches = self.mode.graphs, self.mode.dependent
-        if driver.dependent_launches != self.mode.dependent:
+        driver, wanted = self.backend.driver, self.mode.dependent
+        wanted = bool(self.backend.table.dependent_launch) if wanted is None else wanted
+        self.backend.graphs, driver.dependent_launches = self.mode.graphs, wanted
+        if self.mode.dependent and not driver.dependent_launches:
             raise DeviceError(f"{driver.describe()} has no dependent launches")
 
     def round(self) -> dict[str, Any]:
@@ -78,7 +89,6 @@ class Ours:
         for _ in range(self.epochs):
             logs = self.trainer.epoch()
         seconds = time.perf_counter() - began
-        self.backend.driver.dependent_launches = False
         launched = (self.backend.driver.replays - replays) / self.epochs
         return {"seconds": seconds, "loss": float(logs["loss"]), "graph_launches": launched}
 
@@ -129,14 +139,22 @@ class Peers:
             self._running.popitem()[1].close()
 
 
+def gpu_table(device: str) -> tuple[str, bool]:
+    """Return what training takes from `gpunn tune`, in words; whether launches are dependent."""
+    backend: Any = select_backend(device).backend
+    return backend.table.describe(), bool(backend.table.dependent_launch)
+
+
 def one_row(
     task: Task, device: str, precision: str, batch_size: int, peers: Peers, names: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return the rounds of gpunn and of the peers `names` for one batch size and precision."""
     steps, candidates = task.rows // batch_size, {}
     sides: dict[str, Any] = {}
-    for name, mode in MODES.items():
-        if mode.dependent and batch_size > SMALL:
+    table, dependent = gpu_table(device)
+    modes = MODES | ({UNTUNED: Mode(True, tuned=False)} if table else {})
+    for name, mode in modes.items():
+        if mode.dependent is not None and (batch_size > SMALL or mode.dependent == dependent):
             continue
         try:
             ours = Ours(task, device, precision, batch_size, mode)
@@ -173,6 +191,7 @@ def one_row(
         if name != "gpunn" and pairs:
             side["time_over_gpunn"] = spread([theirs / mine for theirs, mine in pairs])
     row = {"precision": precision, "batch_size": batch_size, "steps": steps, "epochs": epochs}
+    row |= {"products": table or "untuned"}
     return row | {"sides": {k: v for k, v in sides.items() if "step_seconds" in v}}
 
 
@@ -218,7 +237,8 @@ def measure(
 
 def markdown(result: dict[str, Any]) -> list[str]:
     """Return the tables."""
-    names = [*MODES, *PEERS, LATE]
+    measured = {name for row in result["rows"] for name in row["sides"]}
+    names = [name for name in (*MODES, UNTUNED) if name in measured] + [*PEERS, LATE]
     lines = [
         "Training 784-300-100-10, SGD, dropout 0.2, microseconds per step (median), data on the "
         "device; in brackets the time over that of gpunn with CUDA graphs, median of the ratios "
@@ -233,6 +253,8 @@ def markdown(result: dict[str, Any]) -> list[str]:
         sides = row["sides"] | {k: v for k, v in other.items() if k == LATE}
         cells = [_cell(sides.get(name)) for name in names]
         lines.append(f"| {row['precision']} | {row['batch_size']} | {' | '.join(cells)} |")
+    for said in sorted({row["products"] for row in result["rows"] if "products" in row}):
+        lines += ["", f"gpunn's matrix products: {said}."]
     for name, note in result["peers"].items():
         why = "; ".join(filter(None, [note.get("detail"), *note.get("errors", [])]))
         if why:

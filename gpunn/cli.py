@@ -312,6 +312,53 @@ def bench(
     raise typer.Exit(command.run(chosen, json_file, plot))
 
 
+@app.command()
+def tune(
+    hidden: Annotated[
+        str, typer.Option(metavar="300,100", help="Units of the hidden layers.")
+    ] = "300,100",
+    inputs: Annotated[int, typer.Option(help="Values of a sample.")] = 784,
+    outputs: Annotated[int, typer.Option(help="Units of the last layer.")] = 10,
+    batch_sizes: Annotated[
+        str, typer.Option("--batch-sizes", metavar="32,50,...", help="Samples per step.")
+    ] = "32,50,128,512,1024,8192",
+    precision: Annotated[
+        str, typer.Option(help="float32, float64, tf32, bfloat16, or several.")
+    ] = "float32,tf32,bfloat16",
+    device: Annotated[str, typer.Option(help="cuda, cuda:N or simulator.")] = "cuda",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Try only what is thought to be best.")
+    ] = False,
+    seconds: Annotated[
+        float | None, typer.Option(help="Begin no further product after this time.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print what was found before.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Remove what was found before.")] = False,
+) -> None:
+    """Find out what serves each matrix product of a net best on this GPU, and keep it.
+
+    From then on training in these shapes uses what was found. How many steps a graph is best made
+    of, and whether dependent launches pay, is measured, too. Ctrl-C ends it early, and what was
+    found until then is kept. With GPUNN_TUNING=off in the environment it is not used.
+    """
+    from gpunn.bench import settings as bench_settings
+    from gpunn.bench import tune as tuner
+    from gpunn.bench import tune_command as command
+
+    if show or forget:
+        raise typer.Exit(command.show(device) if show else command.forget(device))
+    chosen = tuner.TuneSettings(
+        hidden=bench_settings.numbers("--hidden", hidden),
+        inputs=inputs,
+        outputs=outputs,
+        batch_sizes=bench_settings.numbers("--batch-sizes", batch_sizes),
+        precisions=bench_settings.words(precision),
+        quick=quick,
+        seconds=seconds,
+    )
+    raise typer.Exit(command.tune(chosen, device))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code.
 

@@ -352,3 +352,5 @@ def show_devices() -> None:
         print(f"{status.device:<10} {'usable' if status.usable else 'no':<7} {status.detail}")
     chosen, reason = select_backend("auto")
     print(f"auto takes {chosen.name}: {reason}")
+    if chosen.name.startswith("cuda"):
+        print(chosen.describe())  # with the table of tuned products

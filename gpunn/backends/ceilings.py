@@ -15,11 +15,6 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.interface import Backend, Call
-from gpunn.errors import DeviceError
-
-CUDA_R_32F, CUDA_R_16BF = 0, 14  # cudaDataType
-COMPUTE_32F, COMPUTE_32F_FAST_TF32 = 68, 77  # cublasComputeType_t
-DEFAULT_ALGORITHM = -1
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ def product_call(backend: Backend, shape: ProductShape, precision: str) -> Call:
     Raises
     ------
     DeviceError
-        The device's library has no product in this precision.
+        The device has no library, or that has no product in this precision.
     """
     rng = np.random.default_rng(0)
     driver = getattr(backend, "driver", None)
@@ -59,18 +54,16 @@ def product_call(backend: Backend, shape: ProductShape, precision: str) -> Call:
     left, right = (rng.random(size).astype(dtype) for size in shape.stored)
     if driver is None:
         return _numpy_product(left, right, shape, dtype)
-    if precision in ("float32", "float64"):
-        from gpunn.backends.cuda.driver import Product
+    from gpunn.backends.cuda.driver import Product
 
-        result = driver.upload(np.zeros((shape.m, shape.n), dtype))
-        flags = shape.transpose_left, shape.transpose_right
-        call: Call = driver.prepare_product(
-            Product(driver.upload(left), driver.upload(right), result, *flags)
-        )
-        return call
-    if not hasattr(driver, "_cublas"):
-        raise DeviceError(f"{backend.name} has no library for products in {precision}.")
-    return _tensor_core_product(driver, left, right, shape, precision)
+    if precision == "bfloat16":  # the upper half of a float32; the fastest that there is
+        left, right = ((x.view(np.uint32) >> 16).astype(np.uint16) for x in (left, right))
+    result = driver.upload(np.zeros((shape.m, shape.n), dtype))
+    flags = shape.transpose_left, shape.transpose_right
+    call: Call = driver.prepare_product(
+        Product(driver.upload(left), driver.upload(right), result, *flags, precision=precision)
+    )
+    return call
 
 
 def _numpy_product(left: Any, right: Any, shape: ProductShape, dtype: str) -> Call:
@@ -80,33 +73,6 @@ def _numpy_product(left: Any, right: Any, shape: ProductShape, dtype: str) -> Ca
 
     def call() -> None:
         np.matmul(first, second, out=result)
-
-    return call
-
-
-def _tensor_core_product(
-    driver: Any, left: Any, right: Any, shape: ProductShape, precision: str
-) -> Call:
-    """Return a product by cuBLAS with operands in TF32 or bfloat16, added up in float32."""
-    half = precision == "bfloat16"
-    if half:  # the upper half of a float32 is a bfloat16
-        left, right = ((x.view(np.uint32) >> 16).astype(np.uint16) for x in (left, right))
-    left, right = driver.upload(left), driver.upload(right)
-    result = driver.upload(np.zeros((shape.m, shape.n), np.float32))
-    cublas, handle = driver._cublas()
-    kind, compute = (CUDA_R_16BF, COMPUTE_32F) if half else (CUDA_R_32F, COMPUTE_32F_FAST_TF32)
-    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
-    # cuBLAS takes rows for columns: it computes result.T = right.T @ left.T
-    arguments = (
-        *(handle, int(shape.transpose_right), int(shape.transpose_left)),
-        *(shape.n, shape.m, shape.k, one.ctypes.data),
-        *(right.data.ptr, kind, right.shape[1], left.data.ptr, kind, left.shape[1]),
-        *(zero.ctypes.data, result.data.ptr, CUDA_R_32F, shape.n, compute, DEFAULT_ALGORITHM),
-    )
-
-    def call(kept: object = (left, right, result, one, zero)) -> None:
-        with driver._here("a product by cuBLAS"):
-            cublas.gemmEx(*arguments)
 
     return call
 

@@ -88,6 +88,8 @@ def working_set(plan: Plan) -> int:
 def products_alone(backend: Backend, plan: Plan, precision: str) -> Callable[[], None] | None:
     """Return a call that makes the products of a training step and nothing else.
 
+    On a GPU it is a graph, so that the host's launches do not show.
+
     None where the device's library has none in this precision.
     """
     try:
@@ -99,7 +101,12 @@ def products_alone(backend: Backend, plan: Plan, precision: str) -> Callable[[],
         for call in calls:
             call()
 
-    return step
+    driver = getattr(backend, "driver", None)
+    if driver is None:
+        return step
+    step()  # loads what is loaded at the first call
+    captured: Callable[[], None] = driver.capture(calls)
+    return captured
 
 
 def large_ceilings(

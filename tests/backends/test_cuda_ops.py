@@ -68,6 +68,13 @@ def test_products_of_the_library(dtype: str) -> None:
             assert_equals_reference(library, case)
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_rounded_products_of_the_library(precision: str) -> None:
+    library = CudaBackend(SimulatorDriver(), products="library")
+    for case in precision_cases(precision):
+        assert_equals_rounded_reference(library, case)
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_every_kernel_of_the_table_is_launched_by_a_case(op: str, simulator: CudaBackend) -> None:
     launched: set[tuple[str, str]] = set()

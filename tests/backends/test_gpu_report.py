@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 from op_runs import needs_compiler
 
-from benchmarks import gpu_accuracy, gpu_kernels, gpu_report, gpu_training, readme
+from benchmarks import gpu_accuracy, gpu_kernels, gpu_report, gpu_training, gpu_tuning, readme
+from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.tuning import Choice, Gpu
 from gpunn.backends.select import cuda_status
+from gpunn.bench import tune
 from gpunn.bench.peers import worker
 from gpunn.bench.workers import PeerError, PeerRefusalError
 
@@ -80,6 +83,47 @@ def test_a_gpu_without_dependent_launches_is_measured_without(
     assert list(found["rows"][0]["sides"]) == ["gpunn", "gpunn, eager"]
     (told,) = [x for x in gpu_training.markdown(found) if x.startswith("gpunn, dependent: refused")]
     assert told.endswith("has no dependent launches")
+
+
+@pytest.mark.usefixtures("small")
+def test_products_are_tuned_and_training_is_measured_with_and_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tuning, "user_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr(gpu_tuning, "HIDDEN", (8, 5))
+    monkeypatch.delenv(tuning.IGNORED, raising=False)
+    monkeypatch.setattr(SimulatorDriver, "timed", True)  # so that the table is made use of
+    # The library wins.
+    monkeypatch.setattr(tune, "decide", lambda times, default: Choice())
+    parts = ("--only", "tuning", "training")
+    code, written, text = report(monkeypatch, tmp_path / "out", *parts)
+    assert code == 0
+    found = written["tuning"]
+    gpu = Gpu.of(SimulatorDriver())
+    table = tuning.load(gpu)
+    assert found["file"] == str(tuning.table_file(gpu)) and found["table"] == table.digest
+    assert len(found["rows"]) == len(table) == 8 and not found["cut_short"]
+    assert f"(table {table.digest})" in text and "| library |" in text
+    assert "| float32 | forward | 8 x 8 x 784 |" in text
+    (row,) = written["training"]["rows"]
+    other = "gpunn, ordinary" if table.dependent_launch else "gpunn, dependent"
+    assert list(row["sides"]) == ["gpunn", "gpunn, eager", other, "gpunn, untuned"]
+    assert row["sides"]["gpunn, untuned"]["graph_launches"] == 2
+    assert row["sides"]["gpunn, untuned"]["time_over_gpunn"]["median"] > 0
+    assert row["products"] == table.describe()
+    assert table.describe().startswith(f"8 products tuned, table {table.digest}, graphs of ")
+    assert f"gpunn's matrix products: {row['products']}." in text
+    assert f"| gpunn | gpunn, eager | {other} | gpunn, untuned |" in text
+    assert len(found["steps"]) == 4 and "| 2 | dependent |" in text
+
+
+@pytest.mark.usefixtures("small")
+def test_tuning_stops_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tuning, "user_cache", lambda: tmp_path)
+    monkeypatch.setattr(gpu_tuning, "HIDDEN", (8, 5))
+    found = gpu_tuning.measure("simulator", 0.0)
+    assert found["ok"] and found["cut_short"] and not found["rows"]
+    assert "Cut short: the time was up." in gpu_tuning.markdown(found)
 
 
 @pytest.mark.usefixtures("small")
@@ -179,8 +223,8 @@ def test_peers_train_the_same_and_their_failures_are_told(monkeypatch: pytest.Mo
     monkeypatch.setattr(FakePeer, "asked", [], raising=False)
     found = gpu_training.measure("simulator", 300, start=FakePeer, lacks=lambda name, python: [])
     (row,), (late,) = found["rows"], found["late_rows"]
-    assert set(row["sides"]) == {*gpu_training.MODES, "jax"}
-    assert set(late["sides"]) == {*gpu_training.MODES, "torch.autotune"}
+    assert set(row["sides"]) == {"gpunn", "gpunn, eager", "gpunn, dependent", "jax"}
+    assert set(late["sides"]) == set(row["sides"]) - {"jax"} | {"torch.autotune"}
     jax, ours = row["sides"]["jax"], row["sides"]["gpunn"]
     ratios = [3.0 / seconds for seconds in ours["round_seconds"]]
     assert jax["time_over_gpunn"]["median"] == pytest.approx(np.median(ratios))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from op_cases import PRODUCTS, precision_cases
+from op_cases import precision_cases
 from op_runs import (
     BY_OP,
-    DTYPES,
     assert_equals_reference,
     assert_equals_rounded_reference,
     assert_same_bits,
     cases,
 )
 
-from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.interface import Backend
 from gpunn.backends.select import select_backend
 from gpunn.plan.ops import OPS
@@ -41,12 +39,3 @@ def test_rounded_products(precision: str, gpu: Backend) -> None:
     for case in precision_cases(precision):
         assert_equals_rounded_reference(gpu, case)
         assert_same_bits(case, gpu)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_products_of_the_library(dtype: str, gpu: Backend) -> None:
-    assert isinstance(gpu, CudaBackend)
-    library = CudaBackend(gpu.driver, products="library")
-    for op in PRODUCTS:
-        for case in cases(op, dtype):
-            assert_equals_reference(library, case)

@@ -21,9 +21,6 @@ from device_runs import (
 
 import gpunn
 from gpunn import layers
-from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.driver import Product
-from gpunn.backends.select import select_backend
 from gpunn.callbacks import Callback
 from gpunn.errors import DeviceError
 from gpunn.optimizers import SGD
@@ -133,22 +130,6 @@ def fitted_beside_predictions(busy: bool) -> tuple[list[bytes], list[str]]:
             thread.join()
     assert one.session.backend.graphs
     return [w.tobytes() for w in one.get_weights()], wrong
-
-
-def test_the_library_s_products_are_launched_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
-    driver: Any = select_backend("cuda").backend.driver  # type: ignore[attr-defined]
-    backend = CudaBackend(driver, products="library")
-    square = driver.upload(np.eye(64, dtype=np.float32))
-    result = driver.upload(np.zeros((64, 64), np.float32))
-    try:
-        call = driver.prepare_product(Product(square, square, result))
-    except DeviceError as error:
-        pytest.skip(str(error))  # cuBLAS is a package of its own
-    step = backend.repeated([call])
-    step(20)
-    np.testing.assert_array_equal(driver.download(result), np.eye(64))
-    assert driver.replays == 0 and not backend.graphs
-    assert ["no CUDA graphs" in record.getMessage() for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 GARBAGE = 0xCD
-MEMORY = 1 << 24  # bytes that can be allocated in one piece
+MEMORY = 1 << 26  # bytes that can be allocated in one piece
 
 
 class CUDARuntimeError(RuntimeError):
@@ -184,8 +184,8 @@ class Graph:
 class Event:
     recorded: tuple[Stream, int]
 
-    def __init__(self, disable_timing: bool) -> None:
-        self.device = STATE.device
+    def __init__(self, disable_timing: bool = False) -> None:
+        self.device, self.timed = STATE.device, not disable_timing
 
     def record(self, stream: Stream) -> None:
         assert STATE.device == self.device == stream.device
@@ -195,6 +195,13 @@ class Event:
     def synchronize(self) -> None:
         stream, until = self.recorded
         stream.run(until)
+
+
+def get_elapsed_time(first: Event, last: Event) -> float:
+    """Return milliseconds: one for all that was queued between the two."""
+    assert first.timed and last.timed and first.recorded[0] is last.recorded[0]
+    assert last.recorded[0].done >= last.recorded[1], "the event has not happened"
+    return float(last.recorded[1] - first.recorded[1])
 
 
 class Device:
@@ -454,65 +461,17 @@ class Runtime:
         STREAMS[stream].push(lambda: ctypes.memset(target, value, nbytes) and None)
 
 
-def _matrix(pointer: int, rows: int, columns: int, real: Any, transposed: int) -> np.ndarray:
-    """Return a matrix in columns, as cuBLAS has them, of the given size when transposed back."""
-    if transposed:
-        rows, columns = columns, rows
-    flat = np.ctypeslib.as_array((real * (rows * columns)).from_address(pointer))
-    matrix = flat.reshape(columns, rows).T
-    return matrix.T if transposed else matrix
-
-
-class Cublas:
-    CUBLAS_DEFAULT_MATH = 0
-    handles = 0
-
-    def create(self) -> int:
-        self.handles += 1
-        return self.handles
-
-    def setMathMode(self, handle: int, mode: int) -> None:
-        assert mode == self.CUBLAS_DEFAULT_MATH
-
-    def destroy(self, handle: int) -> None:
-        self.handles -= 1
-
-    def sgemm(self, *arguments: int) -> None:
-        self._gemm(ctypes.c_float, *arguments)
-
-    def dgemm(self, *arguments: int) -> None:
-        self._gemm(ctypes.c_double, *arguments)
-
-    def _gemm(
-        self, real: Any, handle: int, left_t: int, right_t: int, m: int, n: int, k: int,
-        alpha: int, left: int, left_rows: int, right: int, right_rows: int, beta: int,
-        result: int, result_rows: int,
-    ) -> None:  # fmt: skip
-        stream = STATE.stream()
-        if stream.captured is not None:
-            raise NotImplementedError("calling cuBLAS API during stream capture")
-        assert real.from_address(alpha).value == 1 and real.from_address(beta).value == 0
-        assert left_rows == (k if left_t else m) and right_rows == (n if right_t else k)
-        assert result_rows == m
-
-        def multiply() -> None:
-            a, b = _matrix(left, m, k, real, left_t), _matrix(right, k, n, real, right_t)
-            _matrix(result, m, n, real, 0)[...] = a @ b
-
-        stream.push(multiply)
-
-
 def module() -> Any:
     """Return what `import cupy` is to give."""
     cuda = SimpleNamespace(
         Device=Device,
         Stream=Stream,
         Event=Event,
+        get_elapsed_time=get_elapsed_time,
         alloc_pinned_memory=bytearray,
         get_current_stream=STATE.stream,
         runtime=Runtime(),
         driver=Driver(),
-        cublas=Cublas(),
         function=SimpleNamespace(Module=Module),
         memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         nvrtc=SimpleNamespace(getVersion=lambda: (13, 0)),

@@ -50,7 +50,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "utils": PUBLIC | {"plots", "backend"},
     **dict.fromkeys(COMMAND_LINE, PUBLIC | COMMAND_LINE | {"estimators", "plots", "bench"}),
     # The command line's bench times what the model does, call by call, and the device alone.
-    "bench": PUBLIC | COMMAND_LINE | {"plots", "backends.ceilings", "backends.timing"},
+    # Its tuning chooses among the CUDA kernels.
+    "bench": PUBLIC
+    | COMMAND_LINE
+    | {"plots", "backends.ceilings", "backends.timing", "backends.cuda"},
     "__main__": {"cli"},
     "__init__": PUBLIC | SPECS | {"errors", "plots", "utils", "backend"},
 }

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fake_cublaslt
 import fake_cupy
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from op_runs import needs_compiler
 
 import gpunn
 from gpunn import layers
-from gpunn.backends.cuda import cupy_driver, host_compiler, nvrtc, simulator
+from gpunn.backends.cuda import cublaslt, cupy_driver, host_compiler, nvrtc, simulator
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.cupy_driver import CupyDriver
 from gpunn.backends.cuda.cupy_lane import CupyLane
@@ -111,10 +112,17 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def net(device: str, monkeypatch: pytest.MonkeyPatch, optimizer: Any, eager: bool) -> gpunn.Model:
+def net(
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
+    optimizer: Any,
+    eager: bool,
+    products: str = "own",
+    precision: str = "float32",
+) -> gpunn.Model:
     """Return a net on the driver for GPUs, or on the simulator."""
     driver: Any = CupyDriver(0) if device == "cuda" else SimulatorDriver()
-    selection = Selection(CudaBackend(driver), "asked for")
+    selection = Selection(CudaBackend(driver, products=products), "asked for")
     monkeypatch.setattr(compilable, "select_backend", lambda *arguments, **options: selection)
     made = gpunn.Sequential(
         [
@@ -126,7 +134,8 @@ def net(device: str, monkeypatch: pytest.MonkeyPatch, optimizer: Any, eager: boo
         ]
     )
     loss = "sparse_categorical_crossentropy"
-    made.compile(optimizer, loss, ["accuracy"], device=device, seed=3, run_eagerly=eager)
+    settings: dict[str, Any] = {"device": device, "precision": precision, "run_eagerly": eager}
+    made.compile(optimizer, loss, ["accuracy"], seed=3, **settings)
     return made
 
 
@@ -173,6 +182,31 @@ def test_a_late_gpu_comes_to_what_the_simulator_comes_to(
     # Nothing but kernels in them, one after the other, and every launch is accounted for.
     other: Any = eager.session.backend
     assert backend.driver.launches == other.driver.launches
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_products_of_the_library_are_part_of_graphs(
+    precision: str, cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bindings: Any = fake_cublaslt.Library()
+    monkeypatch.setitem(sys.modules, cublaslt.BINDINGS, bindings)
+    how = SGD(RATE, momentum=0.9), False, "library", precision
+    graphs = net("cuda", monkeypatch, *how)
+    found = fitted(graphs)
+    backend: Any = graphs.session.backend
+    assert backend.graphs and backend.driver.replays > 0
+    launched = [stream for stream, _ in bindings.launched]
+    assert backend.driver._capture_stream.ptr in launched
+    assert {asked["precision"] for asked in bindings.asked} == {precision}
+    eager = net("cuda", monkeypatch, how[0], True, *how[2:])
+    assert fitted(eager) == found  # bit for bit
+    other: Any = eager.session.backend
+    assert backend.driver.launches == other.driver.launches and not other.driver.replays
+    # The same numbers as the simulator's, though the host adds them up in another order.
+    expected = net("simulator", monkeypatch, *how)
+    fitted(expected)
+    for one, two in zip(graphs.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
 
 
 def test_a_run_goes_on_where_a_checkpoint_was_made(

@@ -357,7 +357,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     opened: list[int] = []
 
     class Driver:
-        arrays = "cupy"
+        arrays, timed = "cupy", False
 
         def __init__(self, index: int) -> None:
             opened.append(index)

@@ -151,63 +151,6 @@ def test_products_are_computed(flags: tuple[bool, bool], monkeypatch: pytest.Mon
     np.testing.assert_allclose(results[0], expected)
 
 
-class DeviceArray:
-    """What cuBLAS sees of an array: its address."""
-
-    def __init__(self, values: np.ndarray[Any, Any]) -> None:
-        self.values, self.shape, self.data = values, values.shape, self
-        self.ptr = values.ctypes.data
-
-
-@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
-@pytest.mark.parametrize("flags", [(False, False), (False, True), (True, False), (True, True)])
-def test_tensor_core_products_are_asked_for_by_columns(
-    precision: str, flags: tuple[bool, bool]
-) -> None:
-    arrays: dict[int, np.ndarray[Any, Any]] = {}
-
-    class Cublas:
-        def gemmEx(self, handle: int, ta: int, tb: int, m: int, n: int, k: int, *rest: Any) -> None:
-            _, a, a_type, lda, b, b_type, ldb, _, c, c_type, ldc, compute, algorithm = rest
-            half = precision == "bfloat16"
-            assert (a_type, b_type, c_type) == ((14, 14, 0) if half else (0, 0, 0))
-            assert (compute, algorithm) == (68 if half else 77, -1)
-            # Column by column, as cuBLAS reads memory.
-            left, right = (_floats(arrays[p]).reshape(-1, ld).T for p, ld in ((a, lda), (b, ldb)))
-            left, right = left.T if ta else left, right.T if tb else right
-            assert (left.shape, right.shape) == ((m, k), (k, n))
-            arrays[c].reshape(-1, ldc)[:] = (left @ right).T
-
-    class Driver:
-        def upload(self, values: np.ndarray[Any, Any]) -> DeviceArray:
-            array = DeviceArray(values)
-            arrays[array.ptr] = values
-            return array
-
-        def _cublas(self) -> tuple[Any, int]:
-            return Cublas(), 1
-
-        def _here(self, doing: str) -> Any:
-            return nullcontext()
-
-    class Backend:
-        driver = Driver()
-
-    shape = ceilings.ProductShape(3, 4, 5, *flags)
-    ceilings.product_call(Backend(), shape, precision)()  # type: ignore[arg-type]
-    left, right, result = (_floats(values) for values in arrays.values())
-    expected = (left.T if flags[0] else left) @ (right.T if flags[1] else right)
-    np.testing.assert_allclose(result, expected, rtol=1e-6)
-    assert expected.shape == (3, 5)
-    assert expected.min() > 0
-
-
-def _floats(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if values.dtype == np.uint16:  # bfloat16: the upper half of a float32
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return values
-
-
 def test_memory_is_that_of_the_layout(ours: Ours) -> None:
     found = memory.region_bytes(ours.plan)
     # Two kernels and two biases, each padded to 256 bytes.

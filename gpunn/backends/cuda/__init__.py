@@ -5,6 +5,7 @@ Layers, top to bottom; each knows only those below::
     backend.py            Backend of a plan: regions, and op -> launches through the tables
     ops_*.py              geometry and arguments of the launches of each op; pure, no device
     product_shapes.py       tile and split of a matrix product
+    tuning.py               the table of what was measured to be best
     reductions.py           sums of arrays, and of columns over the batch
     launches.py             the tables, and what they are written with
     geometry.py             blocks and threads of simple launches
@@ -12,6 +13,7 @@ Layers, top to bottom; each knows only those below::
     dependent_launch.py     kernels put in place before the last one ends
     cupy_memory.py          its memory, and arrays of other libraries
     driver_errors.py        what the driver's errors mean
+    cublaslt.py             matrix products by NVIDIA's library
     nvrtc.py                compiling for a GPU
     simulator.py          a driver on NumPy memory
     host_compiler.py        compiling for the host

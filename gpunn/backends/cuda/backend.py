@@ -6,6 +6,7 @@ driver's business.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -25,16 +26,22 @@ from gpunn.backends.cuda import (
     ops_normalization,
     ops_parameters,
     ops_prelu,
+    tuning,
 )
 from gpunn.backends.cuda.driver import Call, Driver, Launch
 from gpunn.backends.cuda.graphs import Graphs
-from gpunn.backends.cuda.launches import BINDERS, Attrs, Context, Work
+from gpunn.backends.cuda.launches import BINDERS, Attrs, Context, Products, Work
+from gpunn.backends.cuda.product_shapes import ProductShape, product_shape
+from gpunn.backends.cuda.tuning import Table
 from gpunn.backends.interface import Arrays, Backend, Binder, Lane
-from gpunn.errors import DeviceError, PlanError
+from gpunn.errors import ArgumentError, DeviceError, PlanError
 
 if TYPE_CHECKING:
     from gpunn.plan.spec import Step
 
+logger = logging.getLogger("gpunn")
+
+PRODUCTS = ("auto", "own", "library")
 TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16")
 # Imported for what they add to BINDERS.
 TABLES = (
@@ -49,22 +56,47 @@ class CudaBackend(Backend):
     Parameters
     ----------
     driver : Driver
-    products : {"own", "library"}
-        Whose matrix products: those of ``kernels/dense.cu``, or the device's library, which cannot
-        be part of CUDA graphs.
+    products : {"auto", "own", "library"}
+        Whose matrix products: those of ``kernels/dense.cu``, cut as the cost model says; those of
+        the device's library; or for each what the table says that ``gpunn tune`` has measured,
+        our own where it says nothing.
+    table : Table, optional
+        Default: the one in the user's cache for this model of GPU; none for a simulator.
+
+    Raises
+    ------
+    ArgumentError
+        `products` is none of these.
     """
 
     precisions = ("float32", "tf32", "bfloat16", "float64")
     max_models = 1
 
-    def __init__(self, driver: Driver, *, products: str = "own") -> None:
+    def __init__(
+        self, driver: Driver, *, products: str = "auto", table: Table | None = None
+    ) -> None:
+        if products not in PRODUCTS:
+            raise ArgumentError(
+                f"products must be one of {', '.join(map(repr, PRODUCTS))}, not {products!r}."
+            )
         self.driver = driver
         self.name = driver.name
         self.arrays = driver.arrays
         self.products = products
+        if table is None and products == "auto" and driver.timed:
+            table = tuning.load(tuning.Gpu.of(driver))
+        self.table = Table() if table is None else table
+        if said := self.table.describe():
+            logger.info("%s: %s", driver.name, said)
+        self._library_is_there: bool | None = None
         self._workspace: Any = driver.allocate(0)
         self._together = threading.RLock()
-        self._graphs = Graphs(driver, self._together)
+        self._graphs = Graphs(driver, self._together, self.table.graph_steps)
+        if self.table.dependent_launch:
+            try:
+                driver.dependent_launches = True
+            except DeviceError as error:
+                logger.info("dependent launches, which pay here, are left out: %s", error)
         self._operations = {op: partial(self._bind, op) for op in BINDERS}
 
     # Memory
@@ -113,7 +145,8 @@ class CudaBackend(Backend):
         self.driver.write(array, values)
 
     def describe(self) -> str:
-        return self.driver.describe()
+        said = {"library": "products by the library", "auto": self.table.describe()}
+        return "; ".join(filter(None, (self.driver.describe(), said.get(self.products))))
 
     def synchronize(self) -> None:
         self.driver.synchronize()
@@ -150,10 +183,50 @@ class CudaBackend(Backend):
                 f"{self.name!r} is {major}.{minor}. Use precision='float32'."
             )
 
-    def work(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> list[Work]:
-        """Return the launches of `op` on these arrays, in order."""
-        context = Context(self.driver.limits, self._scratch, self.products)
-        return BINDERS[op](context, arrays, attrs, rows)
+    def work(
+        self, op: str, arrays: Arrays, attrs: Attrs, rows: int, products: Products | None = None
+    ) -> list[Work]:
+        """Return the launches of `op` on these arrays, in order.
+
+        With `products`, that decides who makes its matrix product and how (see `Context`).
+        """
+        asked = self.products == "library" or (self.products == "auto" and len(self.table))
+        chosen = products or (self._product if asked else None)
+        return BINDERS[op](Context(self.driver.limits, self._scratch, chosen), arrays, attrs, rows)
+
+    def _prepared(self, works: Iterable[Work]) -> list[Call]:
+        driver = self.driver
+        return [
+            driver.prepare(work) if isinstance(work, Launch) else driver.prepare_product(work)
+            for work in works
+        ]
+
+    def _own_product(self, *key: Any) -> ProductShape:
+        return product_shape(*key, self.driver.limits)
+
+    def _product(self, form: str, precision: str, m: int, n: int, k: int) -> ProductShape | None:
+        """Return how our kernel cuts a product, None if the library is to make it."""
+        if self.products == "library":
+            return None
+        key = tuning.Key(form, precision, m, n, k)
+        choice = self.table.choices.get(key)
+        if choice is not None:
+            if choice.tile is None and self._has_library():
+                return None
+            if shape := choice.shape(key, self.driver.limits):
+                return shape
+        return self._own_product(*key)
+
+    def _has_library(self) -> bool:
+        """Return whether the library that the table asks for is there; the log says if not."""
+        if self._library_is_there is None:
+            try:
+                self.driver.check_library()
+                self._library_is_there = True
+            except DeviceError as error:
+                logger.info("products that were tuned for the library are our own: %s", error)
+                self._library_is_there = False
+        return self._library_is_there
 
     def _scratch(self, nbytes: int) -> Any:
         # All launches run in order, and those of an op stay together, so all ops share one
@@ -163,13 +236,23 @@ class CudaBackend(Backend):
         return self._workspace[:nbytes]
 
     def _bind(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> Call:
+        return self.bind_with(op, arrays, attrs, rows)
+
+    def bind_with(
+        self, op: str, arrays: Arrays, attrs: Attrs, rows: int, products: Products | None = None
+    ) -> Call:
+        """Return the call of `op`, whose matrix product is made as `products` says."""
         with self._together:
-            calls = [
-                self.driver.prepare(work)
-                if isinstance(work, Launch)
-                else self.driver.prepare_product(work)
-                for work in self.work(op, arrays, attrs, rows)
-            ]
+            works = self.work(op, arrays, attrs, rows, products)
+            try:
+                calls = self._prepared(works)
+            except DeviceError as error:
+                by_table = products is None and self.products == "auto"
+                if not by_table or all(isinstance(work, Launch) for work in works):
+                    raise
+                # Another version of the library may have measured.
+                logger.info("a product that was tuned for the library is our own: %s", error)
+                calls = self._prepared(self.work(op, arrays, attrs, rows, self._own_product))
         if len(calls) == 1:
             return calls[0]
         together = self._together

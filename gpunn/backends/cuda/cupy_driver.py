@@ -11,14 +11,13 @@ what another thread launches, copies or waits for meanwhile is not caught up in 
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cuda import dependent_launch, nvrtc
+from gpunn.backends.cuda import cublaslt, dependent_launch, nvrtc
 from gpunn.backends.cuda.cupy_memory import CupyMemory
 from gpunn.backends.cuda.driver import Call, Launch, Product, Source
 from gpunn.backends.cuda.driver_errors import status
@@ -69,7 +68,7 @@ class CupyDriver(CupyMemory):
     def __init__(self, index: int = 0) -> None:
         super().__init__(index)
         self._loaded = LOADED.setdefault(index, LoadedKernels())
-        self._handle = 0  # cuBLAS
+        self._library: Any = None  # cuBLASLt, when it is first asked for
         self._capture_lock = threading.Lock()
         self._capture_stream: Any = None
         self._captured = 0  # launches in the graph that is being captured
@@ -185,49 +184,56 @@ class CupyDriver(CupyMemory):
     # Products
 
     def prepare_product(self, product: Product) -> Call:
-        left, right, result = product.left, product.right, product.result
-        if not result.size:
+        if not product.result.size:
             return lambda: None
-        rows, columns = result.shape
-        inner = left.shape[0] if product.transpose_left else left.shape[1]
-        cublas, handle = self._cublas()
-        gemm = {"float32": cublas.sgemm, "float64": cublas.dgemm}[result.dtype.name]
-        one, zero = np.ones(1, result.dtype), np.zeros(1, result.dtype)
-        # cuBLAS takes rows for columns: it computes result.T = right.T @ left.T
-        arguments = (
-            *(handle, int(product.transpose_right), int(product.transpose_left)),
-            *(columns, rows, inner, one.ctypes.data),
-            *(right.data.ptr, max(1, right.shape[1]), left.data.ptr, max(1, left.shape[1])),
-            *(zero.ctypes.data, result.data.ptr, columns),
-        )
+        if not product.left.size:
+            return self._zeroing(product.result)
+        self.check_library()
+        with self._here("preparing a product by cuBLASLt"):
+            multiply = self._library.prepare(product)
+        return self._streamed(multiply, "a product by cuBLASLt")
 
-        def call(kept: object = (product, one, zero)) -> None:
-            if self._capturing == threading.get_ident():
-                raise DeviceError(
-                    f"{self.name}: products by the device's library, cuBLAS, cannot be part "
-                    "of a CUDA graph; use products='own'."
-                )
-            with self._here("a product by cuBLAS"):
-                gemm(*arguments)
+    def _zeroing(self, array: Any) -> Call:
+        """Return what a product over nothing is: zeros."""
+        clear, address, nbytes = self._runtime.memsetAsync, array.data.ptr, array.nbytes
+
+        def multiply(stream: int, kept: object = array) -> None:
+            clear(address, 0, nbytes, stream)
+
+        return self._streamed(multiply, "a product over nothing")
+
+    def _streamed(self, multiply: Callable[[int], None], doing: str) -> Call:
+        """Return the call of what takes a stream: ours, or the one that is being captured."""
+
+        def call() -> None:
+            if self._capturing and self._capturing == threading.get_ident():
+                multiply(self._capture_stream.ptr)
+                self._captured += 1
+                return
+            with self._here(doing):
+                multiply(self._stream.ptr)
             self.launches += 1
 
         return call
 
-    def _cublas(self) -> tuple[Any, int]:
-        """Return cuBLAS and a handle, which is not CuPy's: that may compute in TF32."""
-        with self._here("opening cuBLAS"):
-            try:
-                cublas = self._cuda.cublas
-            except ImportError as error:
-                raise DeviceError(
-                    f"{self.name}: cuBLAS cannot be loaded ({' '.join(str(error).split())}); "
-                    "products='own' does without."
-                ) from error
-            if not self._handle:
-                self._handle = cublas.create()
-                cublas.setMathMode(self._handle, cublas.CUBLAS_DEFAULT_MATH)
-                weakref.finalize(self, cublas.destroy, self._handle).atexit = False
-        return cublas, self._handle
+    def check_library(self) -> None:
+        if self._library is None:
+            bindings = cublaslt.load(self.name, self._runtime.runtimeGetVersion() // 1000)
+            workspace = self.allocate(cublaslt.workspace_bytes(self.limits), zeroed=False)
+            with self._here("opening cuBLASLt"):
+                self._library = cublaslt.Library(bindings, workspace)
+
+    # Time
+
+    def seconds(self, call: Call) -> float:
+        first, last = self._cuda.Event(), self._cuda.Event()
+        with self._here("timing a call"):
+            first.record(self._stream)
+        call()
+        with self._here("timing a call"):
+            last.record(self._stream)
+            last.synchronize()
+            return float(self._cuda.get_elapsed_time(first, last)) / 1e3
 
     # Graphs
 

@@ -57,7 +57,7 @@ class CupyMemory(Driver, ABC):
                 pinned = cupy.cuda.alloc_pinned_memory(STAGING)
                 self._staging = np.frombuffer(pinned, np.uint8, STAGING)
                 self.limits = self._read_limits()
-                self._model = self._runtime.getDeviceProperties(index)["name"].decode()
+                self.model = self._runtime.getDeviceProperties(index)["name"].decode()
         except Exception as error:
             raise device_error(self.name, "opening the device", error) from error
 
@@ -76,7 +76,7 @@ class CupyMemory(Driver, ABC):
     def describe(self) -> str:
         cuda = self._runtime.driverGetVersion()
         versions = f"CuPy {self._cupy.__version__}, CUDA {cuda // 1000}.{cuda % 1000 // 10}"
-        return f"{self.name} ({self._model}, sm_{self.limits.architecture}, {versions})"
+        return f"{self.name} ({self.model}, sm_{self.limits.architecture}, {versions})"
 
     @contextmanager
     def _here(self, doing: str) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,13 +81,16 @@ class Launch:
 
 @dataclass(frozen=True)
 class Product:
-    """``result = left @ right`` by the device's own library, where no kernel of ours serves.
+    """``result = left @ right`` by the device's own library, in place of a kernel of ours.
 
     Attributes
     ----------
     left, right, result : arrays, two-dimensional
-        C-contiguous in memory; a flag says that the transpose is meant.
+        C-contiguous in memory; a flag says that the transpose is meant. Where the precision is
+        "bfloat16" the factors may be such numbers already, as uint16.
     transpose_left, transpose_right : bool
+    precision : {"float32", "float64", "tf32", "bfloat16"}, optional
+        What the factors are rounded to; default: the type of the result, as IEEE defines it.
     """
 
     left: Any
@@ -94,6 +98,12 @@ class Product:
     result: Any
     transpose_left: bool = False
     transpose_right: bool = False
+    precision: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The precision, also where none was given."""
+        return self.precision or str(self.result.dtype.name)
 
 
 class Driver(ArrayDoor, ABC):
@@ -106,6 +116,10 @@ class Driver(ArrayDoor, ABC):
     ----------
     name : str
         As in ``device=name``.
+    model : str
+        What the device is called by its maker.
+    timed : bool
+        Whether times taken on it say anything of a GPU.
     limits : Limits
     launches : int
         Kernels and library products run so far, those of graphs among them.
@@ -117,6 +131,8 @@ class Driver(ArrayDoor, ABC):
     """
 
     name: str
+    model: str = ""
+    timed: bool = True
     limits: Limits
     launches: int = 0
     replays: int = 0
@@ -168,24 +184,42 @@ class Driver(ArrayDoor, ABC):
 
     @abstractmethod
     def prepare_product(self, product: Product) -> Call:
-        """Return a call that computes `product` in float32 or float64, as IEEE defines them."""
+        """Return a call that computes `product`; like that of `prepare`, it can be captured.
+
+        Raises
+        ------
+        DeviceError
+            The library cannot be used, or has no such product.
+        """
+
+    def check_library(self) -> None:
+        """Raise `DeviceError` where products by the device's library cannot be had."""
+        return
 
     @abstractmethod
     def capture(self, calls: Sequence[Call]) -> Call:
         """Return one call that makes all the given ones.
 
-        These have been made by `prepare`. None is made now, and what other threads call meanwhile
-        is no part of it.
+        These have been made by `prepare` and `prepare_product`. None is made now, and what other
+        threads call meanwhile is no part of it.
 
         Raises
         ------
         DeviceError
-            The device cannot take them as one: a library product, say.
+            The device cannot take them as one.
         """
 
     @abstractmethod
     def mark(self) -> Call:
         """Return a call that waits until all that was called before the mark has run."""
+
+    def seconds(self, call: Call) -> float:
+        """Return how long `call` takes, when all that was called before it has run."""
+        self.synchronize()
+        began = time.perf_counter()
+        call()
+        self.synchronize()
+        return time.perf_counter() - began
 
     @abstractmethod
     def synchronize(self) -> None:

@@ -34,6 +34,8 @@ class Graphs:
     driver : Driver
     together : re-entrant lock
         Held by those whose launches other threads' must not come between.
+    steps : int, optional
+        Of the largest graph, where that has been measured.
 
     Attributes
     ----------
@@ -41,8 +43,12 @@ class Graphs:
         Whether to make graphs; otherwise all kernels are launched one by one.
     """
 
-    def __init__(self, driver: Driver, together: AbstractContextManager[Any]) -> None:
+    def __init__(
+        self, driver: Driver, together: AbstractContextManager[Any], steps: int | None = None
+    ) -> None:
         self.driver, self.together, self.enabled = driver, together, True
+        most = steps or LADDER[0]
+        self.ladder = (most, *(size for size in LADDER if size < most))
         self._recent: dict[int, weakref.ref[Repeated]] = {}
 
     def repeated(self, calls: Sequence[Call]) -> Repeated:
@@ -101,7 +107,7 @@ class Repeated:
     def _largest(self, count: int) -> tuple[int, Call | None]:
         """Return steps and call of the largest graph that fits, captured if it is time."""
         if self._graphs.enabled:
-            for size in LADDER:
+            for size in self._graphs.ladder:
                 graph = self._captured.get(size)
                 if size <= count and (graph or self._taken >= max(size, WARM)):
                     return (size, graph) if graph else self._capture(size)

@@ -15,6 +15,8 @@ from gpunn.randomness import philox
 Arrays = Mapping[str, Any]
 Attrs = Mapping[str, Any]
 Work = Launch | Product
+# form, precision, m, n, k -> ProductShape of our kernel, or None for the device's library
+Products = Callable[[str, str, int, int, int], Any]
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,14 @@ class Context:
     workspace : callable
         ``workspace(nbytes)`` returns scratch memory (uint8) that is valid until the op's last
         launch; one op's scratch is the next one's.
-    products : str
-        "own" for the project's kernels, "library" for the device's library.
+    products : Products, optional
+        Decides who makes matrix products, and how; default: our kernels, cut as the cost model
+        says.
     """
 
     limits: Limits
     workspace: Callable[[int], Any]
-    products: str = "own"
+    products: Products | None = None
 
 
 # arrays by role, constants, rows of the batch -> launches, in order

@@ -140,12 +140,19 @@ def _scratch(context: Context, dtype: Any, *shapes: tuple[int, ...]) -> list[Any
     ]
 
 
-def _by_library(context: Context, sizes: _Sizes) -> bool:
-    return context.products == "library" and KINDS[sizes.precision] == "IEEE"
+def _product_shape(context: Context, sizes: _Sizes) -> ProductShape | None:
+    """Return how our kernel cuts the product; None where the device's library makes it."""
+    shape = (sizes.form, sizes.precision, sizes.m, sizes.n, sizes.k)
+    if context.products is None:
+        return product_shape(*shape, context.limits)
+    chosen: ProductShape | None = context.products(*shape)
+    return chosen
 
 
-def _product_shape(context: Context, sizes: _Sizes) -> ProductShape:
-    return product_shape(sizes.form, sizes.precision, sizes.m, sizes.n, sizes.k, context.limits)
+def _library_product(sizes: _Sizes, left: Any, right: Any, result: Any) -> Product:
+    transposed = {"FORWARD": (False, False), "INPUT_GRADIENT": (False, True)}
+    flags = transposed.get(sizes.form, (True, False))
+    return Product(left, right, result, *flags, precision=sizes.precision)
 
 
 @operation(DENSE, also={DENSE_FINISH: ("finish_dense",)})
@@ -159,13 +166,13 @@ def dense(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
         *activation_arguments(attrs, result.dtype),
     )
     finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=False)
-    if _by_library(context, sizes):
-        work: list[Work] = [Product(values, kernel, result)]
+    shape = _product_shape(context, sizes)
+    if shape is None:
+        work: list[Work] = [_library_product(sizes, values, kernel, result)]
         more = attrs["activation"] != "linear" or {"bias", "pre", "rate"} & set(a)
         if more:
             work.append(_finish_launch("dense", sizes, finish, result, 1, arguments))
         return work
-    shape = _product_shape(context, sizes)
     operands = (values, kernel)
     if shape.splits == 1:
         return [_product_launch("dense", sizes, shape, None, (*operands, *arguments))]
@@ -186,7 +193,7 @@ def dense_input_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -
     sizes = _sizes(context, "INPUT_GRADIENT", gradient, kernel, attrs)
     sums = has_bias(a)
     finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=sums)
-    shape = None if _by_library(context, sizes) else _product_shape(context, sizes)
+    shape = _product_shape(context, sizes)
     splits = shape.splits if shape else 1
     if not sums:
         block_rows = 1
@@ -213,7 +220,7 @@ def dense_input_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -
         operands = (gradient, kernel)
         work.append(_product_launch(name, sizes, shape, partials, (*operands, *arguments)))
     else:
-        work.append(Product(gradient, kernel, result, transpose_right=True))
+        work.append(_library_product(sizes, gradient, kernel, result))
         partials = result
     more = sums or attrs["activation"] != "linear" or "rate" in a
     if splits > 1 or (shape is None and more):
@@ -233,15 +240,15 @@ def _kernel_gradient(
     sizes = _sizes(context, "KERNEL_GRADIENT", values, gradient, attrs)
     name, arguments = "dense_kernel_gradient", (result, rate)
     finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=False)
-    if _by_library(context, sizes):
+    shape = _product_shape(context, sizes)
+    if shape is None:
         if rate is None:
-            return [Product(values, gradient, result, transpose_left=True)]
+            return [_library_product(sizes, values, gradient, result)]
         (product,) = _scratch(context, sizes.dtype, (sizes.m, sizes.n))
         return [
-            Product(values, gradient, product, transpose_left=True),
+            _library_product(sizes, values, gradient, product),
             _finish_launch(name, sizes, finish, product, 1, arguments),
         ]
-    shape = _product_shape(context, sizes)
     operands = (values, gradient)
     if shape.splits == 1:
         return [_product_launch(name, sizes, shape, None, (*operands, *arguments))]

@@ -107,7 +107,8 @@ class SimulatorDriver(Driver):
         There is no C++ compiler, or ``$CXX`` is none.
     """
 
-    name = "simulator"
+    name = model = "simulator"
+    timed = False
 
     def __init__(
         self,
@@ -314,7 +315,8 @@ class SimulatorDriver(Driver):
     def prepare_product(self, product: Product) -> Call:
         left, right, result = product.left, product.right, product.result
         for name, array in (("left", left), ("right", right), ("result", result)):
-            reason = self._array_error(array, f"f{array.dtype.itemsize}")
+            half = array.dtype == np.uint16 and array is not result
+            reason = self._array_error(array, "u2" if half else f"f{array.dtype.itemsize}")
             if reason:
                 raise DeviceError(f"product: {name} is {reason}")
         left = left.T if product.transpose_left else left
@@ -322,7 +324,8 @@ class SimulatorDriver(Driver):
 
         def call() -> None:
             self.launches += 1
-            np.matmul(left, right, out=result)
+            first, second = (rounded(factor, product.kind) for factor in (left, right))
+            np.matmul(first, second, out=result)
 
         return call
 
@@ -341,6 +344,25 @@ class SimulatorDriver(Driver):
 
     def synchronize(self) -> None:
         """Nothing to wait for: a call returns when its kernel has run, or raises."""
+
+
+def rounded(values: np.ndarray[Any, Any], precision: str) -> np.ndarray[Any, Any]:
+    """Return the factor of a product as tensor cores take it, in float32.
+
+    TF32 has 10 bits of fraction and rounds ties away from zero, as our kernels do it; bfloat16 has
+    7 and rounds ties to even.
+    """
+    if values.dtype == np.uint16:
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    if precision not in ("tf32", "bfloat16"):
+        return values
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    if precision == "tf32":
+        near = bits + np.uint32(1 << 12) & np.uint32(0xFFFFE000)
+    else:
+        near = bits + np.uint32(0x7FFF) + (bits >> 16 & 1) & np.uint32(0xFFFF0000)
+    special = bits & 0x7F800000 == 0x7F800000  # infinities and NaN stay what they are
+    return np.where(special, bits, near).view(np.float32)
 
 
 def _guard(address: int) -> np.ndarray[Any, Any]:

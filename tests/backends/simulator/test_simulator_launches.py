@@ -195,3 +195,23 @@ def test_library_products(driver: SimulatorDriver, dtype: Any) -> None:
     assert driver.launches == 2
     with pytest.raises(DeviceError, match="left is an array that this device did not allocate"):
         driver.prepare_product(Product(left, arrays[1], result))
+
+
+def test_library_products_in_lower_precision(driver: SimulatorDriver) -> None:
+    one = np.array([[1 + 2.0**-11, 1 + 2.0**-8, np.inf]], np.float32)  # both halfway
+    unit = driver.upload(np.eye(3, dtype=np.float32))
+    result = driver.upload(np.zeros((1, 3), np.float32))
+    with np.errstate(invalid="ignore"):  # infinity times 0
+        for precision, expected in (("tf32", [1 + 2.0**-10, 1 + 2.0**-8]), ("bfloat16", [1, 1])):
+            factor = driver.upload(one[:, :2].copy())
+            small = driver.upload(np.eye(2, dtype=np.float32))
+            two = driver.upload(np.zeros((1, 2), np.float32))
+            driver.prepare_product(Product(factor, small, two, precision=precision))()
+            assert two.tolist() == [expected]
+        driver.prepare_product(Product(driver.upload(one), unit, result, precision="tf32"))()
+    assert result[0, 2] == np.inf
+    half = driver.upload(np.array([[0x3F80, 0x4000]], np.uint16))  # 1 and 2
+    total = driver.upload(np.zeros((1, 1), np.float32))
+    product = Product(half, half, total, transpose_right=True, precision="bfloat16")
+    driver.prepare_product(product)()
+    assert total.tolist() == [[5.0]]
