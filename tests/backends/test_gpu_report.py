@@ -19,7 +19,7 @@ from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.simulator import SimulatorDriver
 from gpunn.backends.cuda.tuning import Choice, Gpu
 from gpunn.backends.select import cuda_status
-from gpunn.bench import tune
+from gpunn.bench import tune, tune_steps
 from gpunn.bench.peers import worker
 from gpunn.bench.workers import PeerError, PeerRefusalError
 
@@ -93,6 +93,7 @@ def test_products_are_tuned_and_training_is_measured_with_and_without(
     monkeypatch.setattr(gpu_tuning, "HIDDEN", (8, 5))
     monkeypatch.delenv(tuning.IGNORED, raising=False)
     monkeypatch.setattr(SimulatorDriver, "timed", True)  # so that the table is made use of
+    monkeypatch.setattr(tune_steps, "LENGTHS", tune_steps.SHORT)
     # The library wins.
     monkeypatch.setattr(tune, "decide", lambda times, default: Choice())
     parts = ("--only", "tuning", "training")
