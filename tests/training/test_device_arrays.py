@@ -538,6 +538,7 @@ def test_the_cuda_backend_leaves_it_to_the_driver() -> None:
     driver = SimpleNamespace(
         name="cuda",
         arrays="cupy",
+        timed=False,
         allocate=lambda nbytes: np.zeros(nbytes, np.uint8),
         adopt=lambda value: ("adopted", value),
         release=lambda array: ("released", array),
