@@ -19,7 +19,7 @@ import numpy as np
 
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.driver import Call
+from gpunn.backends.cuda.driver import Call, LibraryError
 from gpunn.backends.cuda.launches import Products
 from gpunn.backends.cuda.product_shapes import (
     ProductShape,
@@ -232,7 +232,7 @@ class Tuner:
     def _has_library(self) -> bool:
         try:
             self.backend.driver.check_library()
-        except DeviceError as error:
+        except LibraryError as error:
             self.notes.append(f"the library is left out: {error}")
             return False
         return True

@@ -71,6 +71,7 @@ class BoundPlan:
     def _unbind(self) -> None:
         self._calls.clear()
         self._repeated.clear()
+        self._views.clear()
 
     def array(self, name: str, rows: int | None = None) -> Any:
         """Return the array behind a buffer; of a batched one the first `rows` rows.
@@ -83,9 +84,10 @@ class BoundPlan:
             if name not in self._external:
                 raise PlanError(f"No array is attached for {name!r}.")
             return self._external[name]
-        if (name, rows) not in self._views:
-            self._views[name, rows] = self._view(spec, name, rows)
-        return self._views[name, rows]
+        key = name, rows if spec.batched else None
+        if key not in self._views:
+            self._views[key] = self._view(spec, *key)
+        return self._views[key]
 
     def _view(self, spec: BufferSpec, name: str, rows: int | None) -> Any:
         offset = self.layout[spec.region].offsets[name]

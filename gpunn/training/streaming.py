@@ -220,8 +220,9 @@ class Ring(Source):
 
     def _fill(self, slot: _Slot, key: Key, after: Any) -> None:
         slot.abandon()
-        slot.fill = _Fill(self._lane, slot, self._host, self.blocks, key, self.seed, after)
-        slot.fill.start()
+        fill = _Fill(self._lane, slot, self._host, self.blocks, key, self.seed, after)
+        fill.start()  # where there are no more threads, this fails
+        slot.fill = fill
 
     def close(self) -> None:
         for slot in self._slots:

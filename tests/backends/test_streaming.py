@@ -294,6 +294,39 @@ def test_a_loop_in_hand(on: Any) -> None:
     assert runs[0] == runs[1]
 
 
+class Back(Callback):
+    """Goes back to an earlier step's state, once, while the loop runs."""
+
+    every_steps = 1
+
+    def __init__(self, saved: int, restored: int) -> None:
+        self.saved, self.restored = saved, restored
+        self.state: Any = None
+
+    def on_steps(self, step: int) -> None:
+        if step == self.saved and self.state is None:
+            self.state = self.trainer.state_dict()
+        if step == self.restored:
+            self.restored = 0
+            self.trainer.load_state_dict(self.state)
+
+
+@pytest.mark.parametrize("memory", [None, LITTLE], ids=["resident", "streamed"])
+@pytest.mark.parametrize(
+    ("saved", "restored"), [(1, 3), (20, 22), (30, 45), (53, 55), (70, 99), (49, 52), (20, 120)]
+)
+def test_a_callback_goes_back_to_an_earlier_state(
+    saved: int, restored: int, memory: int | None, on: Any
+) -> None:
+    on(memory)
+    plain, back = net(OPTIMIZERS["momentum"]), net(OPTIMIZERS["momentum"])
+    expected = plain.fit(X, Y, BATCH, epochs=3, verbose=0).history
+    callback = Back(saved, restored)
+    history = back.fit(X, Y, BATCH, epochs=3, verbose=0, callbacks=[callback]).history
+    assert callback.restored == 0  # it did
+    assert history == expected and weights(back) == weights(plain)
+
+
 def test_evaluate_and_predict(on: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gpunn")
     x = RNG.normal(size=(7001, FEATURES)).astype(np.float32)
@@ -448,6 +481,23 @@ def test_what_goes_wrong_in_the_thread_is_raised(on: Any, monkeypatch: pytest.Mo
     expected = net()
     expected.fit(X, Y, BATCH, verbose=0)
     assert weights(model) == weights(expected)
+
+
+def test_a_thread_that_cannot_be_started(on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = on(LITTLE)
+    model = net()
+    model.fit(X, Y, BATCH, verbose=0)
+    used = driver._used
+
+    def fail(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="can't start new thre"):
+        patch.setattr("gpunn.training.streaming._Fill.start", fail)
+        model.fit(X, Y, BATCH, verbose=0)
+    gc.collect()
+    assert driver._used == used
+    model.fit(X, Y, BATCH, verbose=0)
 
 
 # The simulator's lane

@@ -23,7 +23,7 @@ from gpunn.backends import select
 from gpunn.backends.cuda import backend as backend_module
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.driver import Launch, Product
+from gpunn.backends.cuda.driver import Launch, LibraryError, Product
 from gpunn.backends.cuda.product_shapes import TILES, Tile, product_shape, tile_shapes
 from gpunn.backends.cuda.simulator import SimulatorDriver
 from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
@@ -211,7 +211,7 @@ def test_without_the_library_the_table_s_products_are_our_own(
     driver = SimulatorDriver()
 
     def fail() -> None:
-        raise DeviceError("there is no nvmath-python")
+        raise LibraryError("there is no nvmath-python")
 
     monkeypatch.setattr(driver, "check_library", fail)
     caplog.set_level(logging.INFO, logger="gpunn")
@@ -219,6 +219,7 @@ def test_without_the_library_the_table_s_products_are_our_own(
     for _ in range(2):
         (work,) = works(tuned, "dense", FORWARD)
         assert isinstance(work, Launch)
+    assert tuned.describe().endswith("; no cuBLASLt")
     first, record = caplog.records
     assert first.getMessage() == f"simulator: {table().describe()}"
     assert record.levelno == logging.INFO and "there is no nvmath-python" in record.getMessage()
@@ -230,7 +231,7 @@ def test_a_product_that_the_library_has_no_more_is_our_own(
     driver = SimulatorDriver()
 
     def fail(product: Product) -> Any:
-        raise DeviceError("cuBLASLt has no such product")
+        raise LibraryError("cuBLASLt has no such product")
 
     monkeypatch.setattr(driver, "prepare_product", fail)
     caplog.set_level(logging.INFO, logger="gpunn")
@@ -415,7 +416,7 @@ def test_a_device_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = SimulatorDriver()
 
     def fail() -> None:
-        raise DeviceError("no nvmath-python")
+        raise LibraryError("no nvmath-python")
 
     monkeypatch.setattr(driver, "check_library", fail)
     clock = Clock(lambda choice: False)
@@ -561,8 +562,9 @@ def test_the_table_says_how_steps_are_launched(
         raise DeviceError("no")
 
     monkeypatch.setattr(SimulatorDriver, "dependent_launches", property(lambda _: False, refuse))
-    CudaBackend(SimulatorDriver(), table=Table(dependent_launch=True))
+    late = CudaBackend(SimulatorDriver(), table=Table(dependent_launch=True))
     assert "dependent launches, which pay here, are left out: no" in caplog.text
+    assert late.describe().endswith("; ordinary launches")
 
 
 # The command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import weakref
 from typing import Any
 
@@ -236,6 +237,31 @@ def test_a_call_outlives_its_driver_s_last_product(library: Any, driver: CupyDri
     del call
     gc.collect()
     assert not library.live
+
+
+def test_no_op_of_another_thread_comes_between_the_kernels_of_a_product(
+    library: Any, driver: CupyDriver
+) -> None:
+    """It may hand on partial sums in the workspace, which a graph's products use, too."""
+    backend, values = CudaBackend(driver, products="library"), np.ones((3, 2), np.float32)
+    shapes = {"values": (3, 2), "gradient": (3, 4), "kernel_gradient": (2, 4)}
+    arrays = {name: driver.upload(np.ones(shape, np.float32)) for name, shape in shapes.items()}
+    call = backend.bind("dense_kernel_gradient", arrays, {"precision": "float32"}, len(values))
+    matmul, free = library.matmul, []
+
+    def watched(*arguments: int) -> None:
+        def attempt() -> None:
+            free.append(backend._together.acquire(blocking=False))
+
+        other = threading.Thread(target=attempt)
+        other.start()
+        other.join()
+        matmul(*arguments)
+
+    library.matmul = watched
+    call()
+    assert free == [False]
+    assert driver.download(arrays["kernel_gradient"]).tolist() == [[3.0] * 4] * 2
 
 
 # What may be missing

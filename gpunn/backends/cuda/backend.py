@@ -28,7 +28,7 @@ from gpunn.backends.cuda import (
     ops_prelu,
     tuning,
 )
-from gpunn.backends.cuda.driver import Call, Driver, Launch
+from gpunn.backends.cuda.driver import Call, Driver, Launch, LibraryError
 from gpunn.backends.cuda.graphs import Graphs
 from gpunn.backends.cuda.launches import BINDERS, Attrs, Context, Products, Work
 from gpunn.backends.cuda.product_shapes import ProductShape, product_shape
@@ -145,8 +145,14 @@ class CudaBackend(Backend):
         self.driver.write(array, values)
 
     def describe(self) -> str:
-        said = {"library": "products by the library", "auto": self.table.describe()}
-        return "; ".join(filter(None, (self.driver.describe(), said.get(self.products))))
+        said = [self.driver.describe()]
+        said += ["products by the library"] * (self.products == "library")
+        table = self.table
+        if table.dependent_launch and not self.driver.dependent_launches:  # not on this machine
+            table = Table(table.choices, False, table.graph_steps)
+        said += [table.describe()] if self.products == "auto" and table.describe() else []
+        said += ["no cuBLASLt"] * (self._library_is_there is False)
+        return "; ".join(said)
 
     def synchronize(self) -> None:
         self.driver.synchronize()
@@ -223,7 +229,7 @@ class CudaBackend(Backend):
             try:
                 self.driver.check_library()
                 self._library_is_there = True
-            except DeviceError as error:
+            except LibraryError as error:
                 logger.info("products that were tuned for the library are our own: %s", error)
                 self._library_is_there = False
         return self._library_is_there
@@ -246,14 +252,15 @@ class CudaBackend(Backend):
             works = self.work(op, arrays, attrs, rows, products)
             try:
                 calls = self._prepared(works)
-            except DeviceError as error:
-                by_table = products is None and self.products == "auto"
-                if not by_table or all(isinstance(work, Launch) for work in works):
+            except LibraryError as error:
+                if products is not None or self.products != "auto":
                     raise
                 # Another version of the library may have measured.
                 logger.info("a product that was tuned for the library is our own: %s", error)
-                calls = self._prepared(self.work(op, arrays, attrs, rows, self._own_product))
-        if len(calls) == 1:
+                works = self.work(op, arrays, attrs, rows, self._own_product)
+                calls = self._prepared(works)
+        # A product of the library may be several kernels, which hand on values.
+        if len(calls) == 1 and isinstance(works[0], Launch):
             return calls[0]
         together = self._together
 

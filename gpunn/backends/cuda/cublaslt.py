@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpunn.backends.cuda.driver import Limits, Product
+from gpunn.backends.cuda.driver import LibraryError, Limits, Product
 from gpunn.errors import DeviceError
 
 BINDINGS = "nvmath.bindings.cublasLt"
@@ -63,21 +63,21 @@ def load(device: str, cuda: int) -> Any:
 
     Raises
     ------
-    DeviceError
+    LibraryError
         They are not installed, or the library is not found; the message says what adds it.
     """
     advice = f"pip install 'gpunn[cublas{cuda}]' adds it, and products='own' does without."
     try:
         bindings = importlib.import_module(BINDINGS)
     except Exception as error:  # not only ImportError: versions that do not fit fail in many ways
-        raise DeviceError(
+        raise LibraryError(
             f"{device}: products by cuBLASLt need nvmath-python, which cannot be imported "
             f"({_one_line(error)}); {advice}"
         ) from error
     try:
         bindings.get_version()  # loads the library
     except Exception as error:
-        raise DeviceError(
+        raise LibraryError(
             f"{device}: cuBLASLt cannot be loaded ({_one_line(error)}); {advice}"
         ) from error
     return bindings
@@ -115,7 +115,7 @@ class Library:
 
     Raises
     ------
-    DeviceError
+    LibraryError
         The library does not start.
     """
 
@@ -124,7 +124,7 @@ class Library:
         try:
             self._handle = bindings.create()
         except bindings.cuBLASLtError as error:
-            raise DeviceError(f"cuBLASLt does not start: {_one_line(error)}.") from error
+            raise LibraryError(f"cuBLASLt does not start: {_one_line(error)}.") from error
         weakref.finalize(self, bindings.destroy, self._handle).atexit = False
         # A product may be several kernels, which hand on values in the workspace: those of
         # another thread's product must not come between them.
@@ -138,13 +138,13 @@ class Library:
 
         Raises
         ------
-        DeviceError
+        LibraryError
             The library has no kernel for it.
         """
         try:
             return _Multiplication(self._bindings, self._handle, self._workspace, product, self)
         except self._bindings.cuBLASLtError as error:
-            raise DeviceError(
+            raise LibraryError(
                 f"cuBLASLt has no product in {product.kind} for factors of shape "
                 f"{tuple(product.left.shape)} and {tuple(product.right.shape)} "
                 f"({_one_line(error)}); use products='own'."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +25,19 @@ class CupyLane(Lane):
     """
 
     def __init__(self, memory: CupyMemory) -> None:
-        self._here, self._calls = memory._here, memory._stream
+        # The driver has the lane: held both ways, neither would go before the collector comes.
+        self._memory, self._calls = weakref.proxy(memory), memory._stream
         self._cuda, self._runtime = memory._cuda, memory._runtime
         self.stream = memory._cuda.Stream(non_blocking=True)
 
     rows = staticmethod(rows_between)
 
     def pinned(self, nbytes: int) -> np.ndarray[Any, Any]:
-        with self._here(f"page-locking {nbytes:,} bytes of the host's memory"):
+        with self._memory._here(f"page-locking {nbytes:,} bytes of the host's memory"):
             return np.frombuffer(self._cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
 
     def fence(self) -> Any:
-        with self._here("recording an event"):
+        with self._memory._here("recording an event"):
             return self._recorded(self._calls)
 
     def _recorded(self, stream: Any) -> Any:
@@ -44,7 +46,7 @@ class CupyLane(Lane):
         return event
 
     def copy(self, pairs: Sequence[tuple[Any, np.ndarray[Any, Any]]], after: Any) -> Any:
-        with self._here("copying to the device"):
+        with self._memory._here("copying to the device"):
             self.stream.wait_event(after)
             kind = self._runtime.memcpyHostToDevice
             for array, values in pairs:
@@ -53,9 +55,14 @@ class CupyLane(Lane):
             return self._recorded(self.stream)
 
     def follow(self, fence: Any) -> None:
-        with self._here("waiting for a copy"):
-            self._calls.wait_event(fence)
+        # Not `_here`, which a thread that is capturing may not enter: the collector may let go of
+        # a ring there, and the stream of the calls is not the one that is captured.
+        try:
+            with self._memory._device:
+                self._calls.wait_event(fence)
+        except Exception as error:
+            self._memory._raise(error, "waiting for a copy")
 
     def wait(self, fence: Any) -> None:
-        with self._here("waiting for the device"):
+        with self._memory._here("waiting for the device"):
             fence.synchronize()

@@ -11,9 +11,14 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.interface import ArrayDoor, Lane
+from gpunn.errors import DeviceError
 
 Call = Callable[[], None]
 Dimensions = tuple[int, int, int]
+
+
+class LibraryError(DeviceError):
+    """The device's library of matrix products is not there, or has no such product."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +198,7 @@ class Driver(ArrayDoor, ABC):
         """
 
     def check_library(self) -> None:
-        """Raise `DeviceError` where products by the device's library cannot be had."""
+        """Raise `LibraryError` where products by the device's library cannot be had."""
         return
 
     @abstractmethod
