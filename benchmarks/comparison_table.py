@@ -68,7 +68,20 @@ def training_lines(part: Report) -> list[str]:
         cells.append(_share(sides.get("products"), ours))
         cells += [_ratio(sides.get(name, {}).get("time_over_gpunn")) for name in peers]
         found.append(_line(cells))
-    return [*found, "", *_agreement(rows), ""]
+    return [*found, "", *_behind(rows, peers), *_agreement(rows), ""]
+
+
+def _behind(rows: list[Report], peers: list[str]) -> list[str]:
+    """Name the rows in which a peer is faster."""
+    faster: dict[str, list[str]] = {}
+    for row in rows:
+        for name in peers:
+            ratio = row["sides"].get(name, {}).get("time_over_gpunn")
+            if ratio and ratio["median"] < 1:
+                where = f"{row['device']}, {row['optimizer']}, {row['batch_size']:,}"
+                faster.setdefault(name, []).append(f"{where} ({ratio['median']:.2f})")
+    named = [f"{NAMES[name]} at {', '.join(found)}" for name, found in faster.items()]
+    return [f"Faster than gpunn: {'; '.join(named)}.", ""] if named else []
 
 
 def _agreement(rows: list[Report]) -> list[str]:
