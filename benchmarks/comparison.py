@@ -40,6 +40,7 @@ from gpunn.bench.machine import load
 from gpunn.bench.measure import Bench
 from gpunn.bench.settings import BATCH_SIZES, PEERS, Settings, usable_devices
 from gpunn.bench.workers import PeerProcess
+from gpunn.errors import ArgumentError
 from gpunn.reports import whole_file
 
 Report = dict[str, Any]
@@ -264,14 +265,17 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := [name for name in chosen if name not in PARTS]:
         parser.error(f"--only: there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     devices = options.devices.split(",") if options.devices else usable_devices()
-    settings = Settings(
-        batch_sizes=BATCH_SIZES,
-        devices=tuple(devices),
-        threads=options.threads or core_count(),
-        cold_start=False,
-        peers=tuple(options.peers.split(",")) if options.peers else (),
-        peer_python=options.peer_python,
-    )
+    try:
+        settings = Settings(
+            batch_sizes=BATCH_SIZES,
+            devices=tuple(devices),
+            threads=options.threads or core_count(),
+            cold_start=False,
+            peers=tuple(options.peers.split(",")) if options.peers else (),
+            peer_python=options.peer_python,
+        )
+    except ArgumentError as error:
+        parser.error(str(error))
     report: Report = {
         "machine": describe_machine(),
         "load_before": load(),
@@ -288,6 +292,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"Cut short; what there is is in {options.out}.", file=sys.stderr)
         return 130
+    print(f"Written: {options.out}, and .md and .png beside it.", file=sys.stderr)
     return int(any("error" in report["parts"][name] for name in names))
 
 

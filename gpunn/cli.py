@@ -280,7 +280,7 @@ def bench(
         Path | None, typer.Option(metavar="FILE", help="Draw samples/s by batch size, a PNG.")
     ] = None,
     compare: Annotated[
-        str, typer.Option(metavar="torch,jax,...", help="Also torch, jax, sklearn, keras.")
+        str, typer.Option(metavar="torch,jax,...", help="Also torch, jax, sklearn, keras, numpy.")
     ] = "",
     peer_python: Annotated[
         str | None, typer.Option(metavar="PATH", help="The Python that has those of --compare.")
@@ -345,6 +345,8 @@ def tune(
     from gpunn.bench import tune as tuner
     from gpunn.bench import tune_command as command
 
+    if show and forget:
+        raise ArgumentError("tune: --show and --forget exclude one another.")
     if show or forget:
         raise typer.Exit(command.show(device) if show else command.forget(device))
     chosen = tuner.TuneSettings(

@@ -81,7 +81,7 @@ def select_backend(device: str = "auto", *, threads: int | None = None) -> Selec
     numbered = name == "cuda" and index.isascii() and index.isdigit()
     if name not in DEVICES or (colon and not numbered):
         meant = "cuda" if name.lower() in ("gpu", "nvidia") else None  # 'cpu' looks more alike
-        raise UnknownNameError("device", device, (*DEVICES, "cuda:1"), meant)
+        raise UnknownNameError("device", device, (*DEVICES, "cuda:N"), meant)
     if name == "auto":
         selection = _select_auto(threads)
         logger.info("device %s: %s", selection.backend.describe(), selection.reason)

@@ -27,6 +27,8 @@ def check_writable(path: Path) -> None:
     """Raise `OSError` now if `path` lies in no folder, rather than after the measurement."""
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(2, "its folder does not exist", str(path))
+    if path.is_dir():
+        raise IsADirectoryError(21, "is a folder, not a file", str(path))
 
 
 def run(settings: Settings, json_file: Path | None, plot_file: Path | None) -> int:

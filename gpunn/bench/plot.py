@@ -90,7 +90,9 @@ def _panel(axes: Any, panel: Mapping[str, list[tuple[int, float]]], sides: list[
         sizes, rates = zip(*points, strict=True)
         batches |= set(sizes)
         if name == "bound":
-            axes.plot(sizes, rates, "--", color="#555555", lw=1.2, label="gpunn's bound", zorder=1)
+            mark = "_" if len(points) == 1 else ""
+            style = {"color": "#555555", "lw": 1.2, "marker": mark, "zorder": 1}
+            axes.plot(sizes, rates, "--", label="gpunn's bound", **style)
             continue
         at = sides.index(name)
         ours = name == "gpunn"
@@ -123,6 +125,8 @@ def _spaced(sizes: list[int]) -> list[int]:
     for size in sizes:
         if not chosen or size >= 1.9 * chosen[-1]:
             chosen.append(size)
+    if len(chosen) > 1 or sizes[-1] >= 1.2 * sizes[0]:  # the last one always
+        chosen = [*(size for size in chosen if sizes[-1] >= 1.2 * size), sizes[-1]]
     return chosen
 
 

@@ -166,6 +166,11 @@ class MLPBase(BaseEstimator, ABC):
             self._start(settings)
         if not (continues and incremental):
             self._build(settings, random, continues, mean_weight)
+        if validation_data is not None and settings.optimizer is None:
+            raise ArgumentError(
+                f"{type(self).__name__}: solver='lbfgs' has no epochs to validate after; leave "
+                f"validation_data out, or use solver='adam'."
+            )
         held_out = self._held_out(validation_data)
         if settings.early_stopping and held_out is None and settings.optimizer is not None:
             train, test = self._split(y, settings, random)

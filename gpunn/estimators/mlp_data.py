@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from gpunn.backends.interface import host_array
 from gpunn.errors import ArgumentError, DataError, ShapeError
+from gpunn.registry import check_number
 
 Array = np.ndarray[Any, Any]
 
@@ -110,6 +112,15 @@ def available_memory() -> int | None:
     return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
 
 
+def _check_class_weight(class_weight: Any) -> None:
+    several = class_weight if isinstance(class_weight, list) else [class_weight]
+    for one in several:
+        if not isinstance(one, Mapping) and not (isinstance(one, str) and one == "balanced"):
+            raise ArgumentError(f"class_weight must be a dict or 'balanced', not {one!r}.")
+        for label, weight in one.items() if isinstance(one, Mapping) else ():
+            check_number("class_weight", f"the weight of class {label!r}", weight, minimum=0)
+
+
 def check_weights(sample_weight: Any, class_weight: Any, y: Array) -> Array | None:
     """Return the weights of the rows, (rows,) float64; None where all are alike."""
     if sample_weight is None and class_weight is None:
@@ -126,6 +137,7 @@ def check_weights(sample_weight: Any, class_weight: Any, y: Array) -> Array | No
             )
     weights = np.ones(rows) if sample_weight is None else sample_weight
     if class_weight is not None:
+        _check_class_weight(class_weight)
         weights = weights * compute_sample_weight(class_weight, y)
     if not weights.any():
         raise DataError("sample_weight: must contain at least one non-zero number.")

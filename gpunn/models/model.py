@@ -444,6 +444,10 @@ class Model(Intake):
     ) -> Path:
         """Write configuration and weights to an HDF5 file, atomically; see `gpunn.load_model`.
 
+        Other than in Keras the optimizer's state is not in it: training of the loaded model begins
+        anew. For a run that is to go on use `gpunn.callbacks.Checkpoints` and ``fit(resume=...)``,
+        or a copy by `pickle` or `copy`.
+
         Parameters
         ----------
         path : path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shlex
 import signal
@@ -71,6 +72,7 @@ def run_search(request: Request, screen: Screen) -> int:
     _show_start(screen, request, search, folder, trials)
     told = _Told(screen, trials.rows())
     code = killed = 0
+    final: dict[str, Any] = {}
     try:
         if request.processes == 1:
             worker.run(work, search, dataset, told)
@@ -89,8 +91,8 @@ def run_search(request: Request, screen: Screen) -> int:
         left = f"stopped with {finished} of {request.trials} trials finished"
         print(f"{left}; to go on:\n  {_again(request, folder)}", file=sys.stderr, flush=True)
     elif request.final and best is not None:
-        code = _train_best(screen, search, best, folder, request)
-    screen.result(_result(search, rows, best, folder))
+        code, final = _train_best(screen, search, best, folder, request)
+    screen.result(_result(search, rows, best, folder) | final)
     return code
 
 
@@ -194,7 +196,19 @@ def _write(screen: Screen, rows: list[Row], search: Search, folder: Path, best: 
         screen.line("", "for a picture of the trials: pip install matplotlib")
 
 
-def _train_best(screen: Screen, search: Search, best: Row, folder: Path, request: Request) -> int:
+class _Noted(Screen):
+    """Keeps the result for the search's own."""
+
+    values: Mapping[str, Any] | None = None
+
+    def result(self, values: Mapping[str, Any]) -> None:
+        finite = {k: v for k, v in values.items() if not isinstance(v, float) or math.isfinite(v)}
+        self.values = dict.fromkeys(values) | finite
+
+
+def _train_best(
+    screen: Screen, search: Search, best: Row, folder: Path, request: Request
+) -> tuple[int, dict[str, Any]]:
     """Train with the best settings on all training rows, and test: a run like any other."""
     options = search.options(best.params) | {
         "validation": 0,
@@ -207,12 +221,12 @@ def _train_best(screen: Screen, search: Search, best: Row, folder: Path, request
     settings = (
         runs.resume(out, search.dataset, {}) if resume else runs.start(search.dataset, options)
     )
-    quiet = Screen(as_json=False, quiet=True) if screen.as_json else screen
-    code = runs.train(settings, out, resume, quiet)
+    noted = _Noted(as_json=screen.as_json, quiet=screen.quiet or screen.as_json)
+    code = runs.train(settings, out, resume, noted)
     screen.line(
         "final", f"to evaluate it again: gpunn evaluate {shlex.quote(str(out))} {search.dataset}"
     )
-    return code
+    return code, {"final": noted.values}
 
 
 def _again(request: Request, folder: Path) -> str:

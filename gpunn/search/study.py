@@ -25,7 +25,7 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gpunn.data.datasets import Dataset
-from gpunn.errors import CheckpointError
+from gpunn.errors import ArgumentError, CheckpointError
 from gpunn.search import space
 from gpunn.search.journal import FileLock, Journal, Presence, is_present
 from gpunn.search.space import RANGES, Search
@@ -194,7 +194,10 @@ def open_search(folder: Path, dataset: Dataset, given: Mapping[str, Any]) -> Sea
     ArgumentError
         Where the options contradict the search that is there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ArgumentError(f"search: {folder} is not a folder; choose another --out.") from None
     with FileLock(folder / LOCK).held():
         search = find_search(folder)
         if search is None:

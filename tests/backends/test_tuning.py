@@ -626,6 +626,7 @@ def test_ctrl_c_keeps_what_was_found(capsys: pytest.CaptureFixture[str]) -> None
         (["--hidden", "many"], "--hidden must be whole numbers"),
         (["--batch-sizes", "0"], "batch_sizes must be at least 1"),
         (["--seconds", "0"], "seconds"),
+        (["--show", "--forget"], "--show and --forget exclude one another"),
     ],
 )
 def test_mistakes(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

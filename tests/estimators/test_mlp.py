@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import warnings
 from typing import Any
 
@@ -543,6 +545,24 @@ def test_wrong_data() -> None:
     model.fit(IRIS, FLOWERS)
     with pytest.raises(ValueError, match="expecting 4 features"):
         model.predict(IRIS[:, :3])
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "message"),
+    [
+        ({0: -5}, "class_weight: the weight of class 0 must be a number at least 0, not -5"),
+        ({1: math.nan}, "class_weight: the weight of class 1 must be a number at least 0, not nan"),
+        ("balance", "class_weight must be a dict or 'balanced', not 'balance'"),
+    ],
+)
+def test_wrong_class_weights(class_weight: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=re.escape(message)):
+        MLPClassifier(class_weight=class_weight, device="cpu").fit(IRIS, FLOWERS)
+
+
+def test_lbfgs_has_nothing_to_validate() -> None:
+    with pytest.raises(ArgumentError, match="solver='lbfgs' has no epochs to validate after"):
+        MLPClassifier(solver="lbfgs").fit(IRIS, FLOWERS, validation_data=(IRIS, FLOWERS))
 
 
 def test_wrong_uses_of_partial_fit_and_warm_start() -> None:

@@ -266,6 +266,7 @@ def test_mistakes_are_named(options: dict[str, Any], message: str) -> None:
         (["--compare", "tensorflow"], "Unknown peer 'tensorflow'"),
         (["--device", "cpu", "--precision", "tf32"], "nothing to measure. cpu, tf32: Device 'cpu'"),
         (["--json", "nowhere/a.json"], "nowhere/a.json: its folder does not exist"),
+        (["--json", "."], ".: is a folder, not a file"),
     ],
 )
 def test_mistakes_on_the_command_line(

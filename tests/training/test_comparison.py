@@ -233,6 +233,15 @@ def test_ctrl_c_keeps_what_is_there(
     assert again["start"]["complete"]
 
 
+def test_a_python_for_the_peers_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        comparison.main(["--peer-python", "/no/python", "--out", str(tmp_path / "c.json")])
+    assert stopped.value.code == 2
+    assert "there is no Python '/no/python' for the peers" in capsys.readouterr().err
+
+
 def test_the_tables_have_every_figure_and_the_picture_is_drawn(
     installed: None, tmp_path: Path
 ) -> None:

@@ -160,8 +160,17 @@ def test_final_trains_on_all_rows_and_can_be_evaluated(
     assert settings["recipe"]["validation"] == 0
     assert settings["recipe"]["learning_rate"] == result["best_params"]["learning_rate"]
     assert main(["evaluate", run, "digits", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["test_accuracy"] > 0
-    search("--trials", "2", "--final")  # nothing left to do
+    accuracy = json.loads(capsys.readouterr().out)["test_accuracy"]
+    assert accuracy > 0 and result["final"]["test_accuracy"] == accuracy
+    again = search("--trials", "2", "--final")  # nothing left to do
+    assert again["final"]["test_accuracy"] == accuracy
+
+
+def test_a_folder_that_is_a_file(mistake: Callable[..., str], tmp_path: Path) -> None:
+    Path("taken").write_text("mine")
+    message = mistake("search", "digits", "--out", "taken", "--trials", "1")
+    assert "search: taken is not a folder; choose another --out" in message
+    assert Path("taken").read_text() == "mine"
 
 
 # Going on

@@ -154,7 +154,7 @@ class Table:
         if count:
             said.append(f"{count} product{'s' * (count != 1)} tuned, table {self.digest}")
         if self.graph_steps:
-            said.append(f"graphs of {self.graph_steps} steps")
+            said.append(f"graphs of {self.graph_steps} step{'s' * (self.graph_steps != 1)}")
         if self.dependent_launch is not None:
             said.append(f"{'dependent' if self.dependent_launch else 'ordinary'} launches")
         return ", ".join(said)
