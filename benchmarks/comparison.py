@@ -147,6 +147,7 @@ def merged(reports: list[Report]) -> Report:
     found["settings"] = found["settings"] | {
         "optimizers": [name for r in reports for name in r["settings"]["optimizers"]]
     }
+    found["settings"].pop("peer_python", None)  # a place on this machine
     found["rows"] = [row for r in reports for row in r["rows"] if "bound_seconds" in row]
     for name in ("inference", "ceilings"):
         found[name] = [entry for r in reports for entry in r[name]]

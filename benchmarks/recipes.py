@@ -35,7 +35,8 @@ def train(dataset: str, seed: int, device: str, folder: Path) -> dict[str, Any]:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     figures["command_seconds"] = time.perf_counter() - began
-    figures.pop("checkpoint")
+    for name in ("run", "checkpoint"):  # gone with the folder
+        figures.pop(name)
     return figures
 
 
