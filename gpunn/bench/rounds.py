@@ -12,6 +12,7 @@ from gpunn.bench import bounds, profile
 from gpunn.plan.spec import Plan
 
 Report = dict[str, Any]
+GAIN = 0.02  # by how much one way has to be faster than another to take its place
 
 
 def interleaved(
@@ -30,6 +31,13 @@ def spread(values: list[float]) -> dict[str, float]:
     """Return median and quartiles."""
     low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
     return {"median": float(median), "low_quartile": float(low), "high_quartile": float(high)}
+
+
+def clearly_faster(these: list[float], those: list[float]) -> bool:
+    """Return whether times are shorter than others by more than the noise."""
+    ours, other = spread(these), spread(those)
+    faster = ours["median"] < (1 - GAIN) * other["median"]
+    return faster and ours["high_quartile"] < other["low_quartile"]
 
 
 @dataclass

@@ -30,8 +30,8 @@ from gpunn.backends.cuda.product_shapes import (
 from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
 from gpunn.backends.select import PRECISIONS
 from gpunn.bench import bounds
-from gpunn.bench.rounds import interleaved, spread
-from gpunn.bench.tune_steps import Timer, chosen, clearly_faster, measured
+from gpunn.bench.rounds import clearly_faster, interleaved, spread
+from gpunn.bench.tune_steps import Timer, chosen, measured
 from gpunn.errors import DeviceError, PlanError, UnknownNameError
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.spec import Step

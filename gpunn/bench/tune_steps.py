@@ -17,7 +17,7 @@ import numpy as np
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import Call
 from gpunn.backends.cuda.graphs import LADDER
-from gpunn.bench.rounds import interleaved, spread
+from gpunn.bench.rounds import clearly_faster, interleaved
 from gpunn.errors import DeviceError
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.spec import CONTROL, EXTERNAL, Plan
@@ -27,7 +27,6 @@ Timer = Callable[[Any, Any, Call], float]
 
 LENGTHS = (16, 64, 256)
 SHORT = (1, 2)  # where times mean nothing
-GAIN = 0.02  # by how much another way has to be faster than the default
 
 
 class Way(NamedTuple):
@@ -121,10 +120,3 @@ def chosen(times: Mapping[Way, list[float]]) -> Way:
     same = [way for way in times if way.dependent == default.dependent]
     fastest = min(same, key=lambda way: statistics.median(times[way]))
     return fastest if clearly_faster(times[fastest], times[default]) else default
-
-
-def clearly_faster(these: list[float], those: list[float]) -> bool:
-    """Return whether times are shorter than others by more than the noise."""
-    ours, other = spread(these), spread(those)
-    faster = ours["median"] < (1 - GAIN) * other["median"]
-    return faster and ours["high_quartile"] < other["low_quartile"]

@@ -426,7 +426,8 @@ class Trainer:
         shortest = min((seconds for _, seconds in timed), default=0.5)
         chunk = FIRST_CHUNK
         while self.offset < self.rows and steps_left != 0 and not self.interrupt:
-            self._begin_epoch()  # anew, if a callback has gone back to an earlier state
+            if not self.in_epoch:  # a callback has gone back to an earlier state
+                self._begin_epoch()
             count = 1 if per_batch else chunk
             count = min(count, self.steps_per_epoch - self.offset // self.batch_size)
             for _, multiple in every:
@@ -437,7 +438,8 @@ class Trainer:
             batch = self.offset // self.batch_size
             for callback in batch_hooks:
                 callback.on_train_batch_begin(batch, logs={})
-            self._begin_epoch()
+            if not self.in_epoch:
+                self._begin_epoch()
             began = time.perf_counter()
             self._advance(count)
             # A device computes while the next chunk is prepared. No more than two are on their way,

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gpu_nets import net
 from op_cases import PRODUCTS, precision_cases
 from op_runs import DTYPES, assert_equals_reference, assert_same_bits, cases
 
-import gpunn
-from gpunn import layers
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import Product
@@ -83,27 +82,11 @@ def test_rounded_products_of_the_library_give_the_same_bits_again(
         assert_same_bits(case, library)
 
 
-def net(precision: str) -> gpunn.Model:
-    made = gpunn.Sequential(
-        [
-            gpunn.Input((784,)),
-            layers.Rescaling(1 / 255),
-            layers.Dense(300, activation="relu"),
-            layers.Dropout(0.2),
-            layers.Dense(100, activation="relu"),
-            layers.Dense(10, activation="softmax"),
-        ]
-    )
-    loss = "sparse_categorical_crossentropy"
-    made.compile("sgd", loss, ["accuracy"], device=DEVICE, precision=precision, seed=0)
-    return made
-
-
 def trained(precision: str, steps: int = 200, **settings: Any) -> tuple[list[bytes], Any]:
     """Return the weights after some training, and the backend, some of whose settings differ."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(256, size=(2000, 784), dtype=np.uint8), rng.integers(10, size=2000)
-    one = net(precision)
+    one = net("sgd", precision)
     backend: Any = one.session.backend
     for name, value in settings.items():
         setattr(backend, name, value)

@@ -18,6 +18,7 @@ from device_runs import (
     reference_run,
     watched_run,
 )
+from gpu_nets import net
 
 import gpunn
 from gpunn import layers
@@ -138,22 +139,6 @@ def test_lower_precision_learns_too(precision: str) -> None:
     run, reference = watched_run(model("cuda", "adam", precision)), reference_run("adam")
     assert run.batches == reference.batches
     assert np.mean(run.losses[-13:]) < np.mean(reference.losses[-13:]) + 0.05
-
-
-def net(optimizer: Any = "adam", precision: str = "float32", device: str = "cuda") -> gpunn.Model:
-    made = gpunn.Sequential(
-        [
-            gpunn.Input((784,)),
-            layers.Rescaling(1 / 255),
-            layers.Dense(300, activation="relu"),
-            layers.Dropout(0.2),
-            layers.Dense(100, activation="relu"),
-            layers.Dense(10, activation="softmax"),
-        ]
-    )
-    loss = "sparse_categorical_crossentropy"
-    made.compile(optimizer, loss, ["accuracy"], device=device, precision=precision, seed=0)
-    return made
 
 
 def noise(rows: int = 2000) -> tuple[np.ndarray, np.ndarray]:

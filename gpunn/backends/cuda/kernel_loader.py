@@ -127,7 +127,7 @@ def cached(kind: str, name: str, make: Callable[[], bytes]) -> bytes:
         return contents
     contents = make()
     try:
-        _replace(file, hashlib.sha256(contents).digest() + contents)
+        replace(file, hashlib.sha256(contents).digest() + contents)
     except OSError as error:
         _warn_of_cache(str(file.parent), error.strerror)
     return contents
@@ -177,8 +177,8 @@ def _is_whole(file: Path) -> bool:
 
 
 def _keep(file: Path, contents: bytes) -> Path:
-    _replace(file, contents)
-    _replace(_checksum_file(file), hashlib.sha256(contents).hexdigest().encode())
+    replace(file, contents)
+    replace(_checksum_file(file), hashlib.sha256(contents).hexdigest().encode())
     return file
 
 
@@ -190,7 +190,7 @@ def _temporary_folder() -> Path:
     return Path(folder)
 
 
-def _replace(file: Path, contents: bytes) -> None:
+def replace(file: Path, contents: bytes) -> None:
     """Write a file such that another process sees it whole or not at all."""
     handle, name = tempfile.mkstemp(prefix=".", dir=file.parent)
     try:

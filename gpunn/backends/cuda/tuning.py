@@ -254,7 +254,7 @@ def save(gpu: Gpu, table: Table) -> Path:
         "products": list(as_json(table)),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    kernel_loader._replace(file, (json.dumps(contents, indent=1) + "\n").encode())
+    kernel_loader.replace(file, (json.dumps(contents, indent=1) + "\n").encode())
     return file
 
 

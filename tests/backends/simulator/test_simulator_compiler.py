@@ -152,7 +152,7 @@ def test_where_nothing_can_be_kept_every_process_compiles(
     temporary.mkdir()
     monkeypatch.setattr(kernel_loader, "_temporary_folder", lambda: temporary)
     kernel_loader._warn_of_cache.cache_clear()
-    replace = kernel_loader._replace
+    replace = kernel_loader.replace
 
     def no_folder(kind: str) -> Path:
         raise NotADirectoryError(20, "Not a directory", "/dev/null/x")
@@ -163,7 +163,7 @@ def test_where_nothing_can_be_kept_every_process_compiles(
         replace(file, contents)
 
     if fault == "full":
-        monkeypatch.setattr(kernel_loader, "_replace", full)
+        monkeypatch.setattr(kernel_loader, "replace", full)
     else:
         monkeypatch.setattr(kernel_loader, "cache_folder", no_folder)
     source = put_one(tmp_path / "unkept.cu")
