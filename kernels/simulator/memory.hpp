@@ -39,7 +39,8 @@ void open_shared_memory()
 }
 
 // Whether both guards hold; if not, `offset` is the place nearest to the memory that does not,
-// and the guards are made anew.
+// and the guards are made anew. The place is that of a word: the first byte written may happen to
+// be what the guard holds there.
 static bool guards_hold(char *start, int64_t nbytes, int64_t &offset)
 {
     char *before = start - GUARD_BYTES, *behind = start + nbytes;
@@ -48,16 +49,18 @@ static bool guards_hold(char *start, int64_t nbytes, int64_t &offset)
         return true;
     const char *expected = guard_at(behind);
     for (int64_t i = GUARD_BYTES; i-- > 0;)
-        if (behind[i] != expected[i])
-            offset = nbytes + i;
+        if (behind[i] != expected[i]) {
+            const int64_t into_word = (uintptr_t)(behind + i) & 3;
+            offset = nbytes + (i > into_word ? i - into_word : 0);
+        }
     memcpy(behind, expected, GUARD_BYTES);
     expected = guard_at(before);
-    int64_t nearest = GUARD_BYTES;
-    while (nearest > 0 && before[nearest - 1] == expected[nearest - 1])
-        --nearest;
+    int64_t nearest = GUARD_BYTES;  // words end where the memory starts
+    while (nearest > 0 && !memcmp(before + nearest - 4, expected + nearest - 4, 4))
+        nearest -= 4;
     if (nearest > 0) {  // where this write began
-        while (nearest > 0 && before[nearest - 1] != expected[nearest - 1])
-            --nearest;
+        while (nearest > 0 && memcmp(before + nearest - 4, expected + nearest - 4, 4))
+            nearest -= 4;
         offset = nearest - (int64_t)GUARD_BYTES;
     }
     memcpy(before, expected, GUARD_BYTES);

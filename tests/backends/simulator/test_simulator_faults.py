@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,17 @@ def test_a_write_beside_an_allocation(
     with pytest.raises(DeviceError, match=where):
         run("put", array[4:8], np.int64(index - 4), np.float32(3))
     assert np.array_equal(other, floats(8))
+
+
+@pytest.mark.parametrize(("index", "where"), [(24, "0 bytes behind"), (-1, "4 bytes before")])
+def test_a_write_that_begins_with_what_the_guard_holds(
+    driver: SimulatorDriver, run: Run, index: int, where: str
+) -> None:
+    array = driver.upload(floats(24))
+    guard = ctypes.c_uint32.from_address(array.ctypes.data + 4 * index).value
+    value = np.array(guard ^ 0xFF0000, np.uint32).view(np.float32)[()]  # two bytes as they are
+    with pytest.raises(DeviceError, match=where):
+        run("put", array, np.int64(index), value)
 
 
 def test_what_is_read_behind_and_written_behind_shows(driver: SimulatorDriver, run: Run) -> None:
