@@ -23,8 +23,9 @@ from gpunn.models.compiling import (
 from gpunn.models.weights import Weights
 from gpunn.optimizers import CompiledOptimizer
 from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import Plan
+from gpunn.plan.spec import CONTROL, Plan
 from gpunn.training.session import Session
+from gpunn.training.state import Progress
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -34,8 +35,8 @@ class Compilable(Weights):
 
     # Losses, metrics and their weights as given: they wait for the outputs to be known.
     _deferred: tuple[Any, Any, Any]
-    # The state of training that a pickled model brings with it, until it has a session.
-    _resumed: tuple[Any, Any] | None = None
+    # What a model that was pickled or loaded goes on from in training, until it has a session.
+    _resumed: Progress | None = None
 
     def compile(
         self,
@@ -116,6 +117,15 @@ class Compilable(Weights):
             self._drawn.clear()
         self._seed, self._compiled = chosen_seed, compiled
         self._deferred = (loss, metrics, loss_weights)
+
+    def _progress(self) -> Progress | None:
+        """Return what the next training goes on from; None before training."""
+        return self._resumed if self._session is None else self._session.training_state()
+
+    def _go_on_from(self, progress: Progress) -> None:
+        """Let the next training go on from `progress`, that of a file; the model is compiled."""
+        self._resumed = progress
+        vars(self.optimizer)["iterations"] = progress[1][f"{CONTROL}/step"]
 
     def __getstate__(self) -> dict[str, Any]:
         return pickling.state_of(self)

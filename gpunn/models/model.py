@@ -440,13 +440,20 @@ class Model(Intake):
     # Saving
 
     def save(
-        self, path: str | Path, overwrite: bool = True, save_format: str | None = None
+        self,
+        path: str | Path,
+        overwrite: bool = True,
+        save_format: str | None = None,
+        *,
+        include_optimizer: bool = True,
     ) -> Path:
-        """Write configuration and weights to an HDF5 file, atomically; see `gpunn.load_model`.
+        """Write the model to an HDF5 file, atomically; see `gpunn.load_model`.
 
-        Other than in Keras the optimizer's state is not in it: training of the loaded model begins
-        anew. For a run that is to go on use `gpunn.callbacks.Checkpoints` and ``fit(resume=...)``,
-        or a copy by `pickle` or `copy`.
+        In it are the layers, the weights, how the model was compiled, and, where it was trained,
+        the optimizer's state: its slots, its learning rate, and the number of steps and epochs. So
+        `fit` of the loaded model goes on as that of this one would, bit for bit on the same device.
+        For a run that can be stopped at any step, with the state of its callbacks, there are
+        `gpunn.callbacks.Checkpoints` and ``fit(resume=...)``.
 
         Parameters
         ----------
@@ -456,21 +463,33 @@ class Model(Intake):
             False makes it an error that the file exists.
         save_format : {"keras", "h5", "tf"}, optional
             Taken for compatibility; gpunn has one format.
+        include_optimizer : bool, default True
+            False leaves slots and counts out, for a smaller file: the loaded model is compiled,
+            and its training begins anew.
         """
         from gpunn.models import saving
 
         if save_format not in (None, "keras", "h5", "tf"):
             raise UnknownNameError("save_format", save_format, ("keras", "h5", "tf"))
-        return saving.save_model(self, path, overwrite=overwrite)
+        if not isinstance(include_optimizer, bool):
+            raise ArgumentTypeError(
+                f"include_optimizer must be True or False, not {include_optimizer!r}."
+            )
+        return saving.save_model(
+            self, path, overwrite=overwrite, include_optimizer=include_optimizer
+        )
 
     def save_weights(
         self, path: str | Path, overwrite: bool = True, save_format: str | None = None
     ) -> Path:
-        """Write the weights; the file is of the same format as that of `save`."""
-        return self.save(path, overwrite, save_format)
+        """Write the weights; the file is of the same format as that of `save`.
+
+        The optimizer's state is not in it.
+        """
+        return self.save(path, overwrite, save_format, include_optimizer=False)
 
     def load_weights(self, path: str | Path) -> None:
-        """Read the weights from a file of a model with the same layers."""
+        """Read the weights from a file of a model with the same layers, and nothing else."""
         from gpunn.models import saving
 
         saving.load_weights(self, path)

@@ -1,7 +1,8 @@
 """What a pickled or copied model keeps.
 
 Its layers, how it was compiled, its weights, its seed, and of its training the history, the
-optimizer's state and a learning rate that was set; so `fit` goes on where it stopped. Left behind
+optimizer's state and a learning rate that was set; so `fit` goes on where it stopped, as that of a
+model does that `gpunn.load_model` read (the history is not in files). Left behind
 is what belongs to a process: the device with its memory and the plans bound to it, which are made
 anew when first needed, and the models that layers were taken from.
 
@@ -33,7 +34,7 @@ def state_of(model: Compilable) -> dict[str, Any]:
         state["_graph"] = replace(model._graph, origins={})
     session = model._session
     if session is not None:
-        state["_values"], state["_resumed"] = session.weights(), session.training_state()
+        state["_values"], state["_resumed"] = session.weights(), model._progress()
     if model._compiled is not None:
         state["_compiled"] = replace(model._compiled, selection=None)  # type: ignore[arg-type]
         optimizer = model.optimizer

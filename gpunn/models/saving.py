@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from gpunn.models.sequential import Sequential
 from gpunn.plan.spec import STORAGE
 from gpunn.registry import Registry, to_config
 from gpunn.training import checkpoint as checkpoints
+from gpunn.training import state as training_state
 from gpunn.training.checkpoint import Checkpoint, Expected
 
 
@@ -157,8 +159,10 @@ def clone_model(model: Model) -> Model:
     )
 
 
-def save_model(model: Model, path: str | Path, *, overwrite: bool = True) -> Path:
-    """Write configuration and weights of `model`."""
+def save_model(
+    model: Model, path: str | Path, *, overwrite: bool = True, include_optimizer: bool = True
+) -> Path:
+    """Write configuration and weights of `model`, and what its training goes on from."""
     path = Path(path)
     if path.exists() and not overwrite:
         raise ArgumentError(f"{path} exists; pass overwrite=True to replace it.")
@@ -166,12 +170,22 @@ def save_model(model: Model, path: str | Path, *, overwrite: bool = True) -> Pat
     for name, values in weights.items():
         if not np.isfinite(values).all():
             raise TrainingError(f"{path}: not saved, as {name} holds NaN or infinity.")
-    checkpoints.write(path, Checkpoint(model._config(), weights))
+    progress = model._progress() if include_optimizer and model._compiled is not None else None
+    trained = training_state.of_model(model.graph, progress)
+    checkpoints.write(path, Checkpoint(model._config(), weights, **trained))
     return path
 
 
 def _expected(model: Model, precision: str) -> dict[str, tuple[tuple[int, ...], str]]:
     return {v.path: (v.shape, STORAGE[precision]) for v in model.graph.variables}
+
+
+def _expected_slots(
+    model: Model, precision: str, optimizer: optimizers.Optimizer
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    weights = _expected(model, precision)
+    slots = training_state.slot_buffers(model.graph, optimizer)
+    return {slot: weights[slot.partition("/")[2]] for slot in slots}
 
 
 def _precision(config: Mapping[str, Any]) -> str:
@@ -206,7 +220,9 @@ def load_model(
     custom_objects : dict, optional
         Taken for compatibility: functions of your own are in the file, as data.
     compile : bool, default True
-        Also compile the model as it was when saved.
+        Also compile the model as it was when saved, and take up the optimizer's state, if it is in
+        the file: `fit` goes on where the saved model stopped, bit for bit on the same device.
+        Compiling again drops that state.
     device : str, default "auto"
         For `Model.compile`.
     precision : {"float32", "float64", "tf32", "bfloat16"}, optional
@@ -220,7 +236,8 @@ def load_model(
     Raises
     ------
     CheckpointError
-        The file is missing, damaged, or holds what a gpunn model file cannot hold.
+        The file is missing, damaged, or holds what a gpunn model file cannot hold, or slots that
+        are not those of its optimizer.
     DeviceError
         The device is not usable here.
     PlanError
@@ -247,12 +264,20 @@ def load_model(
 
 
 def load_with_note(
-    path: str | Path, *, compile: bool = True, device: str = "auto", precision: str | None = None
+    path: str | Path,
+    *,
+    compile: bool = True,
+    device: str = "auto",
+    precision: str | None = None,
+    to_train: bool = True,
 ) -> tuple[Model, str | None]:
-    """Do what `load_model` does, and return its warning, if there is one, with the model."""
+    """Do what `load_model` does, and return its warning, if there is one, with the model.
+
+    Unless `to_train` the optimizer's state is not read.
+    """
     if precision is not None:
         check_precision_name(precision)
-    file, model, config = _read_model(path)
+    file, model, config, progress = _read_model(path, to_train=compile and to_train)
     if not compile or "compile" not in config:
         return model, None
     selection, saved, note = select_backend(device), _precision(config), None
@@ -269,31 +294,75 @@ def load_with_note(
             f"does not compute in it: the model computes in {precision}, the type of its weights."
         )
     _compile_from_config(file, model, config, selection, device, precision or saved)
+    if progress is not None:
+        model._go_on_from(progress)
     return model, note
 
 
 def load_for_inspection(path: str | Path) -> Model:
     """Read a model with its saved precision, whatever device there is: it must not compute."""
-    file, model, config = _read_model(path)
+    file, model, config, _ = _read_model(path, to_train=False)
     if "compile" in config:
         selection = select_backend("reference")
         _compile_from_config(file, model, config, selection, "reference", _precision(config))
     return model
 
 
-def _read_model(path: str | Path) -> tuple[Path, Model, dict[str, Any]]:
-    """Return the file that `path` stands for, its model with weights, and its configuration."""
+def _read_model(
+    path: str | Path, *, to_train: bool
+) -> tuple[Path, Model, dict[str, Any], training_state.Progress | None]:
+    """Read the file that `path` stands for.
+
+    Returns
+    -------
+    tuple
+        The file, its model with weights, its configuration, and with `to_train` what training goes
+        on from, if that is in it.
+    """
     file = checkpoints.resolve(Path(path))
-    models: list[Model] = []
+    model: Model | None = None
+    optimizer: optimizers.Optimizer | None = None
 
     def expect(config: dict[str, Any]) -> Expected:
-        models.append(_rebuild(file, config))
-        return Expected(_expected(models[0], _precision(config)))
+        nonlocal model, optimizer
+        model, precision = _rebuild(file, config), _precision(config)
+        weights = _expected(model, precision)
+        if not to_train or "compile" not in config:
+            return Expected(weights)
+        with _compiling(file):
+            optimizer = _optimizer(config["compile"]["optimizer"])
+        slots = _expected_slots(model, precision, optimizer)
+        return Expected(weights, slots, advice=_advice(optimizer))
 
     loaded = checkpoints.read(file, expect)
-    model = models[0]
+    assert model is not None
     model.set_weights([loaded.weights[v.path] for v in model.graph.variables])
-    return file, model, loaded.model_config
+    progress = None
+    if optimizer is not None:
+        try:
+            progress = training_state.progress_in(model.graph, optimizer, loaded)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"Cannot read checkpoint {file}: {error} {_advice(optimizer)}"
+            ) from None
+    return file, model, loaded.model_config, progress
+
+
+def _advice(optimizer: optimizers.Optimizer) -> str:
+    """Return what is right where the optimizer's state in a file is not, and a way around it."""
+    slots = " and ".join(optimizer.slots) or "no slots"
+    return (
+        f"The optimizer it was compiled with, {type(optimizer).__name__}, keeps {slots} for each "
+        f"weight, in its shape; load_model(..., compile=False) reads the model without them."
+    )
+
+
+@contextmanager
+def _compiling(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (GpunnError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file}: cannot be compiled as saved: {error}") from error
 
 
 def _compile_from_config(
@@ -305,7 +374,7 @@ def _compile_from_config(
     precision: str,
 ) -> None:
     """Compile `model` as a configuration says, for a backend that is chosen already."""
-    try:
+    with _compiling(file):
         saved = config["compile"]
         outputs = saved["outputs"]
         model._compile_on(
@@ -319,8 +388,6 @@ def _compile_from_config(
         )
         if saved.get("learning_rate") is not None:
             model.optimizer.learning_rate = saved["learning_rate"]
-    except (GpunnError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{file}: cannot be compiled as saved: {error}") from error
 
 
 def _optimizer(config: Mapping[str, Any]) -> optimizers.Optimizer:
@@ -341,20 +408,16 @@ def read_training_state(model: Model, path: str | Path) -> dict[str, Any]:
 
     def expect(config: dict[str, Any]) -> Expected:
         _check_same_model(file, own, config)
-        weights = _expected(model, _precision(config))
-        trainable = [v for v in model.graph.variables if v.trainable]
-        slots = {
-            f"{slot}/{v.path}": weights[v.path]
-            for slot in model.compiled.optimizer.slots
-            for v in trainable
-        }
-        return Expected(weights, slots)
+        precision = _precision(config)
+        slots = _expected_slots(model, precision, model.compiled.optimizer)
+        return Expected(_expected(model, precision), slots)
 
     loaded = checkpoints.read(file, expect)
-    if loaded.training is None:
+    if loaded.training is None or not training_state.is_run(loaded.training):
         raise CheckpointError(
-            f"{file}: holds a model but no state of training; it can be loaded with "
-            f"gpunn.load_model, but not resumed."
+            f"{file}: holds a model but no state of training that could be resumed; load it with "
+            f"gpunn.load_model and call fit, which goes on with the optimizer's state if it was "
+            f"saved."
         )
     return {
         "weights": loaded.weights,

@@ -6,8 +6,11 @@
     /model/config                          UTF-8 JSON, as a 1-D uint8 dataset
     /model/weights/<layer>/<parameter>
     /optimizer/<slot>/<layer>/<parameter>
-    /training/state                        UTF-8 JSON; absent when only a model was saved
+    /training/state                        UTF-8 JSON; absent where nothing was trained
     /training/metrics/<name>
+
+A model that is saved has no metrics, and the state of its training is where the next `fit` goes
+on; `gpunn/training/state.py` says what is in it, and what is in that of a run.
 
 Datasets are little-endian, contiguous and unfiltered. The attribute ``sha256`` of each is the
 hexadecimal SHA-256 of ``"<dtype> <shape>\\n"`` (as in ``"<f4 784,100\\n"``) and then its bytes. It
@@ -59,7 +62,7 @@ class Checkpoint:
     optimizer : mapping of str to ndarray
         Keyed ``"<slot>/<layer>/<parameter>"``.
     training : dict or None
-        State of the training run, JSON-able; None when only the model was saved.
+        State of the training, JSON-able; None for a model that was not trained.
     metrics : mapping of str to ndarray
         Accumulators of the metrics, keyed by name.
     """
@@ -84,10 +87,13 @@ class Expected:
         Keyed as `Checkpoint.weights`.
     optimizer : mapping of str to (shape, dtype), or None
         Keyed as `Checkpoint.optimizer`; None leaves optimizer and training state unread.
+    advice : str
+        What an error about optimizer or training state ends with.
     """
 
     weights: Signature
     optimizer: Signature | None = None
+    advice: str = ""
 
 
 def encode(checkpoint: Checkpoint) -> bytes:

@@ -151,6 +151,7 @@ class _Reader:
 
         self.path = path
         self.size = size
+        self.advice = ""
         self.root = _Node(h5o.open(file.id, b"/"), "")
         self.seen = {h5o.get_info(self.root.id).addr}
         if _attribute(self.root, b"format", f"S{len(FORMAT_NAME)}") != FORMAT_NAME.encode():
@@ -185,20 +186,17 @@ class _Reader:
         weights = self.datasets(self.group(self.model, "weights"), expected.weights)
         if expected.optimizer is None:
             return Checkpoint(config, self.load_all(weights))
+        self.advice = expected.advice
         optimizer = self.datasets(slots, expected.optimizer)
         self.check_names(training, {"metrics", "state"} if has_state else {"metrics"})
         metrics = self.metrics(self.group(training, "metrics"))
         state = self.load_json(self.dataset(training, "state")) if has_state else None
-        return Checkpoint(
-            model_config=config,
-            weights=self.load_all(weights),
-            optimizer=self.load_all(optimizer),
-            training=state,
-            metrics=self.load_all(metrics),
-        )
+        optimizer_arrays, metrics_arrays = self.load_all(optimizer), self.load_all(metrics)
+        self.advice = ""
+        return Checkpoint(config, self.load_all(weights), optimizer_arrays, state, metrics_arrays)
 
     def refuse(self, found: str, advice: str = "") -> NoReturn:
-        _refuse(self.path, found, advice)
+        _refuse(self.path, found, f"{advice} {self.advice}".strip())
 
     def names(self, group: _Node, limit: int = MAX_NAMES) -> list[str]:
         count = group.id.get_num_objs()

@@ -21,6 +21,7 @@ from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import CONTROL, GRADIENTS, PARAMETERS, STATE, STORAGE, Plan, slot_region
 from gpunn.training.hooks import Hooks
 from gpunn.training.sources import Resident, Source, open_source
+from gpunn.training.state import Progress, slot_buffers
 
 # Rows per call of evaluate and predict: enough for the products to be efficient.
 EVALUATION_BATCH = 1024
@@ -57,7 +58,7 @@ class Session:
         self._shared = {name: regions[name] for name in (PARAMETERS, STATE) if name in regions}
         self._optimizer: Optimizer | None = None
         # State of an earlier session's training, which the first training plan takes up.
-        self._resumed: tuple[Optimizer, dict[str, Array]] | None = None
+        self._resumed: Progress | None = None
         # Which trainer the counters and metrics on the device are those of.
         self.turn: object = None
 
@@ -152,21 +153,16 @@ class Session:
 
         return self._bound(key, build)
 
-    def training_state(self) -> tuple[Optimizer, dict[str, Array]] | None:
+    def training_state(self) -> Progress | None:
         """Return the optimizer with its counters and slots by buffer; None before training."""
         bound = next((plan for key, plan in self._plans.items() if key[0] == "train"), None)
         if bound is None or self._optimizer is None:
             return self._resumed
         names = [f"{CONTROL}/step", f"{CONTROL}/epoch"]
-        names += [
-            f"{slot_region(slot)}/{v.path}"
-            for slot in self._optimizer.slots
-            for v in self.graph.variables
-            if v.trainable
-        ]
+        names += slot_buffers(self.graph, self._optimizer).values()
         return self._optimizer, {name: bound.read(name) for name in names}
 
-    def resume(self, state: tuple[Optimizer, dict[str, Array]] | None) -> None:
+    def resume(self, state: Progress | None) -> None:
         """Let the next training with the same optimizer go on from a `training_state`."""
         self._resumed = state
 

@@ -1,8 +1,12 @@
-"""The state of a training run: taken, checked and restored, so that it goes on bit for bit."""
+"""The state of training: taken, checked and restored, so that it goes on bit for bit.
+
+That of a run, in checkpoints, is all of it. That of a model, in what `Model.save` writes, is what
+the next `fit` goes on from: the optimizer's slots and three of the run's counters.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,22 +15,28 @@ from gpunn.errors import CheckpointError, TrainingError
 from gpunn.plan.spec import CONTROL, METRICS, slot_region
 
 if TYPE_CHECKING:
+    from gpunn.graph import Graph
+    from gpunn.optimizers import Optimizer
     from gpunn.training.checkpoint import Checkpoint
     from gpunn.training.trainer import Trainer
+
+# What a `Session` hands on: the optimizer, with its counters and slots by buffer.
+Progress = tuple["Optimizer", dict[str, Any]]
+
+
+def slot_buffers(graph: Graph, optimizer: Optimizer) -> dict[str, str]:
+    """Return the optimizer's slots, ``slot/layer/name`` as in files, with their buffers."""
+    paths = [v.path for v in graph.variables if v.trainable]
+    return {f"{slot}/{p}": f"{slot_region(slot)}/{p}" for slot in optimizer.slots for p in paths}
 
 
 def take(trainer: Trainer) -> dict[str, Any]:
     """Return the state; see `Trainer.state_dict`."""
     bound, session = trainer.bound, trainer.session
-    paths = [v.path for v in session.graph.variables if v.trainable]
-    slots = trainer.model.compiled.optimizer.slots
+    slots = slot_buffers(session.graph, trainer.model.compiled.optimizer)
     return {
         "weights": session.weights(),
-        "optimizer": {
-            f"{slot}/{path}": bound.read(f"{slot_region(slot)}/{path}")
-            for slot in slots
-            for path in paths
-        },
+        "optimizer": {saved: bound.read(name) for saved, name in slots.items()},
         "metrics": {saved: bound.read(name) for name, saved in _metric_buffers(trainer)},
         "training": {
             "step": trainer.step_count,
@@ -53,21 +63,63 @@ def _metric_buffers(trainer: Trainer) -> Iterator[tuple[str, str]]:
             yield name, name.removeprefix(f"{METRICS}/").replace("/", ".")
 
 
-COUNTERS = ("step", "first_epoch", "epoch", "offset", "samples", "rows", "batch_size", "seed")
+# Where in training a model is: those that say it in what `Model.save` writes.
+POSITION = ("step", "first_epoch", "epoch")
+COUNTERS = (*POSITION, "offset", "samples", "rows", "batch_size")
+MAX_COUNT = 1 << 62  # so that the sum of two fits the device's int64
+
+
+def is_run(training: Mapping[str, Any]) -> bool:
+    """Return whether a state of training is that of a run, and not of a model."""
+    return set(training) != set(POSITION)
+
+
+def of_model(graph: Graph, progress: Progress | None) -> dict[str, Any]:
+    """Return what the next training goes on from, as a file holds it; nothing before training."""
+    if progress is None:
+        return {}
+    optimizer, values = progress
+    step, epoch = (int(np.ravel(values[f"{CONTROL}/{name}"])[0]) for name in ("step", "epoch"))
+    return {
+        "optimizer": {s: values[name] for s, name in slot_buffers(graph, optimizer).items()},
+        "training": {"step": step, "first_epoch": epoch, "epoch": 0},
+    }
+
+
+def progress_in(graph: Graph, optimizer: Optimizer, saved: Checkpoint) -> Progress | None:
+    """Return what `of_model` was given, from the file of a model or of a run."""
+    training = saved.training
+    if training is None:
+        if saved.optimizer:
+            raise CheckpointError("it holds the optimizer's slots without the state of training")
+        return None
+    _check_counters(training, POSITION)
+    position = {"step": training["step"], "epoch": training["first_epoch"] + training["epoch"]}
+    values: dict[str, Any] = {f"{CONTROL}/{name}": value for name, value in position.items()}
+    slots = slot_buffers(graph, optimizer)
+    return optimizer, values | {name: saved.optimizer[s] for s, name in slots.items()}
+
+
+def _check_counters(training: Any, names: Iterable[str]) -> None:
+    for name in names:
+        value: Any = training.get(name) if isinstance(training, Mapping) else None
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_COUNT:
+            raise CheckpointError(f"The state of training is damaged: its {name} is {value!r}.")
 
 
 def _check(trainer: Trainer, saved: Mapping[str, Any]) -> None:
     """Raise before anything is written if a state is not whole, or not of this run."""
     training = saved["training"]
-    kinds: dict[str, Any] = dict.fromkeys(COUNTERS, int) | {
+    _check_counters(training, COUNTERS)
+    kinds: dict[str, Any] = {
+        "seed": int,
         "epoch_seconds": (int, float),
         "shuffle": bool,
         "callbacks": list,
     }
     for name, kind in kinds.items():
-        value: Any = training.get(name) if isinstance(training, Mapping) else None
-        whole = isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
-        if not whole or (name in COUNTERS and value < 0):
+        value: Any = training.get(name)
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             raise CheckpointError(f"The state of training is damaged: its {name} is {value!r}.")
     for entry in training["callbacks"]:
         if not (isinstance(entry, Mapping) and isinstance(entry.get("state"), Mapping)):
@@ -96,9 +148,9 @@ def restore(trainer: Trainer, saved: Mapping[str, Any]) -> None:
     trainer.session.turn = trainer.turn
     for path, values in saved["weights"].items():
         trainer.session.write(path, values)
-    for path, values in saved["optimizer"].items():
-        slot, _, variable = path.partition("/")
-        bound.write(f"{slot_region(slot)}/{variable}", values)
+    slots = slot_buffers(trainer.session.graph, trainer.model.compiled.optimizer)
+    for name, values in saved["optimizer"].items():
+        bound.write(slots[name], values)
     for name, saved_name in _metric_buffers(trainer):
         bound.write(name, saved["metrics"][saved_name])
     trainer.step_count = training["step"]
