@@ -217,9 +217,7 @@ def load_model(path: Path, device: str | None, precision: str | None) -> Model:
     """Load a net, and say on standard error if it computes in another precision than it has."""
     from gpunn.models.saving import load_with_note
 
-    model, note = load_with_note(
-        path, device=device or "auto", precision=precision, to_train=False
-    )
+    model, note = load_with_note(path, device=device or "auto", precision=precision, to_train=False)
     if note is not None:
         print(f"gpunn: warning: {note}", file=sys.stderr, flush=True)
     return model
