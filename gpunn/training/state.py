@@ -91,7 +91,7 @@ def progress_in(graph: Graph, optimizer: Optimizer, saved: Checkpoint) -> Progre
     training = saved.training
     if training is None:
         if saved.optimizer:
-            raise CheckpointError("it holds the optimizer's slots without the state of training")
+            raise CheckpointError("It has slots of an optimizer, but not how far it had come.")
         return None
     _check_counters(training, POSITION)
     position = {"step": training["step"], "epoch": training["first_epoch"] + training["epoch"]}
