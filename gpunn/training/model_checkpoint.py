@@ -15,7 +15,9 @@ from gpunn.training.monitors import MonitorCallback
 class ModelCheckpoint(MonitorCallback):
     """Saves the model, or its weights, after each epoch or only when it is the best so far.
 
-    To be able to go on with training exactly, use `Checkpoints`.
+    The file of a model holds the optimizer's state, as in `Model.save`: `gpunn.load_model` goes on
+    from the last epoch that began. To go on with a run exactly, its callbacks and history included,
+    use `Checkpoints`.
 
     Parameters
     ----------
