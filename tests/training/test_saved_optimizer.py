@@ -447,9 +447,7 @@ def test_slots_larger_than_the_file(tmp_path: Path) -> None:
     weights = {v.path: model._read(v.path) for v in model.graph.variables}
     state = {"step": 1, "first_epoch": 1, "epoch": 0}
     checkpoints.write(tmp_path / "a.h5", Checkpoint(model.get_config(), weights, training=state))
-    with pytest.raises(
-        CheckpointError, match="calls for 61200 bytes of arrays, the whole"
-    ):
+    with pytest.raises(CheckpointError, match="calls for 61200 bytes of arrays, the whole"):
         gpunn.load_model(tmp_path / "a.h5", device="reference")
     bare = gpunn.load_model(tmp_path / "a.h5", compile=False)
     assert_equal(bare.get_weights(), model.get_weights())
