@@ -484,7 +484,8 @@ class Model(Intake):
     ) -> Path:
         """Write the weights; the file is of the same format as that of `save`.
 
-        The optimizer's state is not in it.
+        The optimizer's state is not in it; in Keras it is, and `load_weights` of a model that was
+        trained takes it up.
         """
         return self.save(path, overwrite, save_format, include_optimizer=False)
 
