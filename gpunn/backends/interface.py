@@ -20,6 +20,7 @@ Attrs = Mapping[str, Any]
 Call = Callable[[], None]
 # Makes the call of one op from its arrays (by role), its constants and the rows of the batch.
 Binder = Callable[[Arrays, Attrs, int], Call]
+BoundStep = tuple[str, Arrays, Attrs]
 
 # Device types of DLPack (dlpack.h) whose memory the host, or CUDA, can read.
 _DLPACK_HOST = (1, 3, 11)
@@ -287,3 +288,7 @@ class Backend(ArrayDoor, ABC):
     def bind(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> Call:
         """Return the call of `op` on these arrays."""
         return self.operations[op](arrays, attrs, rows)
+
+    def bind_program(self, steps: Sequence[BoundStep], rows: int) -> list[Call]:
+        """Return the calls of a program's steps: what serves one may depend on the others."""
+        return [self.bind(op, arrays, attrs, rows) for op, arrays, attrs in steps]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from numba import njit
+from numba import cfunc, njit
 
 Kernel = Callable[..., None]
 
@@ -34,3 +34,16 @@ def reducing_kernel(function: Kernel) -> Kernel:
     """Compile a loop that sums values up."""
     # Lets LLVM split a sum among vector lanes: a fixed order, only not the written one.
     return cast(Kernel, compiled(function, error_model="numpy", fastmath={"reassoc", "contract"}))
+
+
+def threaded(function: Callable[..., Any]) -> Any:
+    """Compile a loop that runs beside other threads of the interpreter."""
+    return compiled(function, error_model="numpy", nogil=True)
+
+
+def c_function(function: Callable[..., Any], signature: Any) -> Any:
+    """Compile a function that other compiled code calls by its address, in ``.address``."""
+    try:
+        return cfunc(signature, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # as in `compiled`
+        return cfunc(signature, error_model="numpy")(function)

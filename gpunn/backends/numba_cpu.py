@@ -8,9 +8,10 @@ calls the C library for each value.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numba
 import numpy as np
@@ -18,22 +19,27 @@ import numpy as np
 from gpunn.backends import (
     blas,
     cpu_activations,
+    cpu_dense,
     cpu_expressions,
     cpu_losses,
+    cpu_team,
     cpu_updates,
     numba_normalization,
     numba_random,
 )
 from gpunn.backends import numba_kernels as kernels
-from gpunn.backends.cpu_activations import apply, drop, negative_slope, through_activation
 from gpunn.backends.cpu_calls import none as _none
 from gpunn.backends.cpu_calls import run as _run
 from gpunn.backends.host_memory import HostBackend
-from gpunn.backends.interface import Arrays, Attrs, Binder, Call
+from gpunn.backends.interface import Arrays, Attrs, Binder, BoundStep, Call
+from gpunn.backends.numba_tiles import LANES
+from gpunn.errors import DeviceError
 from gpunn.randomness import philox
 from gpunn.randomness.permutation import ROUNDS
 
 Array = np.ndarray[Any, Any]
+# More have not been measured: each one has the results of all the others to fetch.
+_MOST_THREADS = 4
 _OPERATIONS: dict[str, Binder] = {}
 
 
@@ -50,18 +56,44 @@ class NumbaCPU(HostBackend):
     ----------
     threads : int, optional
         Threads of the BLAS while gpunn computes; default: as many as it takes by itself.
+    products : {"auto", "own", "library"}
+        Who computes matrix products and updates: a team of threads with products of our own
+        wherever it can, nobody but the BLAS, or whichever is faster. Own products are float32.
+
+    Raises
+    ------
+    DeviceError
+        The processor has no vectors for products of our own.
     """
 
     name = "cpu"
     precisions = ("float32", "float64")
     max_models = 1
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(
+        self, threads: int | None = None, *, products: Literal["auto", "own", "library"] = "auto"
+    ) -> None:
+        if products == "own" and not LANES:
+            raise DeviceError(
+                "products='own' needs a processor with AVX2 or AVX-512; use 'auto' or 'library'."
+            )
         self.thread_count = threads
+        self.products = products
 
     @property
     def operations(self) -> dict[str, Binder]:
         return _OPERATIONS
+
+    def bind(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> Call:
+        return self.bind_program([(op, arrays, attrs)], rows)[0]
+
+    def bind_program(self, steps: Sequence[BoundStep], rows: int) -> list[Call]:
+        table = _OPERATIONS
+        if LANES and self.products != "library":
+            threads = min(_MOST_THREADS, self.thread_count or blas.thread_count() or 1)
+            always = self.products == "own"
+            table = table | cpu_team.operations(steps, rows, threads, always=always)
+        return [table[op](arrays, attrs, rows) for op, arrays, attrs in steps]
 
     def threads(self) -> AbstractContextManager[Any]:
         if self.thread_count is None:
@@ -170,82 +202,6 @@ def affine_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
     return partial(np.multiply, gradient, factor, out=a["input_gradient"])
 
 
-# Dense layers
-
-
-@_operation
-def dense(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    y, slope = a["result"], negative_slope(attrs)
-    straight = slope is not None and "pre" not in a
-    fused = slope if slope is not None and straight else 1.0
-    calls: list[Call] = [partial(np.matmul, a["values"], a["kernel"], out=y)]
-    if "bias" in a or fused != 1.0:
-        # np.add(y, bias, out=y) would copy y first: NumPy sees y overlap with itself.
-        bias = a.get("bias", np.zeros(y.shape[1], dtype=y.dtype))
-        calls.append(partial(kernels.add_bias, y, bias, y.dtype.type(fused)))
-    flat = y.reshape(-1)
-    if not straight:
-        if "pre" in a:
-            calls.append(partial(np.copyto, a["pre"], y))
-        calls.append(apply(attrs, flat, flat))
-    if "rate" in a:
-        calls.append(drop(a, attrs["stream"], flat, flat))
-    return _run(*calls)
-
-
-def _bias_target(a: Arrays, columns: int, dtype: Any) -> tuple[Array, Call | None]:
-    """Return where column sums go, and the call that takes them into the bias, if any."""
-    if "bias_gradient" in a:
-        return a["bias_gradient"], None
-    sums = np.empty(columns, dtype=dtype)
-    if "bias" not in a:
-        return sums, None
-    return sums, _subtract_scaled(sums, a["learning_rate"], a["bias"])
-
-
-def _subtract_scaled(values: Array, rate: Array, total: Array) -> Call:
-    """Return a call for total -= rate * values; `values` is overwritten."""
-    return _run(
-        partial(np.multiply, values, rate, out=values),
-        partial(np.subtract, total, values, out=total),
-    )
-
-
-@_operation
-def dense_input_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    result = a["input_gradient"]
-    product = partial(np.matmul, a["gradient"], a["kernel"].T, out=result)
-    plain = attrs["activation"] == "linear" and "rate" not in a
-    if plain and "bias" not in a and "bias_gradient" not in a:
-        return product
-    sums, update = _bias_target(a, result.shape[1], result.dtype)
-    return _run(product, through_activation(result, a, attrs, sums), update)
-
-
-@_operation
-def activation_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    gradient = a["gradient"]
-    sums, update = _bias_target(a, gradient.shape[1], gradient.dtype)
-    return _run(through_activation(gradient, a, attrs, sums), update)
-
-
-@_operation
-def dense_kernel_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    return partial(np.matmul, a["values"].T, a["gradient"], out=a["kernel_gradient"])
-
-
-@_operation
-def dense_kernel_update(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    return blas.accumulate_product(a["values"], a["gradient"], a["learning_rate"], a["kernel"])
-
-
-@_operation
-def bias_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    gradient = a["gradient"]
-    sums, update = _bias_target(a, gradient.shape[1], gradient.dtype)
-    return _run(partial(kernels.column_sums, gradient, sums), update)
-
-
 # Joins
 
 
@@ -266,7 +222,7 @@ def accumulate(a: Arrays, attrs: Attrs, rows: int) -> Call:
     return partial(np.add, a["total"], a["values"], out=a["total"])
 
 
-for _module in (cpu_activations, cpu_losses, cpu_updates, numba_normalization):
+for _module in (cpu_activations, cpu_dense, cpu_losses, cpu_updates, numba_normalization):
     _OPERATIONS.update(_module.OPERATIONS)
 for _bind in cpu_expressions.BINDERS:
     _operation(_bind)

@@ -11,6 +11,14 @@ from numba.extending import intrinsic
 _READ, _KEEP, _DATA = 0, 3, 1  # arguments of LLVM's llvm.prefetch
 
 
+def ask(builder: Any, line: Any) -> None:
+    """Write the instruction that asks for the cache line of a pointer to a byte."""
+    word = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), (line.type, word, word, word))
+    function = builder.module.declare_intrinsic("llvm.prefetch", (line.type,), kind)
+    builder.call(function, (line, *(ir.Constant(word, n) for n in (_READ, _KEEP, _DATA))))
+
+
 def _prefetch(typing: Any, array: Any, row: Any, column: Any) -> Any:
     """Ask for the cache line of ``array[row, column]``, of a C-contiguous array, and go on."""
 
@@ -25,10 +33,7 @@ def _prefetch(typing: Any, array: Any, row: Any, column: Any) -> Any:
             context, builder, array_type, values, indices, wraparound=False, boundscheck=False
         )
         line = builder.bitcast(pointer, ir.IntType(8).as_pointer())
-        word = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), (line.type, word, word, word))
-        function = builder.module.declare_intrinsic("llvm.prefetch", (line.type,), kind)
-        builder.call(function, (line, *(ir.Constant(word, n) for n in (_READ, _KEEP, _DATA))))
+        ask(builder, line)
         return context.get_dummy_value()
 
     return types.void(array, row, column), generate

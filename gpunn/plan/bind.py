@@ -106,15 +106,15 @@ class BoundPlan:
             raise PlanError(f"A batch of {rows} rows does not fit {self.plan.batch_size}.")
         key = (program, rows)
         if key not in self._calls:
-            self._calls[key] = [
-                self.backend.bind(
+            steps = [
+                (
                     step.op,
                     {role: self.array(name, rows) for role, name in step.roles.items()},
                     step.constants(rows),
-                    rows,
                 )
                 for step in self.plan.programs[program]
             ]
+            self._calls[key] = self.backend.bind_program(steps, rows)
         return self._calls[key]
 
     def run(self, program: str, rows: int | None = None) -> None:

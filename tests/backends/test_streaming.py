@@ -453,7 +453,7 @@ def test_memory_goes_with_a_trainer_that_is_dropped(on: Any) -> None:
     del trainer
     model.session.detach()
     for thread in threading.enumerate():
-        if thread.name.startswith("gpunn"):
+        if thread.name.startswith(("gpunn-fill", "gpunn-gather")):
             thread.join()
     gc.collect()
     assert ring() is None and driver._used == used

@@ -1,0 +1,95 @@
+"""The optimizers of `numba_updates` as tasks of a team: a part of all parameters each, float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from gpunn.backends import numba_updates as kernels
+from gpunn.backends.numba_compile import threaded
+from gpunn.backends.numba_memory import floats, pointer
+from gpunn.backends.numba_products import SIZE
+from gpunn.backends.numba_team import Task
+
+# An address of 0 stands for an array that is left out.
+RECORD = np.dtype(
+    [
+        *((name, np.int64) for name in ("parameters", "gradients", "learning_rate", "step")),
+        *((name, np.int64) for name in ("momentum", "velocity", "velocity_hat", "accumulator")),
+        *((name, np.int64) for name in ("average_gradient", "size", "chunk", "nesterov")),
+        *((name, np.float64) for name in ("beta_1", "beta_2")),
+        *((name, np.float32) for name in ("weight_decay", "beta", "rho", "rest_1", "rest_2")),
+        *((name, np.float32) for name in ("epsilon", "tiny", "tiny_square")),
+    ],
+    align=True,
+)
+
+
+@threaded
+def _part(address: int, start: int, end: int) -> Any:
+    """Return some of an array's values, none where it is left out."""
+    if address == 0:
+        return floats(address, 0)
+    return floats(address + start * SIZE, end - start)
+
+
+def _sgd(record: int, task: int, thread: int) -> None:
+    r = carray(pointer(record), (1,), RECORD)[0]
+    start, end = task * r.chunk, min((task + 1) * r.chunk, r.size)
+    w, g = _part(r.parameters, start, end), _part(r.gradients, start, end)
+    kernels.sgd(w, g, floats(r.learning_rate, 1), r.weight_decay)
+
+
+def _momentum(record: int, task: int, thread: int) -> None:
+    r = carray(pointer(record), (1,), RECORD)[0]
+    start, end = task * r.chunk, min((task + 1) * r.chunk, r.size)
+    w, g = _part(r.parameters, start, end), _part(r.gradients, start, end)
+    v = _part(r.momentum, start, end)
+    rate = floats(r.learning_rate, 1)
+    kernels.momentum(w, g, rate, r.weight_decay, v, r.beta, r.nesterov != 0, r.tiny)
+
+
+def _adagrad(record: int, task: int, thread: int) -> None:
+    r = carray(pointer(record), (1,), RECORD)[0]
+    start, end = task * r.chunk, min((task + 1) * r.chunk, r.size)
+    w, g = _part(r.parameters, start, end), _part(r.gradients, start, end)
+    accumulator = _part(r.accumulator, start, end)
+    kernels.adagrad(w, g, floats(r.learning_rate, 1), r.weight_decay, accumulator, r.epsilon)
+
+
+def _rmsprop(record: int, task: int, thread: int) -> None:
+    r = carray(pointer(record), (1,), RECORD)[0]
+    start, end = task * r.chunk, min((task + 1) * r.chunk, r.size)
+    w, g = _part(r.parameters, start, end), _part(r.gradients, start, end)
+    v, m = _part(r.velocity, start, end), _part(r.momentum, start, end)
+    average = _part(r.average_gradient, start, end)
+    rate = floats(r.learning_rate, 1)
+    kernels.rmsprop(
+        *(w, g, rate, r.weight_decay, v, average, m),
+        *(r.rho, r.beta, r.epsilon, r.tiny, r.tiny_square),
+    )
+
+
+def _adam(record: int, task: int, thread: int) -> None:
+    r = carray(pointer(record), (1,), RECORD)[0]
+    start, end = task * r.chunk, min((task + 1) * r.chunk, r.size)
+    w, g = _part(r.parameters, start, end), _part(r.gradients, start, end)
+    m, v = _part(r.momentum, start, end), _part(r.velocity, start, end)
+    hat = _part(r.velocity_hat, start, end)
+    step = carray(pointer(r.step), (1,), np.int64)
+    rate = floats(r.learning_rate, 1)
+    kernels.adam(
+        *(w, g, rate, r.weight_decay, step, m, v, hat),
+        *(r.rest_1, r.rest_2, r.epsilon, r.tiny, r.tiny_square, r.beta_1, r.beta_2),
+    )
+
+
+TASKS = {
+    "sgd": Task(_sgd),
+    "momentum": Task(_momentum),
+    "adagrad": Task(_adagrad),
+    "rmsprop": Task(_rmsprop),
+    "adam": Task(_adam),
+}

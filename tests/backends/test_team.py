@@ -1,0 +1,92 @@
+"""A team of threads performs every task of a job once, whatever its threads are doing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+from numba import carray
+
+from gpunn.backends.numba_memory import increase, pointer
+from gpunn.backends.numba_team import Task
+from gpunn.backends.team import Team, team
+
+COUNTS = np.dtype([("counts", np.int64), ("work", np.int64)])
+
+
+def _count(record: int, task: int, thread: int) -> None:
+    """Count the task, after some work."""
+    job = carray(pointer(record), (1,), COUNTS)[0]
+    x = 1.0
+    for _ in range(job.work):
+        x = x * 1.0000001 + task
+    if x > 0:
+        increase(job.counts + 8 * task, 1)
+
+
+count = Task(_count)
+
+
+def performed(a_team: Team, tasks: int, jobs: int, work: int = 0, between: float = 0.0) -> None:
+    """Check that each of many jobs has performed each task once."""
+    counts = np.zeros(tasks, np.int64)
+    job = a_team.job(count, tasks, COUNTS, counts=counts, work=work)
+    for done in range(1, jobs + 1):
+        job()
+        assert (counts == done).all()
+        time.sleep(between)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+@pytest.mark.parametrize("tasks", [1, 2, 3, 7, 100])
+def test_every_task_is_performed_once(threads: int, tasks: int) -> None:
+    performed(Team(threads), tasks, jobs=300, work=20)
+
+
+def test_jobs_long_after_one_another() -> None:
+    """The workers have gone to sleep in between."""
+    performed(Team(3), 50, jobs=20, work=2000, between=0.01)
+
+
+def test_jobs_of_several_threads_at_once() -> None:
+    """A team has one job at a time; who finds it busy works alone."""
+    shared, failures = Team(2), []
+
+    def use() -> None:
+        try:
+            performed(shared, 20, jobs=500, work=50)
+        except AssertionError as failure:
+            failures.append(failure)
+
+    users = [threading.Thread(target=use) for _ in range(4)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    assert not failures
+
+
+def test_one_team_of_a_size_for_the_process() -> None:
+    assert team(2) is team(2)
+    assert team(2).threads == 2
+    assert team(3) is not team(2)
+
+
+def _in_a_child(a_team: Team) -> None:
+    performed(a_team, 20, jobs=5)  # whose workers stayed behind
+    assert team(2) is not a_team
+    performed(team(2), 20, jobs=5)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_a_team_of_its_own() -> None:
+    performed(team(2), 20, jobs=5)
+    child = multiprocessing.get_context("fork").Process(target=_in_a_child, args=(team(2),))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
