@@ -53,9 +53,11 @@ def training_lines(part: Report) -> list[str]:
     found = [
         "Training, after the warm-up. For the peers: their time over gpunn's, median of the "
         'rounds pair by pair, quartiles in brackets; above 1 gpunn is faster. "Products alone": '
-        'the part of gpunn\'s step that the BLAS needs for its products. "Of the bound": the rate '
-        "reached, over the one at which a large product and large copies, measured in the same "
-        "run, would do the step's multiplications and move its bytes once.",
+        "what NumPy's BLAS (on a GPU cuBLASLt) needs for the step's products, over gpunn's step; "
+        "above 100 % where gpunn's own products, and all else in the step, take less. "
+        '"Of the bound": the rate reached, over the one at which a large product and large '
+        "copies, measured in the same run, would do the step's multiplications and move its "
+        "bytes once.",
         "",
         *_header(titles),
     ]

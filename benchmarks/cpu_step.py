@@ -23,6 +23,7 @@ import numpy as np
 import gpunn
 from benchmarks.machine import describe_machine
 from gpunn.bench.peers.numpy_peer import PlainNumpyMLP
+from gpunn.bench.rounds import SETTLED
 
 SIZES = (784, 300, 100, 10)
 ROWS = 60_000
@@ -116,6 +117,7 @@ def measure(batch_size: int, rounds: int, images: Array, labels: Array) -> dict[
         names = list(candidates) if turn % 2 == 0 else list(reversed(candidates))
         for name in names:
             seconds[name].append(timed(candidates[name]))
+            time.sleep(SETTLED)
     times = {name: np.array(values) * 1e6 / steps for name, values in seconds.items()}
     ratios = {
         "numpy_over_gpunn_fit": times["plain_numpy"] / times["gpunn_fit"],

@@ -1,4 +1,4 @@
-"""The CPU backend: products in NumPy's BLAS, everything else in compiled loops.
+"""The CPU backend: products in NumPy's BLAS or a team's own, everything else in compiled loops.
 
 Each entry binds its arrays once; a training step is then a list of calls without arguments.
 Scratch memory is taken when a call is bound, never when it runs. Exponentials and the like are

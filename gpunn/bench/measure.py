@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, Protocol
 
 from gpunn.backends.ceilings import core_count
@@ -16,7 +16,7 @@ from gpunn.backends.select import select_backend
 from gpunn.backends.timing import marks
 from gpunn.bench import bounds, memory, profile
 from gpunn.bench.machine import describe_machine, load
-from gpunn.bench.rounds import Measured, Report, interleaved, spread
+from gpunn.bench.rounds import SETTLED, Measured, Report, interleaved, spread
 from gpunn.bench.settings import OPTIMIZERS, Settings, as_json
 from gpunn.bench.task import Ours, Task
 from gpunn.bench.workers import Company, PeerProcess
@@ -252,7 +252,9 @@ class Bench:
             for _ in range(count):
                 products()
             ours.backend.synchronize()
-            return {"seconds": self.clock() - began}
+            seconds = self.clock() - began
+        sleep(SETTLED)
+        return {"seconds": seconds}
 
     def _check(self, sides: dict[str, Report], ours: Ours) -> None:
         """Note the loss over the same first batches from the same weights, of each side."""

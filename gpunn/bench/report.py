@@ -158,7 +158,7 @@ def rows_table(report: Report) -> Table:
     columns += ["products\nus", "bound\nus", "reached"]
     columns += ["time /\ngpunn's", "warm-up\ns", "loss\ncheck"] if compared else []
     caption = "bound: call by call, FLOPs at the product's ceiling or bytes at the copy's, "
-    caption += "whichever takes longer; products: the same products alone"
+    caption += "whichever takes longer; products: the same products alone, in the library"
     if compared:
         caption += "\nwarm-up: before the rounds, with whatever is compiled, and a round\n"
         caption += "loss check: mean loss of the first steps, from the same weights and batches"
