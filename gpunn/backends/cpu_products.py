@@ -8,7 +8,7 @@ import numpy as np
 
 from gpunn.backends import numba_products as tasks
 from gpunn.backends.cpu_activations import negative_slope
-from gpunn.backends.cpu_dense import LIBRARY, is_product_alone
+from gpunn.backends.cpu_dense import is_product_alone, then_through
 from gpunn.backends.interface import Arrays, Attrs, Call
 from gpunn.backends.numba_tiles import COLUMNS, LANES
 from gpunn.backends.team import Team
@@ -65,19 +65,18 @@ class TeamProducts:
         )
 
     def input_gradient(self, a: Arrays, attrs: Attrs) -> Call:
-        slope = negative_slope(attrs)
-        if slope is None or "rate" in a:
-            return LIBRARY.input_gradient(a, attrs)
-        result = a["input_gradient"]
+        result, slope = a["input_gradient"], negative_slope(attrs)
+        alone = is_product_alone(a, attrs)
+        fused = slope is not None and "rate" not in a and not alone
         rows, inputs = result.shape
         columns = a["kernel"].shape[1]
         optional: dict[str, Array] = {}
-        if not is_product_alone(a, attrs):
+        if fused:
             optional["output"] = a.get("output", result)
             optional["sums"] = a.get("bias_gradient", np.empty(inputs, dtype=np.float32))
             if "bias" in a and "bias_gradient" not in a:
                 optional |= {"bias": a["bias"], "rate": a["learning_rate"]}
-        return self.team.job(
+        product = self.team.job(
             tasks.backward,
             -(-inputs // COLUMNS),
             tasks.BACKWARD,
@@ -87,11 +86,12 @@ class TeamProducts:
             rows=rows,
             inputs=inputs,
             columns=columns,
-            slope=slope,
+            slope=slope if fused else 1.0,
             packed=np.empty((self.team.threads, columns, COLUMNS), dtype=np.float32),
             height=tasks.tile_height(rows),
             **optional,
         )
+        return product if alone or fused else then_through(product, a, attrs)
 
     def kernel_gradient(self, values: Array, gradient: Array, result: Array) -> Call:
         return self._update(values, gradient, result)

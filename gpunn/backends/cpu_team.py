@@ -7,7 +7,7 @@ cores.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,44 +21,58 @@ from gpunn.backends.team import Team, team
 
 # Bounds as measured (benchmarks/NOTES.md): below, a BLAS is as good, above, it is better.
 _LEAST_ROWS, _MOST_ROWS = 16, 128
-_LEAST_COLUMNS = 32  # of a kernel that counts, as many as a tile has
+_LEAST_COLUMNS = 32  # of a kernel that counts: as many as a tile has with AVX-512
 _LEAST_PRODUCT = 2**19  # rows * inputs * columns of the largest such product of a program
 _LEAST_ALONE = 2**16  # below, what goes with a product takes longer than the product
 _LEAST_SHARED = 2**19  # below, one thread is done before the others have begun
 _LEAST_UPDATE = 2**15  # parameters
 _CHUNK = 2**14  # parameters of a task, which takes some microseconds
+# More threads have not been measured: each has the results of all the others to fetch. Where there
+# are more, a BLAS has the use of them for large products; the bound is a guess.
+_MOST_THREADS = 4
+_MOST_BESIDE_MORE = 2**25
 
 
 def operations(
-    steps: Sequence[BoundStep], rows: int, threads: int, *, always: bool
+    steps: Sequence[BoundStep], batch_size: int, threads: Callable[[], int], *, always: bool
 ) -> dict[str, Binder]:
     """Return the ops of a program that are the team's; none where a BLAS is better.
 
     Parameters
     ----------
     steps : sequence of (op, arrays, attrs)
-    rows : int
-        Of a batch.
-    threads : int
-        That the team may have.
+    batch_size : int
+        Rows of a full batch: the last one of an epoch is served as the others are.
+    threads : callable
+        That gives the number of threads there are.
     always : bool
         Whether the team takes over all that it can, however small or large.
     """
     kernels = [_kernel(arrays) for op, arrays, _ in steps if op in cpu_dense.PRODUCTS]
-    wide = [rows * kernel.size for kernel in kernels if kernel.shape[1] >= _LEAST_COLUMNS]
+    wide = [
+        batch_size * kernel.size
+        for kernel in kernels
+        if kernel.shape[1] >= _LEAST_COLUMNS and kernel.dtype == np.float32
+    ]
     largest = max(wide, default=0)
-    pays = _LEAST_ROWS <= rows <= _MOST_ROWS and largest >= _LEAST_PRODUCT
-    if not kernels or kernels[0].dtype != np.float32 or not (pays or always):
+    pays = _LEAST_ROWS <= batch_size <= _MOST_ROWS and largest >= _LEAST_PRODUCT
+    if not (pays or always):
         return {}
-    shared, alone = TeamProducts(team(threads)), TeamProducts(team(1))
+    count = threads()
+    if count > _MOST_THREADS and largest > _MOST_BESIDE_MORE and not always:
+        return {}
+    everyone, one = team(min(count, _MOST_THREADS)), team(1)
+    shared, alone = TeamProducts(everyone), TeamProducts(one)
 
     def choice(rows: int, kernel: np.ndarray[Any, Any]) -> cpu_dense.Products:
         size = rows * kernel.size
-        if size >= _LEAST_SHARED or (always and size):
+        if not size or kernel.dtype != np.float32:
+            return cpu_dense.LIBRARY
+        if always or size >= _LEAST_SHARED:
             return shared
         return alone if size >= _LEAST_ALONE else cpu_dense.LIBRARY
 
-    optimizers = {op: partial(_update, team(threads), op, always) for op in TASKS}
+    optimizers = {op: partial(_update, everyone, op, always) for op in TASKS}
     return cpu_dense.operations(choice) | optimizers
 
 
@@ -67,10 +81,12 @@ def _kernel(arrays: Arrays) -> np.ndarray[Any, Any]:
     return kernel
 
 
-def _update(team: Team, op: str, always: bool, a: Arrays, attrs: Attrs, rows: int) -> Call:
+def _update(workers: Team, op: str, always: bool, a: Arrays, attrs: Attrs, rows: int) -> Call:
     """Bind an optimizer."""
-    size = a["parameters"].size
-    if size < _LEAST_UPDATE and not always:
+    parameters = a["parameters"]
+    size = parameters.size
+    small = not size or (size < _LEAST_UPDATE and not always)
+    if small or parameters.dtype != np.float32:
         return cpu_updates.OPERATIONS[op](a, attrs, rows)
     fields = RECORD.names or ()
     constants = {name: value for name, value in attrs.items() if name in fields}
@@ -82,4 +98,4 @@ def _update(team: Team, op: str, always: bool, a: Arrays, attrs: Attrs, rows: in
         # Squares divide: without an epsilon beside them they must not become 0.
         constants["tiny_square"] = attrs.get("tiny", 0.0)
     count = -(-size // _CHUNK)
-    return team.job(TASKS[op], count, RECORD, size=size, chunk=_CHUNK, **constants, **a)
+    return workers.job(TASKS[op], count, RECORD, size=size, chunk=_CHUNK, **constants, **a)

@@ -20,6 +20,7 @@ Attrs = Mapping[str, Any]
 Call = Callable[[], None]
 # Makes the call of one op from its arrays (by role), its constants and the rows of the batch.
 Binder = Callable[[Arrays, Attrs, int], Call]
+# A step of a program: its op, that op's arrays by role, its attributes.
 BoundStep = tuple[str, Arrays, Attrs]
 
 # Device types of DLPack (dlpack.h) whose memory the host, or CUDA, can read.
@@ -289,6 +290,9 @@ class Backend(ArrayDoor, ABC):
         """Return the call of `op` on these arrays."""
         return self.operations[op](arrays, attrs, rows)
 
-    def bind_program(self, steps: Sequence[BoundStep], rows: int) -> list[Call]:
-        """Return the calls of a program's steps: what serves one may depend on the others."""
+    def bind_program(self, steps: Sequence[BoundStep], rows: int, batch_size: int) -> list[Call]:
+        """Return the calls of a program's steps: what serves one may depend on the others.
+
+        `rows` are those of a batch, `batch_size` those of a full one.
+        """
         return [self.bind(op, arrays, attrs, rows) for op, arrays, attrs in steps]

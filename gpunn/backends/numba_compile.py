@@ -15,7 +15,8 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
 
     The machine code is kept beside the source or in the user's cache. Where neither can be
     written (a read-only installation without a home folder, as in some containers) every process
-    compiles anew.
+    compiles anew. It is made anew when the function's own file has changed, not when that of an
+    intrinsic or another function has that it calls: after such a change the cache has to go.
     """
     try:
         dispatcher: Callable[..., Any] = njit(cache=True, **options)(function)

@@ -38,8 +38,6 @@ from gpunn.randomness import philox
 from gpunn.randomness.permutation import ROUNDS
 
 Array = np.ndarray[Any, Any]
-# More have not been measured: each one has the results of all the others to fetch.
-_MOST_THREADS = 4
 _OPERATIONS: dict[str, Binder] = {}
 
 
@@ -55,7 +53,8 @@ class NumbaCPU(HostBackend):
     Parameters
     ----------
     threads : int, optional
-        Threads of the BLAS while gpunn computes; default: as many as it takes by itself.
+        Of the BLAS while gpunn computes, and of a team for small batches, which takes no more
+        than four; default: as many as the BLAS takes by itself.
     products : {"auto", "own", "library"}
         Who computes matrix products and updates: a team of threads with products of our own
         wherever it can, nobody but the BLAS, or whichever is faster. Own products are float32.
@@ -85,15 +84,17 @@ class NumbaCPU(HostBackend):
         return _OPERATIONS
 
     def bind(self, op: str, arrays: Arrays, attrs: Attrs, rows: int) -> Call:
-        return self.bind_program([(op, arrays, attrs)], rows)[0]
+        return self.bind_program([(op, arrays, attrs)], rows, rows)[0]
 
-    def bind_program(self, steps: Sequence[BoundStep], rows: int) -> list[Call]:
+    def bind_program(self, steps: Sequence[BoundStep], rows: int, batch_size: int) -> list[Call]:
         table = _OPERATIONS
         if LANES and self.products != "library":
-            threads = min(_MOST_THREADS, self.thread_count or blas.thread_count() or 1)
             always = self.products == "own"
-            table = table | cpu_team.operations(steps, rows, threads, always=always)
+            table = table | cpu_team.operations(steps, batch_size, self._threads, always=always)
         return [table[op](arrays, attrs, rows) for op, arrays, attrs in steps]
+
+    def _threads(self) -> int:
+        return self.thread_count or blas.thread_count() or 1
 
     def threads(self) -> AbstractContextManager[Any]:
         if self.thread_count is None:

@@ -15,7 +15,7 @@ from numba import carray
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from gpunn.backends.numba_compile import compiled
+from gpunn.backends.numba_compile import threaded
 
 _WORD = ir.IntType(64)
 _ORDER = "seq_cst"
@@ -112,4 +112,4 @@ def _floats(address: int, size: int) -> Any:
     return carray(pointer(address), (size,), np.float32)
 
 
-floats: Any = compiled(_floats, nogil=True)
+floats: Any = threaded(_floats)

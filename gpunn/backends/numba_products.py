@@ -18,7 +18,7 @@ import numpy as np
 from numba import carray
 
 from gpunn.backends.numba_compile import threaded
-from gpunn.backends.numba_memory import floats, increase, pointer, store
+from gpunn.backends.numba_memory import floats, increase, pointer
 from gpunn.backends.numba_team import Task
 from gpunn.backends.numba_tiles import COLUMNS, HEIGHTS, LANES, SIZE, copy, tile, transpose
 
@@ -121,8 +121,7 @@ def _forward(job: int, task: int, thread: int) -> None:
         np.float32(1),
         False,
     )
-    if increase(j.arrived + place * 8, 1) == j.parts - 1:  # all parts of the sum are there
-        store(j.arrived + place * 8, 0)
+    if (increase(j.arrived + place * 8, 1) + 1) % j.parts == 0:  # all parts of the sum are there
         bias = floats(j.bias + column * SIZE, columns)
         for i in range(top, bottom):
             offset = i * out_row + column * SIZE

@@ -29,7 +29,7 @@ from gpunn.backends.numba_memory import increase, load, pause, perform, replace,
 LINE = 64
 GENERATION, FINISHED, JOB, RANGES = 0, LINE, 2 * LINE, 3 * LINE
 _WORD = 8
-_NUMBERS = 0x7FFFFFFF  # generations start again behind these, as many as fit half a word
+NUMBERS = 0x7FFFFFFF  # generations start again behind these, as many as fit half a word
 
 
 class Task:
@@ -115,12 +115,13 @@ def attend(control: int, thread: int, threads: int, seen: int, patience: int) ->
 @threaded
 def lead(control: int, threads: int, function: int, argument: int, tasks: int) -> None:
     """Have a job's tasks performed by the threads, of which this is the first."""
-    generation = (load(control + GENERATION) + 1) & _NUMBERS
+    generation = (load(control + GENERATION) + 1) & NUMBERS
     store(control + FINISHED, 0)
     store(control + JOB, function)
     store(control + JOB + _WORD, argument)
     for thread in range(threads):
         line = control + RANGES + LINE * thread
+        # In this order: the new end with the old number would be a task of the job before.
         store(line, generation << 32 | tasks * thread // threads)
         store(line + _WORD, tasks * (thread + 1) // threads)
     store(control + GENERATION, generation)

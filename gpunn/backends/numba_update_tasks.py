@@ -10,8 +10,8 @@ from numba import carray
 from gpunn.backends import numba_updates as kernels
 from gpunn.backends.numba_compile import threaded
 from gpunn.backends.numba_memory import floats, pointer
-from gpunn.backends.numba_products import SIZE
 from gpunn.backends.numba_team import Task
+from gpunn.backends.numba_tiles import SIZE
 
 # An address of 0 stands for an array that is left out.
 RECORD = np.dtype(
@@ -35,55 +35,49 @@ def _part(address: int, start: int, end: int) -> Any:
     return floats(address + start * SIZE, end - start)
 
 
-def _sgd(record: int, task: int, thread: int) -> None:
-    r = carray(pointer(record), (1,), RECORD)[0]
+@threaded
+def _opened(record: int, task: int) -> Any:
+    """Return the record (in an array), the part's bounds, and what all optimizers take."""
+    found = carray(pointer(record), (1,), RECORD)
+    r = found[0]
     start, end = task * r.chunk, min((task + 1) * r.chunk, r.size)
     w, g = _part(r.parameters, start, end), _part(r.gradients, start, end)
-    kernels.sgd(w, g, floats(r.learning_rate, 1), r.weight_decay)
+    return found, start, end, (w, g, floats(r.learning_rate, 1), r.weight_decay)
+
+
+def _sgd(record: int, task: int, thread: int) -> None:
+    _, _, _, common = _opened(record, task)
+    kernels.sgd(*common)
 
 
 def _momentum(record: int, task: int, thread: int) -> None:
-    r = carray(pointer(record), (1,), RECORD)[0]
-    start, end = task * r.chunk, min((task + 1) * r.chunk, r.size)
-    w, g = _part(r.parameters, start, end), _part(r.gradients, start, end)
+    found, start, end, common = _opened(record, task)
+    r = found[0]
     v = _part(r.momentum, start, end)
-    rate = floats(r.learning_rate, 1)
-    kernels.momentum(w, g, rate, r.weight_decay, v, r.beta, r.nesterov != 0, r.tiny)
+    kernels.momentum(*common, v, r.beta, r.nesterov != 0, r.tiny)
 
 
 def _adagrad(record: int, task: int, thread: int) -> None:
-    r = carray(pointer(record), (1,), RECORD)[0]
-    start, end = task * r.chunk, min((task + 1) * r.chunk, r.size)
-    w, g = _part(r.parameters, start, end), _part(r.gradients, start, end)
-    accumulator = _part(r.accumulator, start, end)
-    kernels.adagrad(w, g, floats(r.learning_rate, 1), r.weight_decay, accumulator, r.epsilon)
+    found, start, end, common = _opened(record, task)
+    r = found[0]
+    kernels.adagrad(*common, _part(r.accumulator, start, end), r.epsilon)
 
 
 def _rmsprop(record: int, task: int, thread: int) -> None:
-    r = carray(pointer(record), (1,), RECORD)[0]
-    start, end = task * r.chunk, min((task + 1) * r.chunk, r.size)
-    w, g = _part(r.parameters, start, end), _part(r.gradients, start, end)
+    found, start, end, common = _opened(record, task)
+    r = found[0]
     v, m = _part(r.velocity, start, end), _part(r.momentum, start, end)
     average = _part(r.average_gradient, start, end)
-    rate = floats(r.learning_rate, 1)
-    kernels.rmsprop(
-        *(w, g, rate, r.weight_decay, v, average, m),
-        *(r.rho, r.beta, r.epsilon, r.tiny, r.tiny_square),
-    )
+    kernels.rmsprop(*common, v, average, m, r.rho, r.beta, r.epsilon, r.tiny, r.tiny_square)
 
 
 def _adam(record: int, task: int, thread: int) -> None:
-    r = carray(pointer(record), (1,), RECORD)[0]
-    start, end = task * r.chunk, min((task + 1) * r.chunk, r.size)
-    w, g = _part(r.parameters, start, end), _part(r.gradients, start, end)
+    found, start, end, common = _opened(record, task)
+    r = found[0]
     m, v = _part(r.momentum, start, end), _part(r.velocity, start, end)
-    hat = _part(r.velocity_hat, start, end)
-    step = carray(pointer(r.step), (1,), np.int64)
-    rate = floats(r.learning_rate, 1)
-    kernels.adam(
-        *(w, g, rate, r.weight_decay, step, m, v, hat),
-        *(r.rest_1, r.rest_2, r.epsilon, r.tiny, r.tiny_square, r.beta_1, r.beta_2),
-    )
+    slots = carray(pointer(r.step), (1,), np.int64), m, v, _part(r.velocity_hat, start, end)
+    tiny = r.tiny, r.tiny_square
+    kernels.adam(*common, *slots, r.rest_1, r.rest_2, r.epsilon, *tiny, r.beta_1, r.beta_2)
 
 
 TASKS = {

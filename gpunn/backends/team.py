@@ -7,10 +7,14 @@ and performs all tasks where the workers are late, asleep or gone, as after a fo
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from time import perf_counter
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,7 +22,8 @@ from gpunn.backends import numba_team
 from gpunn.backends.interface import Call
 from gpunn.backends.numba_team import Task
 
-_PATIENCE = 3000  # looks, of some 40 ns each, before a worker goes to sleep
+_PATIENCE = 1e-4  # seconds for which a worker looks for the next job
+_LOOKS = 2000  # so many are timed, once
 
 Array = np.ndarray[Any, Any]
 
@@ -39,8 +44,9 @@ class Team:
         start = -raw.ctypes.data % numba_team.LINE
         self._control = raw[start : start + nbytes].view(np.int64)
         self._sleeping = [numba_team.asleep(t, threads) // 8 for t in range(1, threads)]
-        self._alarms = [threading.Semaphore(0) for _ in self._sleeping]
+        self._alarms = [threading.Lock() for _ in self._sleeping]  # released to wake a worker
         self._lock, self._starting = threading.Lock(), threading.Lock()
+        self._core = np.full(1, -1)  # on which the thread runs that wakes the workers
         self._started = False
 
     def job(self, task: Task, count: int, kind: np.dtype[Any], **fields: Any) -> Call:
@@ -79,7 +85,9 @@ class Team:
                 for worker, place in sleeping:
                     if self._control[place]:
                         self._control[place] = 0
-                        self._alarms[worker].release()
+                        self._core[0] = _current_core()
+                        if self._alarms[worker].locked():
+                            self._alarms[worker].release()
                 lead(control, threads, function, address, count)
             finally:
                 lock.release()
@@ -91,17 +99,60 @@ class Team:
             if self._started:
                 return
             self._started = True
-        for thread, alarm in enumerate(self._alarms, start=1):
-            arguments = self._control, thread, self.threads, alarm
-            name = f"gpunn-team-{thread}"
-            threading.Thread(target=_serve, args=arguments, name=name, daemon=True).start()
+            looks = self._looks()
+            for thread, alarm in enumerate(self._alarms, start=1):
+                alarm.acquire()
+                arguments = self._control, thread, self.threads, looks, alarm, self._core
+                name = f"gpunn-team-{thread}"
+                worker = threading.Thread(target=_serve, args=arguments, name=name, daemon=True)
+                with suppress(RuntimeError):  # no more threads: the others do its tasks
+                    worker.start()
+
+    def _looks(self) -> int:
+        """Return how often a worker looks for a job until its patience ends.
+
+        A look is a pause, which takes 10 to 140 cycles, as the processor has it. This also
+        compiles what the workers run: a process that ends while another thread compiles may crash.
+        """
+        for looks in (1, _LOOKS):
+            began = perf_counter()
+            numba_team.attend(self._control.ctypes.data, 1, self.threads, 0, looks)
+        return max(1, int(_PATIENCE * _LOOKS / (perf_counter() - began)))
 
 
-def _serve(control: Array, thread: int, threads: int, alarm: threading.Semaphore) -> None:
+def _serve(
+    control: Array, thread: int, threads: int, looks: int, alarm: threading.Lock, core: Array
+) -> None:
     seen = 0
     while True:
-        seen = numba_team.attend(control.ctypes.data, thread, threads, seen, _PATIENCE)
+        seen = numba_team.attend(control.ctypes.data, thread, threads, seen, looks)
         alarm.acquire()
+        _leave(int(core[0]))
+
+
+def _find_core() -> Callable[[], int]:
+    """Return a function for the core that the calling thread runs on, -1 where nobody knows."""
+    try:
+        found = ctypes.CDLL(None).sched_getcpu
+    except (AttributeError, OSError, TypeError):
+        return lambda: -1
+    return cast(Callable[[], int], found)
+
+
+_current_core = _find_core()
+
+
+def _leave(core: int) -> None:
+    """Have the calling thread run on another core than this.
+
+    Linux puts a thread on the core of the one that wakes it. Both would then wait for one
+    another there until the system balances its load, for some 100 ms.
+    """
+    if core >= 0 and core == _current_core():
+        allowed = os.sched_getaffinity(0)
+        if others := allowed - {core}:
+            os.sched_setaffinity(0, others)
+            os.sched_setaffinity(0, allowed)
 
 
 @lru_cache

@@ -114,7 +114,7 @@ class BoundPlan:
                 )
                 for step in self.plan.programs[program]
             ]
-            self._calls[key] = self.backend.bind_program(steps, rows)
+            self._calls[key] = self.backend.bind_program(steps, rows, self.plan.batch_size)
         return self._calls[key]
 
     def run(self, program: str, rows: int | None = None) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numba import carray
 
+from gpunn.backends import numba_team
 from gpunn.backends.numba_memory import increase, pointer
 from gpunn.backends.numba_team import Task
 from gpunn.backends.team import Team, team
@@ -68,6 +69,24 @@ def test_jobs_of_several_threads_at_once() -> None:
     for user in users:
         user.join()
     assert not failures
+
+
+def test_numbers_of_jobs_start_again() -> None:
+    a_team = Team(3)
+    performed(a_team, 20, jobs=3)
+    a_team._control[numba_team.GENERATION // 8] = numba_team.NUMBERS - 5
+    performed(a_team, 20, jobs=20, between=0.0002)
+    assert a_team._control[numba_team.GENERATION // 8] < 20
+
+
+def test_without_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives no more threads, the caller performs all tasks."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    performed(Team(3), 20, jobs=50)
 
 
 def test_one_team_of_a_size_for_the_process() -> None:
