@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,12 +86,11 @@ def copy_calls(backend: Backend, nbytes: int) -> dict[str, Callable[[], object]]
     copy = np.zeros_like(values)
     ways: dict[str, Callable[[], object]] = {"1 thread": lambda: np.copyto(copy, values)}
     threads = getattr(backend, "thread_count", None) or core_count()
-    if threads > 1:
-        pool = ThreadPoolExecutor(threads)
-        parts = list(
-            zip(np.array_split(copy, threads), np.array_split(values, threads), strict=True)
-        )
-        ways[f"{threads} threads"] = lambda: list(pool.map(lambda part: np.copyto(*part), parts))
+    if threads > 1 and backend.name == "cpu":
+        from gpunn.backends.numba_copy import copy_by
+        from gpunn.backends.team import team
+
+        ways[f"{threads} threads"] = copy_by(team(threads), values, copy)
     return ways
 
 

@@ -132,11 +132,10 @@ def _serve(
 
 def _find_core() -> Callable[[], int]:
     """Return a function for the core that the calling thread runs on, -1 where nobody knows."""
-    try:
-        found = ctypes.CDLL(None).sched_getcpu
-    except (AttributeError, OSError, TypeError):
-        return lambda: -1
-    return cast(Callable[[], int], found)
+    with suppress(AttributeError, OSError, TypeError):
+        if hasattr(os, "sched_setaffinity"):
+            return cast(Callable[[], int], ctypes.CDLL(None).sched_getcpu)
+    return lambda: -1
 
 
 _current_core = _find_core()
@@ -151,8 +150,9 @@ def _leave(core: int) -> None:
     if core >= 0 and core == _current_core():
         allowed = os.sched_getaffinity(0)
         if others := allowed - {core}:
-            os.sched_setaffinity(0, others)
-            os.sched_setaffinity(0, allowed)
+            with suppress(OSError):  # some containers forbid it
+                os.sched_setaffinity(0, others)
+                os.sched_setaffinity(0, allowed)
 
 
 @lru_cache

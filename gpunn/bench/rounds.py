@@ -12,8 +12,8 @@ from gpunn.bench import bounds, profile
 from gpunn.plan.spec import Plan
 
 Report = dict[str, Any]
-# Seconds after which the threads of a BLAS sleep: until then they look for work (OpenBLAS for some
-# 26 ms) and keep those of whoever computes next from the cores.
+# Seconds after which the threads of a BLAS sleep: until then they look for work, and keep those of
+# whoever computes next from the cores.
 SETTLED = 0.1
 GAIN = 0.02  # by how much one way has to be faster than another to take its place
 

@@ -12,6 +12,8 @@ import pytest
 from numba import carray
 
 from gpunn.backends import numba_team
+from gpunn.backends import team as team_module
+from gpunn.backends.numba_copy import copy_by
 from gpunn.backends.numba_memory import increase, pointer
 from gpunn.backends.numba_team import Task
 from gpunn.backends.team import Team, team
@@ -71,6 +73,26 @@ def test_jobs_of_several_threads_at_once() -> None:
     assert not failures
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_a_worker_leaves_the_core_of_the_thread_that_wakes_it() -> None:
+    """It may go wherever it could before."""
+    cores: dict[str, object] = {}
+
+    def run() -> None:
+        cores["allowed"] = os.sched_getaffinity(0)
+        before = team_module._current_core()
+        team_module._leave(before)
+        cores["left"], cores["now"] = before, team_module._current_core()
+        cores["allowed then"] = os.sched_getaffinity(0)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert cores["allowed then"] == cores["allowed"] == os.sched_getaffinity(0)
+    if len(os.sched_getaffinity(0)) > 1 and cores["left"] != -1:
+        assert cores["now"] != cores["left"]
+
+
 def test_numbers_of_jobs_start_again() -> None:
     a_team = Team(3)
     performed(a_team, 20, jobs=3)
@@ -87,6 +109,15 @@ def test_without_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     performed(Team(3), 20, jobs=50)
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 1000, 4097])
+def test_a_copy_by_all_threads_is_whole(size: int) -> None:
+    source = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
+    target = np.full(size + 64, 7, np.uint8)
+    copy_by(Team(3), source, target[:size])()
+    assert np.array_equal(target[:size], source)
+    assert (target[size:] == 7).all()
 
 
 def test_one_team_of_a_size_for_the_process() -> None:

@@ -1,0 +1,37 @@
+"""A copy by all threads of a team: what the memory of the host gives at most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from gpunn.backends.interface import Call
+from gpunn.backends.numba_memory import pointer
+from gpunn.backends.numba_team import Task
+from gpunn.backends.team import Team
+
+_RECORD = np.dtype([(name, np.int64) for name in ("source", "target", "size", "parts")])
+_LINE = 64
+
+
+def _copy(record: int, task: int, thread: int) -> None:
+    r = carray(pointer(record), (1,), _RECORD)[0]
+    start = r.size * task // r.parts // _LINE * _LINE
+    end = r.size
+    if task + 1 < r.parts:
+        end = r.size * (task + 1) // r.parts // _LINE * _LINE
+    source = carray(pointer(r.source + start), (end - start,), np.uint8)
+    target = carray(pointer(r.target + start), (end - start,), np.uint8)
+    for i in range(target.size):
+        target[i] = source[i]
+
+
+_TASK = Task(_copy)
+
+
+def copy_by(team: Team, source: np.ndarray[Any, Any], target: np.ndarray[Any, Any]) -> Call:
+    """Return a call that copies contiguous bytes, a part for each thread."""
+    arrays = {"source": source, "target": target}
+    return team.job(_TASK, team.threads, _RECORD, size=source.size, parts=team.threads, **arrays)
