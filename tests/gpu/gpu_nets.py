@@ -8,17 +8,24 @@ import gpunn
 from gpunn import layers
 
 
-def net(optimizer: Any = "adam", precision: str = "float32", device: str = "cuda") -> gpunn.Model:
+def net(
+    optimizer: Any = "adam",
+    precision: str = "float32",
+    device: str = "cuda",
+    hidden: tuple[int, ...] = (300, 100),
+    eager: bool = False,
+) -> gpunn.Model:
+    first, *others = (layers.Dense(units, activation="relu") for units in hidden)
     made = gpunn.Sequential(
         [
             gpunn.Input((784,)),
             layers.Rescaling(1 / 255),
-            layers.Dense(300, activation="relu"),
+            first,
             layers.Dropout(0.2),
-            layers.Dense(100, activation="relu"),
+            *others,
             layers.Dense(10, activation="softmax"),
         ]
     )
-    loss = "sparse_categorical_crossentropy"
-    made.compile(optimizer, loss, ["accuracy"], device=device, precision=precision, seed=0)
+    kinds = {"device": device, "precision": precision, "run_eagerly": eager}
+    made.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"], seed=0, **kinds)
     return made

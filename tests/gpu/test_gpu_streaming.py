@@ -7,31 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gpu_nets import net
 
-import gpunn
-from gpunn import layers
 from gpunn.optimizers import SGD
 from gpunn.schedules import ExponentialDecay
 
 ROWS, BATCH = 20_011, 50
-
-
-def net(eager: bool) -> gpunn.Model:
-    made = gpunn.Sequential(
-        [
-            gpunn.Input((784,)),
-            layers.Rescaling(1 / 255),
-            layers.Dense(100, activation="relu"),
-            layers.Dropout(0.2),
-            layers.Dense(10, activation="softmax"),
-        ]
-    )
-    rate = ExponentialDecay(0.05, decay_steps=100, decay_rate=0.9)
-    loss = "sparse_categorical_crossentropy"
-    made.compile(
-        SGD(rate, momentum=0.9), loss, ["accuracy"], device="cuda", seed=0, run_eagerly=eager
-    )
-    return made
 
 
 @pytest.mark.parametrize("eager", [True, False], ids=["eager", "graphs"])
@@ -47,7 +28,8 @@ def test_streamed_data_give_the_bits_of_data_on_the_gpu(
     caplog.set_level(logging.INFO, "gpunn")
     pool, runs = cupy.get_default_memory_pool(), []
     for limited in (False, True):
-        one = net(eager)
+        rate = ExponentialDecay(0.05, decay_steps=100, decay_rate=0.9)
+        one = net(SGD(rate, momentum=0.9), hidden=(100,), eager=eager)
         # What the plans take is not to be counted.
         one.fit(*few, BATCH, steps=1, verbose=0, validation_data=few)
         one.predict(few[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from checkpoint_files import put
 from small_models import assert_equal
 from trained_models import classifier, train
 
@@ -18,15 +18,6 @@ from gpunn import Sequential, layers
 from gpunn.errors import CheckpointError
 from gpunn.training import checkpoint as checkpoints
 from gpunn.training.checkpoint import Checkpoint
-
-
-def put(file: h5py.File, where: str, array: Any, **options: Any) -> None:
-    if where in file:
-        del file[where]
-    dataset = file.create_dataset(where, data=array, **options)
-    shape = ",".join(map(str, array.shape))
-    content = f"{array.dtype.str} {shape}\n".encode() + array.tobytes()
-    dataset.attrs["sha256"] = np.bytes_(hashlib.sha256(content).hexdigest())
 
 
 def counts(text: bytes) -> Callable[[h5py.File], None]:
