@@ -13,13 +13,18 @@ from gpunn.backends.interface import Backend
 ALIGNMENT = 64
 
 
+def aligned(nbytes: int) -> np.ndarray[Any, Any]:
+    """Return so many zeros, uint8, from a multiple of `ALIGNMENT` on."""
+    raw = np.zeros(nbytes + ALIGNMENT, dtype=np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + nbytes]
+
+
 class HostBackend(Backend):
     """A backend whose device memory is the host's."""
 
     def allocate(self, nbytes: int, models: int, *, zeroed: bool = True) -> Any:
-        raw = np.zeros(models * nbytes + ALIGNMENT, dtype=np.uint8)
-        start = -raw.ctypes.data % ALIGNMENT
-        return raw[start : start + models * nbytes].reshape(models, nbytes)
+        return aligned(models * nbytes).reshape(models, nbytes)
 
     def region_nbytes(self, region: Any) -> int:
         return int(region.shape[1])

@@ -9,19 +9,18 @@ from numba import carray
 
 from gpunn.backends.interface import Call
 from gpunn.backends.numba_memory import pointer
-from gpunn.backends.numba_team import Task
+from gpunn.backends.numba_team import LINE, Task
 from gpunn.backends.team import Team
 
 _RECORD = np.dtype([(name, np.int64) for name in ("source", "target", "size", "parts")])
-_LINE = 64
 
 
 def _copy(record: int, task: int, thread: int) -> None:
     r = carray(pointer(record), (1,), _RECORD)[0]
-    start = r.size * task // r.parts // _LINE * _LINE
+    start = r.size * task // r.parts // LINE * LINE
     end = r.size
     if task + 1 < r.parts:
-        end = r.size * (task + 1) // r.parts // _LINE * _LINE
+        end = r.size * (task + 1) // r.parts // LINE * LINE
     source = carray(pointer(r.source + start), (end - start,), np.uint8)
     target = carray(pointer(r.target + start), (end - start,), np.uint8)
     for i in range(target.size):

@@ -20,7 +20,7 @@ from numba import carray
 from gpunn.backends.numba_compile import threaded
 from gpunn.backends.numba_memory import floats, increase, pointer
 from gpunn.backends.numba_team import Task
-from gpunn.backends.numba_tiles import COLUMNS, HEIGHTS, LANES, SIZE, copy, tile, transpose
+from gpunn.backends.numba_tiles import COLUMNS, HEIGHTS, LANES, SIZE, copy_row, tile, transpose
 
 
 def tile_height(rows: int) -> int:
@@ -152,7 +152,7 @@ def _update(job: int, task: int, thread: int) -> None:
     if j.packed:
         packed, packed_step = j.packed + thread * j.rows * LANES * SIZE, LANES * SIZE
         for i in range(j.rows):
-            copy(values + i * step, j.height, packed + i * packed_step)
+            copy_row(values + i * step, j.height, packed + i * packed_step)
         values, step = packed, packed_step
     alpha = np.float32(1)
     if j.rate:

@@ -256,7 +256,7 @@ def _transpose(
 transpose: Any = intrinsic(_transpose)
 
 
-def _copy(typing: Any, source: Any, columns: Any, result: Any) -> Any:
+def _copy_row(typing: Any, source: Any, columns: Any, result: Any) -> Any:
     """Copy at most `LANES` values."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -268,4 +268,4 @@ def _copy(typing: Any, source: Any, columns: Any, result: Any) -> Any:
     return types.void(*[types.int64] * 3), generate
 
 
-copy: Any = intrinsic(_copy)
+copy_row: Any = intrinsic(_copy_row)

@@ -19,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 from gpunn.backends import numba_team
+from gpunn.backends.host_memory import aligned
 from gpunn.backends.interface import Call
 from gpunn.backends.numba_team import Task
 
@@ -39,10 +40,7 @@ class Team:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        nbytes = numba_team.nbytes(threads)
-        raw = np.zeros(nbytes + numba_team.LINE, dtype=np.uint8)
-        start = -raw.ctypes.data % numba_team.LINE
-        self._control = raw[start : start + nbytes].view(np.int64)
+        self._control = aligned(numba_team.nbytes(threads)).view(np.int64)
         self._sleeping = [numba_team.asleep(t, threads) // 8 for t in range(1, threads)]
         self._alarms = [threading.Lock() for _ in self._sleeping]  # released to wake a worker
         self._lock, self._starting = threading.Lock(), threading.Lock()
