@@ -33,15 +33,15 @@ from typing import Any
 from benchmarks import comparison_start, comparison_whole
 from benchmarks.comparison_table import document
 from benchmarks.machine import describe_machine
-from gpunn.backends.ceilings import core_count
-from gpunn.bench import plot
-from gpunn.bench.command import finite
-from gpunn.bench.machine import load
-from gpunn.bench.measure import Bench
-from gpunn.bench.settings import BATCH_SIZES, PEERS, Settings, usable_devices
-from gpunn.bench.workers import PeerProcess
+from gpunn.backends.roofline import core_count
+from gpunn.cli.bench import plot
+from gpunn.cli.bench.command import finite
+from gpunn.cli.bench.machine import load
+from gpunn.cli.bench.measure import Bench
+from gpunn.cli.bench.settings import BATCH_SIZES, PEERS, Settings, usable_devices
+from gpunn.cli.bench.workers import PeerProcess
+from gpunn.cli.reports import whole_file
 from gpunn.errors import ArgumentError
-from gpunn.reports import whole_file
 
 Report = dict[str, Any]
 RESULTS = Path(__file__).parent / "results"

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import gpunn
-from gpunn.bench.rounds import interleaved, spread
-from gpunn.bench.settings import OPTIMIZERS, Settings
-from gpunn.bench.task import Task
-from gpunn.bench.workers import Company
-from gpunn.data.datasets import load
+from gpunn.cli.bench.rounds import interleaved, spread
+from gpunn.cli.bench.settings import OPTIMIZERS, Settings
+from gpunn.cli.bench.task import Task
+from gpunn.cli.bench.workers import Company
+from gpunn.data.named import load
 from gpunn.errors import DatasetError
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ import numpy as np
 
 import gpunn
 from benchmarks.machine import describe_machine
-from gpunn.bench.peers.numpy_peer import PlainNumpyMLP
-from gpunn.bench.rounds import SETTLED
+from gpunn.cli.bench.peers.numpy_peer import PlainNumpyMLP
+from gpunn.cli.bench.rounds import SETTLED
 
 SIZES = (784, 300, 100, 10)
 ROWS = 60_000

@@ -20,8 +20,8 @@ import numpy as np
 import gpunn
 from benchmarks.gpu_kernels import PRECISIONS, net
 from benchmarks.gpu_training import Save
-from gpunn.bench.memory import cold_start
-from gpunn.bench.settings import Settings
+from gpunn.cli.bench.memory import cold_start
+from gpunn.cli.bench.settings import Settings
 
 GOAL, BATCH, MOST_EPOCHS, SEEDS = 0.98, 128, 30, 5
 

@@ -23,7 +23,7 @@ from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import Driver
 from gpunn.backends.interface import Backend
 from gpunn.backends.select import select_backend
-from gpunn.bench import bounds
+from gpunn.cli.bench import bounds
 from gpunn.errors import DeviceError
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.spec import CONTROL

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import gpunn
 from benchmarks.gpu_kernels import BATCH_SIZES, HIDDEN, PRECISIONS
 from gpunn.backends.select import select_backend
-from gpunn.bench.rounds import interleaved, spread
-from gpunn.bench.settings import OPTIMIZERS, Settings
-from gpunn.bench.task import Task
-from gpunn.bench.workers import PeerError, PeerProcess, PeerRefusalError, missing_packages
+from gpunn.cli.bench.rounds import interleaved, spread
+from gpunn.cli.bench.settings import OPTIMIZERS, Settings
+from gpunn.cli.bench.task import Task
+from gpunn.cli.bench.workers import PeerError, PeerProcess, PeerRefusalError, missing_packages
 from gpunn.errors import DeviceError
 
 Save = Callable[[dict[str, Any]], None]

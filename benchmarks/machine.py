@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gpunn.bench.machine import describe_machine
+from gpunn.cli.bench.machine import describe_machine
 
 __all__ = ["describe_machine", "in_words"]
 

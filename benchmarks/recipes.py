@@ -4,7 +4,7 @@
 
 Each run is ``gpunn train DATASET --seed S`` in a process of its own. The file holds every run's
 figures; the README's table is made from it (``python -m benchmarks.readme``). The recipes were
-chosen on held-out training rows (see ``gpunn/recipes.py``).
+chosen on held-out training rows (see ``gpunn/cli/recipes.py``).
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from threadpoolctl import threadpool_limits
 
 import gpunn
 from benchmarks.machine import describe_machine
-from gpunn.backends import blas
+from gpunn.backends.cpu.products import blas
 
 BATCH_SIZE = 50
 DNN_STEPS = 40_000

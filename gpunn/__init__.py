@@ -54,10 +54,10 @@ if TYPE_CHECKING:
     from gpunn.estimators.mlp_classifier import MLPClassifier as MLPClassifier
     from gpunn.estimators.mlp_regressor import MLPRegressor as MLPRegressor
     from gpunn.estimators.perceptron import Perceptron as Perceptron
-    from gpunn.layers import Input as Input
     from gpunn.models.model import Model as Model
     from gpunn.models.saving import load_model as load_model
     from gpunn.models.sequential import Sequential as Sequential
+    from gpunn.specs.layers import Input as Input
     from gpunn.training.learning_rate_finder import find_learning_rate as find_learning_rate
     from gpunn.training.trainer import Trainer as Trainer
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from gpunn.cli import main
+from gpunn.cli.app import main
 
 sys.exit(main())

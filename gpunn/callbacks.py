@@ -1,44 +1,4 @@
-"""Keras's ``callbacks``: the public names of ``gpunn/training``."""
+"""The public names of `gpunn.training.callbacks`, under the name of ``keras.callbacks``."""
 
-from typing import Any
-
-from gpunn.training.callbacks import Callback, Checkpoints, LambdaCallback
-from gpunn.training.history import History
-from gpunn.training.keras_callbacks import (
-    BackupAndRestore,
-    CSVLogger,
-    LearningRateScheduler,
-    TerminateOnNaN,
-)
-from gpunn.training.model_checkpoint import ModelCheckpoint
-from gpunn.training.monitors import EarlyStopping, ReduceLROnPlateau
-from gpunn.training.tensorboard import TensorBoard
-
-__all__ = [
-    "BackupAndRestore",
-    "CSVLogger",
-    "Callback",
-    "Checkpoints",
-    "EarlyStopping",
-    "History",
-    "LambdaCallback",
-    "LearningRateScheduler",
-    "ModelCheckpoint",
-    "ReduceLROnPlateau",
-    "TensorBoard",
-    "TerminateOnNaN",
-]
-
-# Keras's others, and what takes their place.
-_ABSENT = {
-    "CallbackList": "gpunn.Trainer(model, x, y, callbacks=[...]) calls the callbacks of a loop",
-    "OrbaxCheckpoint": "use Checkpoints, which saves the whole state of training",
-    "ProgbarLogger": "fit(verbose=1) shows the progress",
-    "RemoteMonitor": "send the logs from an on_epoch_end of your own",
-    "SwapEMAWeights": "optimizers keep no moving average of the weights",
-}
-
-
-def __getattr__(name: str) -> Any:
-    hint = f": {_ABSENT[name]}" if name in _ABSENT else ""
-    raise AttributeError(f"module 'gpunn.callbacks' has no {name!r}{hint}.")
+from gpunn.training.callbacks import *
+from gpunn.training.callbacks import __getattr__ as __getattr__

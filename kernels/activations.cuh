@@ -1,8 +1,8 @@
-// Activation functions and their derivatives, as in gpunn/activations.py.
+// Activation functions and their derivatives, as in gpunn/specs/activations.py.
 //
 // The function is a run-time number, the same for all threads of a launch: the branch costs next
 // to nothing beside the memory access around it, and one compiled kernel serves every network.
-// The numbers are those of ACTIVATIONS in gpunn/backends/cuda/launches.py.
+// The numbers are those of ACTIVATIONS in gpunn/backends/cuda/ops/launches.py.
 
 #pragma once
 

@@ -1,5 +1,5 @@
 // Elementwise functions of the user's. GPUNN_BODY is their formula: statements that compute y0 from
-// x0, as gpunn/backends/cuda/ops_expressions.py writes them.
+// x0, as gpunn/backends/cuda/ops/expressions.py writes them.
 //
 //   expression           result[i] = f(values[i])
 //   expression_gradient  input_gradient[i] = gradient[i] * f(values[i]), f being the derivative

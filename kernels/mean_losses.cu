@@ -17,7 +17,7 @@
 
 #include "accumulate_loss.cuh"
 
-enum Loss { SIGMOID, SQUARED, ABSOLUTE, HUBER };  // as in gpunn/backends/cuda/ops_losses.py
+enum Loss { SIGMOID, SQUARED, ABSOLUTE, HUBER };  // as in gpunn/backends/cuda/ops/losses.py
 
 KERNEL(1024) mean_loss(const real *predictions, const real *targets, const real *weights,
                        const int64 *step, real *gradient, double *loss_batch, double *loss_sum,

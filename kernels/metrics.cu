@@ -14,7 +14,7 @@
 #include "argmax.cuh"
 #include "partials.cuh"
 
-enum Metric { BINARY, ABSOLUTE, SQUARED };  // as in gpunn/backends/cuda/ops_losses.py
+enum Metric { BINARY, ABSOLUTE, SQUARED };  // as in gpunn/backends/cuda/ops/losses.py
 
 BOUNDED_KERNEL(512, 1)
     categorical_accuracy(const real *predictions, const int *labels, const real *targets,

@@ -29,7 +29,7 @@ def _missing_module(error: ImportError) -> str:
 def cpu_status() -> DeviceStatus:
     """Look for numba."""
     try:
-        from gpunn.backends.numba_cpu import NumbaCPU
+        from gpunn.backends.cpu.backend import NumbaCPU
     except ImportError as error:
         return DeviceStatus("cpu", False, _missing_module(error) + "; pip install numba")
     return DeviceStatus("cpu", True, NumbaCPU().describe())
@@ -37,7 +37,7 @@ def cpu_status() -> DeviceStatus:
 
 def simulator_status() -> DeviceStatus:
     """Look for a C++ compiler."""
-    from gpunn.backends.cuda.host_compiler import find_compiler
+    from gpunn.backends.cuda.simulator.compiler import find_compiler
 
     try:
         command = find_compiler()
@@ -92,12 +92,12 @@ def select_backend(device: str = "auto", *, threads: int | None = None) -> Selec
     if not status.usable:
         raise DeviceError(f"device {device!r} cannot be used: {status.detail}.")
     if name == "cpu":
-        from gpunn.backends.numba_cpu import NumbaCPU
+        from gpunn.backends.cpu.backend import NumbaCPU
 
         return Selection(NumbaCPU(threads), "asked for")
     if name == "simulator":
         from gpunn.backends.cuda.backend import CudaBackend
-        from gpunn.backends.cuda.simulator import SimulatorDriver
+        from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 
         return Selection(CudaBackend(SimulatorDriver()), "asked for")
     number = int(index) if index else status.usable_gpus[0]
@@ -126,7 +126,7 @@ def _cuda(index: int) -> Backend:
 
 
 def _reference() -> Backend:
-    from gpunn.backends.numpy_reference import NumpyReference
+    from gpunn.backends.reference.backend import NumpyReference
 
     return NumpyReference()
 
@@ -141,7 +141,7 @@ def _select_auto(threads: int | None) -> Selection:
             why = str(error)
     status = cpu_status()
     if status.usable:
-        from gpunn.backends.numba_cpu import NumbaCPU
+        from gpunn.backends.cpu.backend import NumbaCPU
 
         return Selection(NumbaCPU(threads), why)
     return Selection(_reference(), f"{why}; {status.detail}")

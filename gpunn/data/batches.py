@@ -25,10 +25,10 @@ from gpunn.errors import (
     DeviceError,
     ShapeError,
 )
-from gpunn.graph import Graph, Node
-from gpunn.losses import Loss
 from gpunn.plan.build import OutputSpec
-from gpunn.registry import check_number
+from gpunn.specs.graph import Graph, Node
+from gpunn.specs.losses import Loss
+from gpunn.specs.registry import check_number
 
 # NumPy's, or a device's.
 Array = np.ndarray[Any, Any]

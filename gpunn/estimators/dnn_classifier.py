@@ -10,16 +10,16 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from gpunn import activations, losses, optimizers
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.estimators.mlp_classifier import predicted_labels, probabilities
 from gpunn.estimators.mlp_data import Array, Classes, check_weights, check_x, check_x_y, on_device
 from gpunn.estimators.mlp_settings import check_seed, check_sizes
 from gpunn.estimators.workers import share_of_threads
-from gpunn.layers import Dense, Dropout, Input
 from gpunn.models.sequential import Sequential
-from gpunn.optimizers import Adagrad
-from gpunn.registry import check_count, check_number
+from gpunn.specs import activations, losses, optimizers
+from gpunn.specs.layers import Dense, Dropout, Input
+from gpunn.specs.optimizers import Adagrad
+from gpunn.specs.registry import check_count, check_number
 
 LARGEST_SEED = 2**31 - 1
 # TF.Learn's.

@@ -19,11 +19,11 @@ from gpunn.estimators import mlp_training
 from gpunn.estimators.mlp_data import Array, check_weights, check_x, check_x_y, on_device
 from gpunn.estimators.mlp_settings import Settings, check_seed, check_settings
 from gpunn.estimators.workers import share_of_threads
-from gpunn.layers import Dense, Dropout, Input
-from gpunn.losses import Loss
 from gpunn.models.sequential import Sequential
-from gpunn.optimizers import SGD
-from gpunn.regularizers import L1L2PerRow
+from gpunn.specs.layers import Dense, Dropout, Input
+from gpunn.specs.losses import Loss
+from gpunn.specs.optimizers import SGD
+from gpunn.specs.regularizers import L1L2PerRow
 
 LARGEST_SEED = 2**31 - 1
 

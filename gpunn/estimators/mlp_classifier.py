@@ -9,13 +9,13 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 
-from gpunn import losses
 from gpunn.backends.interface import host_array
 from gpunn.errors import ArgumentError, DataError
 from gpunn.estimators.mlp_base import MLPBase, takes_steps
 from gpunn.estimators.mlp_data import Array, Classes, on_device
-from gpunn.losses import Loss
 from gpunn.models.model import Model
+from gpunn.specs import losses
+from gpunn.specs.losses import Loss
 
 # Probabilities are kept this far from 0 before their logarithm is taken, as in scikit-learn.
 _EPSILON = np.finfo(np.float64).eps

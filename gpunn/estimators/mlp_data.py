@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from gpunn.backends.interface import host_array
 from gpunn.errors import ArgumentError, DataError, ShapeError
-from gpunn.registry import check_number
+from gpunn.specs.registry import check_number
 
 Array = np.ndarray[Any, Any]
 

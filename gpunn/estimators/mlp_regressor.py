@@ -13,7 +13,7 @@ from gpunn.errors import ShapeError
 from gpunn.estimators.mlp_base import MLPBase, takes_steps
 from gpunn.estimators.mlp_data import Array
 from gpunn.estimators.mlp_settings import regression_loss
-from gpunn.losses import Loss
+from gpunn.specs.losses import Loss
 
 
 class MLPRegressor(RegressorMixin, MLPBase):

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from gpunn import activations, losses, optimizers
-from gpunn.activations import AnyActivation
 from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
-from gpunn.losses import Loss
-from gpunn.optimizers import SGD, Adam, Optimizer
-from gpunn.registry import check_count, check_number
+from gpunn.specs import activations, losses, optimizers
+from gpunn.specs.activations import AnyActivation
+from gpunn.specs.losses import Loss
+from gpunn.specs.optimizers import SGD, Adam, Optimizer
+from gpunn.specs.registry import check_count, check_number
 
 LEARNING_RATES = ("constant", "invscaling", "adaptive")
 # scikit-learn's names of losses, and gpunn's.

@@ -20,7 +20,7 @@ from gpunn.models.model import Model
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import build_plan
 from gpunn.plan.spec import GRADIENTS, METRICS, PARAMETERS
-from gpunn.training.callbacks import Callback, Logs
+from gpunn.training.callbacks.base import Callback, Logs
 from gpunn.training.trainer import Trainer
 
 Array = np.ndarray[Any, Any]

@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.utils import check_array, check_random_state
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, UnknownNameError
-from gpunn.registry import check_count, check_number
+from gpunn.specs.registry import check_count, check_number
 
 PENALTIES = ("l1", "l2", "elasticnet")
 

@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 
-from gpunn.backends import numba_perceptron as kernels
+from gpunn.backends.cpu.loops import perceptron as kernels
 from gpunn.errors import DataError
 from gpunn.estimators.perceptron_checks import Settings
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpunn.errors import ArgumentError, NotBuiltError
-from gpunn.graph import SymbolicTensor, connect, describe
-from gpunn.layers import Layer, Normalization
-from gpunn.layers.base import NO_FREEZING
 from gpunn.models.weight_view import WeightLists, WeightView
-from gpunn.valueless import check_training
+from gpunn.specs.graph import SymbolicTensor, connect, describe
+from gpunn.specs.layers import Layer, Normalization
+from gpunn.specs.layers.base import NO_FREEZING
+from gpunn.specs.traced_values import check_training
 
 if TYPE_CHECKING:
     from gpunn.models.model import Model

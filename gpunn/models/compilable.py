@@ -7,11 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from gpunn import optimizers as optimizers_module
 from gpunn.backends.interface import Backend
 from gpunn.backends.select import Selection, select_backend
 from gpunn.errors import ArgumentTypeError, NotBuiltError
-from gpunn.graph import Graph
 from gpunn.models import pickling
 from gpunn.models.compiling import (
     Compiled,
@@ -21,9 +19,11 @@ from gpunn.models.compiling import (
     output_specs,
 )
 from gpunn.models.weights import Weights
-from gpunn.optimizers import CompiledOptimizer
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import CONTROL, Plan
+from gpunn.specs import optimizers as optimizers_module
+from gpunn.specs.graph import Graph
+from gpunn.specs.optimizers import CompiledOptimizer
 from gpunn.training.session import Session
 from gpunn.training.state import Progress
 

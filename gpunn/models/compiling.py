@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from gpunn import losses as losses_module
-from gpunn import metrics as metrics_module
 from gpunn.backends.select import Selection
 from gpunn.errors import ArgumentError, PlanError, UnknownNameError
-from gpunn.graph import Graph
-from gpunn.optimizers import Optimizer
 from gpunn.plan.build import OutputSpec
 from gpunn.plan.spec import STORAGE
-from gpunn.registry import check_number
+from gpunn.specs import losses as losses_module
+from gpunn.specs import metrics as metrics_module
+from gpunn.specs.graph import Graph
+from gpunn.specs.optimizers import Optimizer
+from gpunn.specs.registry import check_number
 
 
 @dataclass(frozen=True)

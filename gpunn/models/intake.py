@@ -10,9 +10,9 @@ import numpy as np
 
 from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError
-from gpunn.graph import Graph
 from gpunn.models.compilable import DEFAULT_BATCH_SIZE, Compilable
 from gpunn.plan.spec import STORAGE
+from gpunn.specs.graph import Graph
 
 
 class Intake(Compilable):

@@ -10,9 +10,6 @@ from typing import Any
 
 from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, UnknownNameError
-from gpunn.graph import Graph, SymbolicTensor, build_graph, snake_case
-from gpunn.layers import Layer
-from gpunn.layers.base import NO_FREEZING
 from gpunn.models import subclassing
 from gpunn.models.compiling import (
     Compiled,
@@ -21,12 +18,15 @@ from gpunn.models.compiling import (
 from gpunn.models.intake import Intake, check_targets, default_batch_size
 from gpunn.models.structure import check_keys, leaves
 from gpunn.models.summary import summary_table
-from gpunn.training.callbacks import Callback
-from gpunn.training.history import History
+from gpunn.specs.graph import Graph, SymbolicTensor, build_graph, snake_case
+from gpunn.specs.layers import Layer
+from gpunn.specs.layers.base import NO_FREEZING
+from gpunn.specs.traced_values import check_training
+from gpunn.training.callbacks.base import Callback
+from gpunn.training.callbacks.history import History
 from gpunn.training.hooks import Hooks, check_callbacks
 from gpunn.training.session import Session
 from gpunn.training.trainer import Trainer
-from gpunn.valueless import check_training
 
 # What predict returns: arrays of NumPy's, or CuPy's where the model computes.
 OUTPUTS = ("numpy", "cupy")
@@ -539,7 +539,7 @@ def _reporters(verbose: int | str) -> list[Callback]:
     verbose = _verbosity(verbose)
     if not verbose:
         return []
-    from gpunn.training.progress import EpochLines, ProgressBar
+    from gpunn.training.callbacks.progress import EpochLines, ProgressBar
 
     return [EpochLines() if verbose == 2 else ProgressBar()]
 

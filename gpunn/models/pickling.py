@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunn.backends.select import select_backend
 from gpunn.models.compiling import check_precision
-from gpunn.optimizers import CompiledOptimizer
+from gpunn.specs.optimizers import CompiledOptimizer
 
 if TYPE_CHECKING:
     from gpunn.models.compilable import Compilable

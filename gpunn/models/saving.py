@@ -1,7 +1,7 @@
 """Models as files: from `Model` to checkpoint and back.
 
 What a file may contain, and how it is written and checked, is in
-``gpunn/training/checkpoint.py``.
+``gpunn/checkpoints/files.py``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from gpunn import losses, metrics, optimizers
 from gpunn.backends.select import Selection, select_backend
+from gpunn.checkpoints import files as checkpoints
+from gpunn.checkpoints.files import Checkpoint, Expected
 from gpunn.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -26,16 +27,15 @@ from gpunn.errors import (
     PlanError,
     TrainingError,
 )
-from gpunn.graph import SymbolicTensor, connect
-from gpunn.layers import Input, InputLayer, Layer, layers
 from gpunn.models.compiling import check_precision, check_precision_name, check_seed
 from gpunn.models.model import Model
 from gpunn.models.sequential import Sequential
 from gpunn.plan.spec import STORAGE
-from gpunn.registry import Registry, to_config
-from gpunn.training import checkpoint as checkpoints
+from gpunn.specs import losses, metrics, optimizers
+from gpunn.specs.graph import SymbolicTensor, connect
+from gpunn.specs.layers import Input, InputLayer, Layer, layers
+from gpunn.specs.registry import Registry, to_config
 from gpunn.training import state as training_state
-from gpunn.training.checkpoint import Checkpoint, Expected
 
 
 def architecture(model: Model) -> dict[str, Any]:

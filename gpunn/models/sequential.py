@@ -7,10 +7,10 @@ from typing import Any
 
 from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeError
-from gpunn.graph import Graph, SymbolicTensor, build_graph, describe
-from gpunn.layers import Input, InputLayer, Layer
 from gpunn.models.bound_layer import BoundLayer
 from gpunn.models.model import Model
+from gpunn.specs.graph import Graph, SymbolicTensor, build_graph, describe
+from gpunn.specs.layers import Input, InputLayer, Layer
 
 
 class Sequential(Model):

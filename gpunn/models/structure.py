@@ -14,9 +14,9 @@ from gpunn.errors import (
     ShapeError,
     UnknownNameError,
 )
-from gpunn.graph import Graph, SymbolicTensor, connect, name_layers
-from gpunn.layers import Layer
 from gpunn.models.bound_layer import BoundLayer
+from gpunn.specs.graph import Graph, SymbolicTensor, connect, name_layers
+from gpunn.specs.layers import Layer
 
 
 class Structure:

@@ -15,11 +15,11 @@ from gpunn.errors import (
     NotBuiltError,
     ShapeError,
 )
-from gpunn.graph import Graph, SymbolicTensor, build_graph, describe
-from gpunn.layers import Input, InputLayer, Layer
 from gpunn.models.bound_layer import BoundLayer
 from gpunn.models.structure import Structure, check_keys, leaves
-from gpunn.valueless import ADVICE, TrainingUnknown, ValueAskedError
+from gpunn.specs.graph import Graph, SymbolicTensor, build_graph, describe
+from gpunn.specs.layers import Input, InputLayer, Layer
+from gpunn.specs.traced_values import ADVICE, TrainingUnknown, ValueAskedError
 
 if TYPE_CHECKING:
     from gpunn.models.model import Model

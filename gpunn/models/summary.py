@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gpunn.graph import Graph
-from gpunn.layers import InputLayer
+from gpunn.specs.graph import Graph
+from gpunn.specs.layers import InputLayer
 
 
 def summary_table(graph: Graph, name: str, *, inputs_listed: bool) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 
 from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeError
-from gpunn.layers import Normalization
 from gpunn.models.compiling import Compiled
 from gpunn.models.structure import Structure
 from gpunn.models.weight_view import WeightLists, WeightView
 from gpunn.randomness.seeds import draw_seed
+from gpunn.specs.layers import Normalization
 from gpunn.training.session import Session
 
 Array = np.ndarray[Any, Any]

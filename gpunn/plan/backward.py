@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gpunn.activations import ExpressionActivation
 from gpunn.errors import PlanError
 from gpunn.plan.spec import SCRATCH
+from gpunn.specs.activations import ExpressionActivation
 
 if TYPE_CHECKING:
     from gpunn.plan.build import _Builder

@@ -13,10 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpunn.errors import ArgumentError, UnknownNameError
-from gpunn.graph import Graph, Variable
-from gpunn.losses import Loss
-from gpunn.metrics import Metric
-from gpunn.optimizers import Optimizer
 from gpunn.plan.backward import Backward
 from gpunn.plan.forward import Forward
 from gpunn.plan.heads import Head, resolve_head
@@ -39,7 +35,11 @@ from gpunn.plan.spec import (
 )
 from gpunn.plan.units import Unit, fuse
 from gpunn.plan.update import emit_penalties, emit_update
-from gpunn.schedules import Constant
+from gpunn.specs.graph import Graph, Variable
+from gpunn.specs.losses import Loss
+from gpunn.specs.metrics import Metric
+from gpunn.specs.optimizers import Optimizer
+from gpunn.specs.schedules import Constant
 
 # Learning rates that a schedule gives for the steps ahead: as many as the host sets at once.
 RATES = 1024

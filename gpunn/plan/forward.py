@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpunn.activations import ExpressionActivation
-from gpunn.layers import BatchNormalization
 from gpunn.plan.spec import EXTERNAL
+from gpunn.specs.activations import ExpressionActivation
+from gpunn.specs.layers import BatchNormalization
 
 if TYPE_CHECKING:
     from gpunn.plan.build import _Builder

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpunn.errors import PlanError
-from gpunn.metrics import Accuracy, BinaryAccuracy, Metric, RootMeanSquaredError
 from gpunn.plan.spec import BATCH, EXTERNAL, METRICS, MetricOutput
+from gpunn.specs.metrics import Accuracy, BinaryAccuracy, Metric, RootMeanSquaredError
 
 if TYPE_CHECKING:
     from gpunn.plan.build import OutputSpec, _Builder

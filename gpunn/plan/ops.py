@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpunn.errors import UnknownNameError
-from gpunn.expressions import Expression, join
+from gpunn.specs.expressions import Expression, join
 
 Shapes = Mapping[str, tuple[int, ...]]
 Attrs = Mapping[str, Any]
@@ -508,7 +508,7 @@ _op(
     flops=_per_value("kernel", 1),
 )
 
-# Optimizers, on all parameters at once; formulas in gpunn/optimizers.py.
+# Optimizers, on all parameters at once; formulas in gpunn/specs/optimizers.py.
 # parameters -= learning_rate * weight_decay * parameters comes first. A moving average smaller in
 # magnitude than `tiny` becomes 0: where gradients stay 0 (the border pixels of MNIST) it would
 # shrink to subnormal numbers and remain one for good, and a processor takes a hundred times as
@@ -523,7 +523,7 @@ for _name, _slots, _constants, _operations in (
 ):
     _op(
         _name,
-        "see gpunn/optimizers.py",
+        "see gpunn/specs/optimizers.py",
         inputs="gradients learning_rate" + (" step" if _name == "adam" else ""),
         updates=f"parameters {_slots}".strip(),
         attrs=f"weight_decay {_constants}".strip(),

@@ -12,10 +12,10 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gpunn import layers
-from gpunn.activations import AnyActivation, ExpressionActivation, linear
 from gpunn.errors import PlanError
-from gpunn.graph import Graph, Node
+from gpunn.specs import layers
+from gpunn.specs.activations import AnyActivation, ExpressionActivation, linear
+from gpunn.specs.graph import Graph, Node
 
 
 @dataclass(frozen=True)

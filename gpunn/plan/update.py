@@ -9,9 +9,9 @@ from gpunn.plan.ops import OPS
 from gpunn.plan.spec import GRADIENTS, PARAMETERS, slot_region
 
 if TYPE_CHECKING:
-    from gpunn.graph import Variable
-    from gpunn.optimizers import Optimizer
     from gpunn.plan.build import _Builder
+    from gpunn.specs.graph import Variable
+    from gpunn.specs.optimizers import Optimizer
 
 # Far above the subnormal numbers of the type, so that products with a learning rate are no such
 # numbers either, and far below anything that could change a weight.

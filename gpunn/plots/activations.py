@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from gpunn import activations
 from gpunn.errors import ArgumentError, ArgumentTypeError
 from gpunn.plots.common import COLOURS, QUIET, Array, panels
+from gpunn.specs import activations
 
 # Lines lie upon each other, relu's and step's for negative inputs say.
 STYLES = ("-", "--", "-.", ":")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.activations import sigmoid, softmax
 from gpunn.data.batches import adopt, as_array
 from gpunn.errors import (
     ArgumentError,
@@ -17,6 +16,7 @@ from gpunn.errors import (
     MissingPackageError,
     ShapeError,
 )
+from gpunn.specs.activations import sigmoid, softmax
 
 Array = np.ndarray[Any, Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, UnknownNameError
 from gpunn.plots.common import TRAINING, VALIDATION, panels
-from gpunn.training.history import History, loss_first
+from gpunn.training.callbacks.history import History, loss_first
 
 
 class LearningCurveDisplay:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, UnknownNameError
-from gpunn.graph import Graph, Node
-from gpunn.layers import InputLayer
 from gpunn.plots.common import COLOURS, QUIET, pyplot
-from gpunn.registry import check_number
+from gpunn.specs.graph import Graph, Node
+from gpunn.specs.layers import InputLayer
+from gpunn.specs.registry import check_number
 
 FORMATS = ("pdf", "png", "svg")
 DIRECTIONS = ("LR", "TB")

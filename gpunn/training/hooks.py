@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gpunn.errors import ArgumentError, ArgumentTypeError
-from gpunn.registry import check_count
-from gpunn.training.callbacks import Callback, defines
+from gpunn.specs.registry import check_count
+from gpunn.training.callbacks.base import Callback, defines
 
 DEFAULT_BATCH_SIZE = 32
 # By kind: the model's flag with which a hook ends the call early.

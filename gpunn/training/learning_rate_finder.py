@@ -18,7 +18,7 @@ import numpy as np
 from gpunn.errors import ArgumentError, ArgumentTypeError
 from gpunn.plan.bind import WRITTEN_FIRST
 from gpunn.plan.spec import METRICS
-from gpunn.registry import check_count, check_number
+from gpunn.specs.registry import check_count, check_number
 from gpunn.training.signals import deferred_signals
 from gpunn.training.trainer import Trainer
 

@@ -14,13 +14,13 @@ import numpy as np
 from gpunn.backends.interface import Backend
 from gpunn.data.batches import Data
 from gpunn.data.blocks import BLOCK_NBYTES
-from gpunn.graph import Graph
-from gpunn.optimizers import Optimizer
+from gpunn.data.sources import Resident, Source, open_source
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import CONTROL, GRADIENTS, PARAMETERS, STATE, STORAGE, Plan, slot_region
+from gpunn.specs.graph import Graph
+from gpunn.specs.optimizers import Optimizer
 from gpunn.training.hooks import Hooks
-from gpunn.training.sources import Resident, Source, open_source
 from gpunn.training.state import Progress, slot_buffers
 
 # Rows per call of evaluate and predict: enough for the products to be efficient.

@@ -15,9 +15,9 @@ from gpunn.errors import CheckpointError, TrainingError
 from gpunn.plan.spec import CONTROL, METRICS, slot_region
 
 if TYPE_CHECKING:
-    from gpunn.graph import Graph
-    from gpunn.optimizers import Optimizer
-    from gpunn.training.checkpoint import Checkpoint
+    from gpunn.checkpoints.files import Checkpoint
+    from gpunn.specs.graph import Graph
+    from gpunn.specs.optimizers import Optimizer
     from gpunn.training.trainer import Trainer
 
 # What a `Session` hands on: the optimizer, with its counters and slots by buffer.
@@ -172,7 +172,7 @@ def restore(trainer: Trainer, saved: Mapping[str, Any]) -> None:
 
 def checkpoint(trainer: Trainer) -> Checkpoint:
     """Return the state as a checkpoint, unless it is broken; see `Trainer.checkpoint`."""
-    from gpunn.training.checkpoint import Checkpoint
+    from gpunn.checkpoints.files import Checkpoint
 
     advice = "Nothing is saved. Lower the learning rate, or set clipnorm."
     step = trainer.nonfinite_step

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from gpunn.errors import ArgumentError, CheckpointError, DeviceError, TrainingError
 from gpunn.plan.build import RATES
 from gpunn.plan.spec import CONTROL, METRICS
-from gpunn.registry import check_count
+from gpunn.specs.registry import check_count
 from gpunn.training import state
-from gpunn.training.callbacks import Callback, Logs, defines
-from gpunn.training.history import History
+from gpunn.training.callbacks.base import Callback, Logs, defines
+from gpunn.training.callbacks.history import History
 from gpunn.training.hooks import Hooks, check_callbacks
 from gpunn.training.signals import Interrupt, deferred_signals
 
 if TYPE_CHECKING:
     from gpunn.backends.interface import Call
+    from gpunn.checkpoints.files import Checkpoint
+    from gpunn.data.sources import Source
     from gpunn.models.model import Model
-    from gpunn.training.checkpoint import Checkpoint
-    from gpunn.training.sources import Source
 
 logger = logging.getLogger("gpunn")
 

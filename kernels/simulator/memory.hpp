@@ -17,7 +17,7 @@ void poison(char *start, size_t nbytes)
 }
 
 // What a guard holds from `address` on: NaN too, but of every place its own, so that what is read
-// from one guard and written to another shows. As _guard in gpunn/backends/cuda/simulator.py.
+// from one guard and written to another shows. As _guard in gpunn/backends/cuda/simulator/driver.py.
 static const char *guard_at(const char *address)
 {
     static uint32_t words[GUARD_BYTES / 4 + 1];

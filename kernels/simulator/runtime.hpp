@@ -18,7 +18,7 @@ namespace simulator {
 
 static const int LANES = 32;
 static const int MAX_WARPS = 32;
-static const size_t GUARD_BYTES = 1024;  // as GUARD in gpunn/backends/cuda/simulator.py
+static const size_t GUARD_BYTES = 1024;  // as GUARD in gpunn/backends/cuda/simulator/driver.py
 
 enum Wait { NOTHING, BLOCK, GRID, SYNC_WARP, SHUFFLE, VOTE, MATRIX, EXCHANGE };
 
@@ -78,7 +78,7 @@ struct Memory {
     int64_t nbytes;
 };
 
-struct Launch {  // as _Launch in gpunn/backends/cuda/simulator.py
+struct Launch {  // as _Launch in gpunn/backends/cuda/simulator/driver.py
     int32_t kernel, cooperative;
     uint32_t grid[3], block[3];
     int64_t shared;

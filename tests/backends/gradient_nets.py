@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from gpunn import activations, losses, ops, regularizers
-from gpunn.graph import SymbolicTensor
 from gpunn.layers import (
     ELU,
     Activation,
@@ -30,6 +29,7 @@ from gpunn.layers import (
     Softmax,
 )
 from gpunn.plan.build import OutputSpec
+from gpunn.specs.graph import SymbolicTensor
 
 Array = np.ndarray[Any, Any]
 Tensors = SymbolicTensor | Sequence[SymbolicTensor]

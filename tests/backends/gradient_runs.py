@@ -10,7 +10,6 @@ from gradient_nets import OWN_LOSSES, Net
 
 from gpunn import activations, losses
 from gpunn.backends.interface import Backend
-from gpunn.graph import Graph, build_graph
 from gpunn.layers import (
     ACTIVATION_LAYERS,
     Add,
@@ -32,6 +31,7 @@ from gpunn.plan.build import build_plan
 from gpunn.plan.ops import OPS
 from gpunn.plan.spec import ACTIVATIONS, BATCH, CONTROL, GRADIENTS, PARAMETERS, SCRATCH
 from gpunn.randomness import philox
+from gpunn.specs.graph import Graph, build_graph
 
 BATCH_SIZE = 5
 H = 1e-5
@@ -220,7 +220,7 @@ def normalized(
 
 
 def textbook_loss(loss: losses.Loss, y: Array, t: Array) -> Array:
-    """The loss of each row, from the formulas in gpunn/losses.py."""
+    """The loss of each row, from the formulas in gpunn/specs/losses.py."""
     if loss.op == "softmax_cross_entropy":
         p = activations.softmax(y) if getattr(loss, "from_logits", False) else y
         one_hot = np.eye(y.shape[1])[t] if loss.sparse else t

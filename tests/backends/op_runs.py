@@ -11,7 +11,7 @@ import pytest
 from op_cases import PRODUCTS, SHARED, Array, Arrays, Case, op_cases
 
 from gpunn.backends.interface import Backend
-from gpunn.backends.numpy_reference import NumpyReference
+from gpunn.backends.reference.backend import NumpyReference
 from gpunn.backends.select import simulator_status
 from gpunn.plan.ops import OPS
 

@@ -17,8 +17,8 @@ from op_runs import (
 
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import Launch
-from gpunn.backends.cuda.launches import BINDERS, KERNELS
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.ops.launches import BINDERS, KERNELS
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.plan.ops import OPS
 
 pytestmark = needs_compiler

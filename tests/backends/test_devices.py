@@ -22,7 +22,7 @@ import gpunn
 from gpunn import layers
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import Launch
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.plan.bind import BoundPlan
 
 # 200 steps that each change a loss or weight of size 1 by about one rounding of 1.2e-7.

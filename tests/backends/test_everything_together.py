@@ -11,16 +11,16 @@ import pytest
 from op_runs import needs_compiler
 
 from gpunn import constraints, layers, losses, metrics, ops
+from gpunn.backends.cpu.backend import NumbaCPU
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.interface import Backend
-from gpunn.backends.numba_cpu import NumbaCPU
-from gpunn.backends.numpy_reference import NumpyReference
-from gpunn.graph import Graph, build_graph
+from gpunn.backends.reference.backend import NumpyReference
 from gpunn.optimizers import Adam
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import METRICS, Plan
+from gpunn.specs.graph import Graph, build_graph
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 

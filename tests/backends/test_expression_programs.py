@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from op_runs import needs_compiler
 
 from gpunn import ops
+from gpunn.backends.cpu.backend import NumbaCPU
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.ops_expressions import body
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.ops.expressions import body
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.interface import Backend
-from gpunn.backends.numba_cpu import NumbaCPU
-from gpunn.backends.numpy_reference import NumpyReference
-from gpunn.expressions import Expression
-from gpunn.expressions.builder import Builder
-from gpunn.expressions.checks import compare
-from gpunn.expressions.derivatives import differentiate
-from gpunn.expressions.expression import OPERATIONS
-from gpunn.expressions.tracing import trace
+from gpunn.backends.reference.backend import NumpyReference
+from gpunn.specs.expressions import Expression
+from gpunn.specs.expressions.builder import Builder
+from gpunn.specs.expressions.checks import compare
+from gpunn.specs.expressions.derivatives import differentiate
+from gpunn.specs.expressions.expression import OPERATIONS
+from gpunn.specs.expressions.tracing import trace
 
 Array = np.ndarray[Any, Any]
 Function = Callable[[Any], Any]

@@ -16,12 +16,13 @@ from op_runs import needs_compiler
 
 from benchmarks import gpu_accuracy, gpu_kernels, gpu_report, gpu_training, gpu_tuning, readme
 from gpunn.backends.cuda import tuning
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.cuda.tuning import Choice, Gpu
 from gpunn.backends.select import cuda_status
-from gpunn.bench import tune, tune_steps
-from gpunn.bench.peers import worker
-from gpunn.bench.workers import PeerError, PeerRefusalError
+from gpunn.cli.bench.peers import worker
+from gpunn.cli.bench.workers import PeerError, PeerRefusalError
+from gpunn.cli.tune import measure as tune
+from gpunn.cli.tune import steps as tune_steps
 
 pytestmark = needs_compiler
 ROOT = Path(__file__).parents[2]

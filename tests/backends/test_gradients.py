@@ -25,16 +25,16 @@ from hypothesis import strategies as st
 from op_runs import needs_compiler
 
 from gpunn import losses
+from gpunn.backends.cpu.backend import NumbaCPU
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.interface import Backend
-from gpunn.backends.numba_cpu import NumbaCPU
-from gpunn.backends.numpy_reference import NumpyReference
-from gpunn.graph import SymbolicTensor, build_graph
+from gpunn.backends.reference.backend import NumpyReference
 from gpunn.layers import Activation, Add, Concatenate, Dense, Dropout, Input, PReLU, Rescaling
 from gpunn.optimizers import SGD, Adam
 from gpunn.plan.build import OutputSpec
 from gpunn.plan.spec import GRADIENTS, PARAMETERS
+from gpunn.specs.graph import SymbolicTensor, build_graph
 
 # One thread: products this small gain nothing from more, and beside other work on the machine
 # each would wait for a thread that is not scheduled.

@@ -27,7 +27,7 @@ import gpunn
 from gpunn import layers
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.graphs import CACHED, LADDER, WARM, Graphs
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.callbacks import Callback
 from gpunn.errors import ArgumentTypeError, DeviceError
 from gpunn.optimizers import SGD, Adam

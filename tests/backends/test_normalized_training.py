@@ -11,14 +11,14 @@ from op_runs import needs_compiler
 
 import gpunn
 from gpunn import layers
+from gpunn.backends.cpu.backend import NumbaCPU
 from gpunn.backends.interface import Backend
-from gpunn.backends.numba_cpu import NumbaCPU
-from gpunn.backends.numpy_reference import NumpyReference
-from gpunn.graph import Graph, build_graph
+from gpunn.backends.reference.backend import NumpyReference
 from gpunn.losses import MeanSquaredError
 from gpunn.optimizers import SGD, Adam
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import OutputSpec, build_plan
+from gpunn.specs.graph import Graph, build_graph
 
 ROWS, BATCH, CLASSES = 203, 16, 4  # the last batch of an epoch has 11 rows
 STEPS = 60

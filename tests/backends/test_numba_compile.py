@@ -7,7 +7,7 @@ from typing import Any
 import numba
 import pytest
 
-from gpunn.backends import numba_compile
+from gpunn.backends.cpu.loops import compile as numba_compile
 
 
 def double(x: float) -> float:

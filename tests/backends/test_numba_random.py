@@ -7,7 +7,7 @@ import pytest
 from numba import njit
 from scipy import stats
 
-from gpunn.backends.numba_random import SCRATCH_SHAPE, fill_order, philox4x32_10, philox_words
+from gpunn.backends.cpu.loops.random import SCRATCH_SHAPE, fill_order, philox4x32_10, philox_words
 from gpunn.randomness import philox
 from gpunn.randomness.permutation import KeyedPermutation
 from gpunn.randomness.philox import Purpose

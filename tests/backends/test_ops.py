@@ -20,17 +20,17 @@ from op_runs import (
     run,
 )
 
-from gpunn.backends import blas
+from gpunn.backends.cpu.backend import NumbaCPU
+from gpunn.backends.cpu.products import blas
 from gpunn.backends.interface import Backend
-from gpunn.backends.numba_cpu import NumbaCPU
-from gpunn.backends.numpy_reference import NumpyReference
+from gpunn.backends.reference.backend import NumpyReference
 from gpunn.errors import PlanError, UnknownNameError
-from gpunn.graph import build_graph
 from gpunn.layers import Dense, Input
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import build_plan
 from gpunn.plan.ops import OPS
 from gpunn.plan.spec import BufferSpec, Plan, Step, check_step
+from gpunn.specs.graph import build_graph
 
 BACKENDS: dict[str, Backend] = {"reference": REFERENCE, "cpu": NumbaCPU()}
 MODELS = 3

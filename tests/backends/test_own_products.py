@@ -19,12 +19,15 @@ from op_cases import Case, dense_case, gradient_case, weight_gradient_cases
 from op_runs import REFERENCE, assert_equals_reference, assert_same_bits, cases, generator, run
 
 import gpunn
-from gpunn.backends import cpu_dense, cpu_team, cpu_updates, numba_cpu
-from gpunn.backends.cpu_products import TeamProducts
-from gpunn.backends.numba_cpu import NumbaCPU
-from gpunn.backends.numba_tiles import COLUMNS, HEIGHTS, LANES
-from gpunn.backends.numba_update_tasks import TASKS
-from gpunn.backends.team import team
+from gpunn.backends.cpu import backend as numba_cpu
+from gpunn.backends.cpu.backend import NumbaCPU
+from gpunn.backends.cpu.ops import dense as cpu_dense
+from gpunn.backends.cpu.ops import optimizers as cpu_updates
+from gpunn.backends.cpu.products.team import TeamProducts
+from gpunn.backends.cpu.products.tiles import COLUMNS, HEIGHTS, LANES
+from gpunn.backends.cpu.threads import choice as cpu_team
+from gpunn.backends.cpu.threads.optimizers import TASKS
+from gpunn.backends.cpu.threads.team import team
 from gpunn.errors import DeviceError
 
 needs_vectors = pytest.mark.skipif(
@@ -186,8 +189,8 @@ def test_other_processors(features: str, lanes: int) -> None:
     """As numba compiles for them: narrower vectors, fewer registers; or none that are of use."""
     program = f"""
         import numpy as np
-        from gpunn.backends.numba_cpu import NumbaCPU
-        from gpunn.backends.numba_tiles import LANES
+        from gpunn.backends.cpu.backend import NumbaCPU
+        from gpunn.backends.cpu.products.tiles import LANES
         assert LANES == {lanes}
         rng = np.random.default_rng(3)
         x, w, b = (rng.standard_normal(s, np.float32) for s in ((45, 390), (390, 61), (61,)))

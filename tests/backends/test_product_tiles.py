@@ -9,10 +9,10 @@ import pytest
 from op_cases import Case, dense_case, gradient_case, weight_gradient_cases
 from op_runs import assert_equals_reference, assert_equals_rounded_reference, needs_compiler
 
-from gpunn.backends.cuda import ops_dense
 from gpunn.backends.cuda.backend import CudaBackend
+from gpunn.backends.cuda.ops import dense as ops_dense
 from gpunn.backends.cuda.product_shapes import TILES, Tile, tile_shapes
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 
 pytestmark = needs_compiler
 

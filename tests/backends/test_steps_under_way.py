@@ -16,7 +16,7 @@ from op_runs import needs_compiler
 
 import gpunn
 from gpunn import layers
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.callbacks import Callback
 from gpunn.training import trainer as trainer_module
 

@@ -21,17 +21,17 @@ from op_runs import needs_compiler
 import gpunn
 from gpunn import layers
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.select import Selection
 from gpunn.callbacks import Callback, Checkpoints, EarlyStopping
 from gpunn.data import blocks
 from gpunn.data.batches import Data
+from gpunn.data.sources import Resident
+from gpunn.data.streaming import Ring
 from gpunn.errors import DeviceError
 from gpunn.models import compilable
 from gpunn.optimizers import SGD, Adam
 from gpunn.schedules import ExponentialDecay
-from gpunn.training.sources import Resident
-from gpunn.training.streaming import Ring
 
 pytestmark = needs_compiler
 ROWS, FEATURES, BATCH = 403, 64, 8  # 51 steps an epoch, the last of 3 rows
@@ -383,7 +383,7 @@ def test_every_block_is_gathered_once_and_ahead(on: Any, monkeypatch: pytest.Mon
         gathered.append((order.epoch, span))
         gather(arrays, targets, span, order, *rest)
 
-    monkeypatch.setattr("gpunn.training.streaming.gather", noted)
+    monkeypatch.setattr("gpunn.data.streaming.gather", noted)
     trainer = gpunn.Trainer(net(), X, Y, batch_size=BATCH)
     cut = trainer._source.blocks  # type: ignore[attr-defined]
     spans = [(epoch, cut.span(block)) for epoch in range(3) for block in range(cut.count)]
@@ -469,7 +469,7 @@ def test_what_goes_wrong_in_the_thread_is_raised(on: Any, monkeypatch: pytest.Mo
             raise failures.pop()
         gather(arrays, targets, span, *rest)
 
-    monkeypatch.setattr("gpunn.training.streaming.gather", failing)
+    monkeypatch.setattr("gpunn.data.streaming.gather", failing)
     with gpunn.Trainer(model, X, Y, batch_size=BATCH) as trainer:
         with pytest.raises(OSError, match="the disk is gone"):
             trainer.epoch()
@@ -493,7 +493,7 @@ def test_a_thread_that_cannot_be_started(on: Any, monkeypatch: pytest.MonkeyPatc
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="can't start new thre"):
-        patch.setattr("gpunn.training.streaming._Fill.start", fail)
+        patch.setattr("gpunn.data.streaming._Fill.start", fail)
         model.fit(X, Y, BATCH, verbose=0)
     gc.collect()
     assert driver._used == used

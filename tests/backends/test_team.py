@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numba import carray
 
-from gpunn.backends import numba_team
-from gpunn.backends import team as team_module
-from gpunn.backends.numba_copy import copy_by
-from gpunn.backends.numba_memory import increase, pointer
-from gpunn.backends.numba_team import Task
-from gpunn.backends.team import Team, team
+from gpunn.backends.cpu.threads import loops as numba_team
+from gpunn.backends.cpu.threads import team as team_module
+from gpunn.backends.cpu.threads.copy import copy_by
+from gpunn.backends.cpu.threads.loops import Task
+from gpunn.backends.cpu.threads.memory import increase, pointer
+from gpunn.backends.cpu.threads.team import Team, team
 
 COUNTS = np.dtype([("counts", np.int64), ("work", np.int64)])
 

@@ -25,14 +25,14 @@ from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import Launch, LibraryError, Product
 from gpunn.backends.cuda.product_shapes import TILES, Tile, product_shape, tile_shapes
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
 from gpunn.backends.select import Selection, cuda_status, select_backend
-from gpunn.bench import tune as tune_module
-from gpunn.bench import tune_command
-from gpunn.bench.tune import Tuner, TuneSettings, candidates, decide
-from gpunn.bench.tune_steps import SHORT, Way, chosen
-from gpunn.cli import main
+from gpunn.cli.app import main
+from gpunn.cli.tune import command as tune_command
+from gpunn.cli.tune import measure as tune_module
+from gpunn.cli.tune.measure import Tuner, TuneSettings, candidates, decide
+from gpunn.cli.tune.steps import SHORT, Way, chosen
 from gpunn.errors import ArgumentError, DeviceError
 
 pytestmark = needs_compiler

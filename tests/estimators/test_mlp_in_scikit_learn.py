@@ -26,7 +26,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import gpunn
 from gpunn import DNNClassifier, MLPClassifier, MLPRegressor
-from gpunn.backends import blas
+from gpunn.backends.cpu.products import blas
 
 IRIS, FLOWERS = scale(load_iris().data), load_iris().target
 NAMES = load_iris().target_names[FLOWERS]

@@ -16,7 +16,7 @@ from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import Product
 from gpunn.backends.cuda.tuning import Gpu, Table
 from gpunn.backends.select import select_backend
-from gpunn.bench.tune import Tuner, TuneSettings
+from gpunn.cli.tune.measure import Tuner, TuneSettings
 from gpunn.errors import DeviceError
 
 DEVICE = "cuda"

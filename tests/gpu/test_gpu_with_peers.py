@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gpunn.bench.settings import OPTIMIZERS, Settings
-from gpunn.bench.task import Ours, Task
-from gpunn.bench.workers import PeerProcess, missing_packages
+from gpunn.cli.bench.settings import OPTIMIZERS, Settings
+from gpunn.cli.bench.task import Ours, Task
+from gpunn.cli.bench.workers import PeerProcess, missing_packages
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

@@ -16,7 +16,7 @@ from typing import Any
 import fake_cupy
 import numpy as np
 
-from gpunn.backends.cuda.simulator import rounded
+from gpunn.backends.cuda.simulator.driver import rounded
 
 # Values of the C header.
 TYPES: dict[int, Any] = {0: np.float32, 1: np.float64, 14: np.uint16}

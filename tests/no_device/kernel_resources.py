@@ -30,8 +30,8 @@ import numpy as np
 
 from gpunn.backends.cuda import backend, kernel_loader, nvrtc
 from gpunn.backends.cuda.driver import Launch, Limits, Source
-from gpunn.backends.cuda.launches import BINDERS, KERNELS, Context
-from gpunn.backends.cuda.ops_dense import product_source
+from gpunn.backends.cuda.ops.dense import product_source
+from gpunn.backends.cuda.ops.launches import BINDERS, KERNELS, Context
 from gpunn.backends.cuda.product_shapes import ALONG, KINDS, TILES, device_tiles
 from gpunn.errors import DeviceError
 

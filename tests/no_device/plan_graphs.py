@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from gpunn import losses, metrics
-from gpunn.graph import Graph, build_graph
 from gpunn.layers import Activation, Dense, Dropout, Flatten, Input, Rescaling
 from gpunn.optimizers import SGD, Optimizer
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import Plan
+from gpunn.specs.graph import Graph, build_graph
 
 SPARSE = OutputSpec(losses.SparseCategoricalCrossentropy(), (metrics.Accuracy(),))
 MSE = OutputSpec(losses.MeanSquaredError())

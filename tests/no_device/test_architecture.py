@@ -15,47 +15,46 @@ import gpunn
 ROOT = Path(gpunn.__file__).parent
 
 # Parts of gpunn (a module or a package), and what each may import besides itself. An entry with
-# a dot is a single module of a package.
-COMMON = {"errors", "registry", "randomness", "expressions"}
-SPECS = {"activations", "initializers", "losses", "metrics", "optimizers", "regularizers"}
-SPECS |= {"schedules", "graph", "layers", "constraints", "formulas", "ops", "valueless"}
-PLAN = COMMON | SPECS | {"backends.interface"}
-TRAINING = PLAN | {"plan", "data"}
+# a dot is a module or a package within a package.
+SPECIFIED = ("activations", "constraints", "initializers", "losses", "metrics", "optimizers")
+SPECIFIED += ("regularizers", "schedules")
+GROUND = {"errors", "randomness"}
+SPECS = GROUND | {"specs"}
+PLAN = SPECS | {"backends.interface"}
+TRAINING = PLAN | {"plan", "data", "checkpoints"}
 MODELS = TRAINING | {"training", "backends.select"}
-PUBLIC = MODELS | {"models", "callbacks", "datasets"}
-COMMAND_LINE = {"cli", "recipes", "reports", "runs", "search"}
+PUBLIC = MODELS | {"models"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "folders": set(),
-    "registry": {"errors"},
-    "expressions": {"errors"},
+    "cache_folder": set(),
     "randomness": {"errors"},
-    **dict.fromkeys(SPECS, COMMON | SPECS),
-    # The NumPy formulas of the activations are the one piece of a spec that backends use.
-    "backends": {"errors", "folders", "randomness", "expressions", "activations"},
+    "specs": SPECS,
+    # Of the specs backends know expressions and the NumPy formulas of the activations alone.
+    "backends": GROUND | {"cache_folder", "specs.expressions", "specs.activations"},
     "plan": PLAN,
-    "data": PLAN | {"plan", "folders"},
+    "data": PLAN | {"plan", "cache_folder"},
+    "checkpoints": PLAN,
     "training": TRAINING,
     "models": MODELS,
-    "callbacks": MODELS,
-    "datasets": MODELS,
-    "symbolic": MODELS | {"models"},
-    "backend": PUBLIC,
+    "compat": PUBLIC | {"plots"},
     # The perceptron learns sample by sample: no plan of batches, but a compiled loop of its own.
-    "estimators": PUBLIC | {"backends.numba_perceptron"},
-    "wrappers": PUBLIC,
+    "estimators": PUBLIC | {"backends.cpu"},
     "logic": {"errors"},
     "plots": PUBLIC,
-    "utils": PUBLIC | {"plots", "backend"},
-    **dict.fromkeys(COMMAND_LINE, PUBLIC | COMMAND_LINE | {"estimators", "plots", "bench"}),
-    # The command line's bench times what the model does, call by call, and the device alone.
-    # Its tuning chooses among the CUDA kernels.
-    "bench": PUBLIC
-    | COMMAND_LINE
-    | {"plots", "backends.ceilings", "backends.timing", "backends.cuda"},
+    # Benchmarks time the device alone, too, and tuning chooses among the CUDA kernels.
+    "cli": PUBLIC
+    | {"estimators", "plots", "backends.roofline", "backends.timing", "backends.cuda"},
     "__main__": {"cli"},
-    "__init__": PUBLIC | SPECS | {"errors", "plots", "utils", "backend"},
+    "__init__": PUBLIC | {"estimators", "layers"},
+    # Public names of modules that lie deeper.
+    **{name: {"specs"} for name in (*SPECIFIED, "layers", "ops")},
+    "backend": {"compat"},
+    "callbacks": {"training"},
+    "datasets": {"data"},
+    "symbolic": {"compat"},
+    "utils": {"compat"},
+    "wrappers": {"estimators"},
 }
 DEVICE_LIBRARIES = {"numba", "llvmlite", "cupy", "cupyx", "cupy_backends"}
 HEAVY = {"numba", "llvmlite", "cupy", "h5py", "sklearn", "rich", "typer", "pooch", "matplotlib"}
@@ -76,7 +75,7 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module is not None
-            # `from gpunn import graph` imports a module, `from gpunn.graph import Graph` a name.
+            # `from gpunn.specs import graph` is a module, `from gpunn.errors import DataError` not.
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 

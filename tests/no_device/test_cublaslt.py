@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from op_runs import rounded
 
-from gpunn.backends.ceilings import ProductShape, product_call
 from gpunn.backends.cuda import cublaslt, cupy_driver
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.cupy_driver import CupyDriver
 from gpunn.backends.cuda.driver import Limits, Product
+from gpunn.backends.roofline import ProductShape, product_call
 from gpunn.errors import DeviceError
 
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16")

@@ -23,21 +23,23 @@ from op_runs import needs_compiler
 
 import gpunn
 from gpunn import layers
-from gpunn.backends.cuda import cublaslt, cupy_driver, host_compiler, nvrtc, simulator
+from gpunn.backends.cuda import cublaslt, cupy_driver, nvrtc
 from gpunn.backends.cuda.backend import CudaBackend
+from gpunn.backends.cuda.cupy_copy_stream import CupyLane
 from gpunn.backends.cuda.cupy_driver import CupyDriver
-from gpunn.backends.cuda.cupy_lane import CupyLane
 from gpunn.backends.cuda.graphs import WARM
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator import compiler as host_compiler
+from gpunn.backends.cuda.simulator import driver as simulator
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.select import Selection
 from gpunn.callbacks import Callback, Checkpoints
 from gpunn.data import blocks
+from gpunn.data.streaming import Ring
 from gpunn.errors import DeviceError
 from gpunn.models import compilable
 from gpunn.optimizers import SGD, Adam
 from gpunn.schedules import ExponentialDecay
 from gpunn.training import trainer as trainer_module
-from gpunn.training.streaming import Ring
 
 pytestmark = needs_compiler
 ROWS, BATCH = 203, 4  # 51 steps an epoch, the last of 3 rows

@@ -25,7 +25,7 @@ import pytest
 import sklearn.datasets
 
 import gpunn.datasets
-from gpunn.data import datasets
+from gpunn.data import named as datasets
 from gpunn.errors import ArgumentError, ArgumentTypeError, DatasetError, UnknownNameError
 
 NAMES = (

@@ -443,7 +443,7 @@ def test_names_that_are_none(device: str, two_gpus: list[int]) -> None:
 
 
 def test_the_simulator_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpunn.backends.cuda import host_compiler
+    from gpunn.backends.cuda.simulator import compiler as host_compiler
 
     def none() -> tuple[str, ...]:
         raise DeviceError("the simulator needs a C++ compiler, and none is found")

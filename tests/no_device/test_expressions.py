@@ -14,10 +14,10 @@ import pytest
 
 from gpunn import activations, layers, losses, metrics, ops
 from gpunn.errors import ArgumentError, ArgumentTypeError, GpunnError, PlanError
-from gpunn.expressions import Expression, evaluate, join
-from gpunn.expressions.derivatives import differentiate
-from gpunn.expressions.expression import MOST_INSTRUCTIONS, OPERATIONS
-from gpunn.expressions.tracing import trace
+from gpunn.specs.expressions import Expression, evaluate, join
+from gpunn.specs.expressions.derivatives import differentiate
+from gpunn.specs.expressions.expression import MOST_INSTRUCTIONS, OPERATIONS
+from gpunn.specs.expressions.tracing import trace
 
 Array = np.ndarray[Any, Any]
 Z = np.concatenate([np.linspace(-3.07, 3.11, 40), [0.03, -0.02]])

@@ -12,7 +12,6 @@ import pytest
 from plan_graphs import MSE, build, head, mnist_graph, mnist_plan, normalized_plan, ops, spec
 
 from gpunn import losses, metrics, regularizers
-from gpunn.graph import build_graph
 from gpunn.layers import (
     Activation,
     Add,
@@ -27,6 +26,7 @@ from gpunn.layers import (
 from gpunn.optimizers import SGD, Adam, Optimizer, RMSprop
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import GRADIENTS, PARAMETERS, STATE, Step
+from gpunn.specs.graph import build_graph
 
 
 @pytest.mark.parametrize("layer", [BatchNormalization, LayerNormalization])
@@ -295,7 +295,7 @@ def test_the_loss_counts_hits_itself() -> None:
 BUILD = """
 import sys
 from gpunn import losses, optimizers
-from gpunn.graph import build_graph
+from gpunn.specs.graph import build_graph
 from gpunn.layers import Dense, Dropout, Input
 from gpunn.plan.build import OutputSpec, build_plan
 x = Input((3,))

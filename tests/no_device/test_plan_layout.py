@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_graphs import MSE, mnist_plan
 
-from gpunn.backends.numpy_reference import NumpyReference
-from gpunn.graph import Graph, SymbolicTensor, build_graph
+from gpunn.backends.reference.backend import NumpyReference
 from gpunn.layers import (
     Activation,
     Add,
@@ -28,6 +27,7 @@ from gpunn.plan.build import build_plan
 from gpunn.plan.layout import ALIGNMENT, plan_layout
 from gpunn.plan.ops import OPS
 from gpunn.plan.spec import CONTROL, EXTERNAL, GRADIENTS, METRICS, PARAMETERS, STATE, slot_region
+from gpunn.specs.graph import Graph, SymbolicTensor, build_graph
 
 
 @pytest.mark.parametrize(

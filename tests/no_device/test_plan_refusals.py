@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from plan_graphs import MSE, build, head, spec
 
-from gpunn.backends.numpy_reference import NumpyReference
+from gpunn.backends.reference.backend import NumpyReference
 from gpunn.errors import ArgumentError, PlanError
-from gpunn.graph import Graph, build_graph
 from gpunn.layers import Activation, Dense, Input, Rescaling
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import PARAMETERS
+from gpunn.specs.graph import Graph, build_graph
 
 
 @pytest.mark.parametrize("name", ["step", "sign"])

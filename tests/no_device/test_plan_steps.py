@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from plan_graphs import SPARSE
 
-from gpunn.backends.numpy_reference import NumpyReference
-from gpunn.graph import Graph, build_graph
+from gpunn.backends.reference.backend import NumpyReference
 from gpunn.layers import Dense, Dropout, Input
 from gpunn.optimizers import SGD, Adam, Optimizer, RMSprop
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import build_plan
 from gpunn.plan.spec import CONTROL, METRICS, PARAMETERS, Plan, Step
+from gpunn.specs.graph import Graph, build_graph
 
 
 def toy_graph(dropout: float = 0.4) -> Graph:

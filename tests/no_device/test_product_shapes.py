@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gpunn.backends.cuda.driver import Limits
-from gpunn.backends.cuda.launches import Context
-from gpunn.backends.cuda.ops_dense import dense
+from gpunn.backends.cuda.ops.dense import dense
+from gpunn.backends.cuda.ops.launches import Context
 from gpunn.backends.cuda.product_shapes import (
     ALONG,
     FINISH_THREADS,

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from gpunn.training.checkpoint import Checkpoint, Expected
+from gpunn.checkpoints.files import Checkpoint, Expected
 
 
 def signature(arrays: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpunn.cli import main
+from gpunn.cli.app import main
 
 
 @pytest.fixture

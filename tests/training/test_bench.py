@@ -18,17 +18,19 @@ from fake_peer import FakePeer
 from op_runs import needs_compiler
 from rich.console import Console
 
-from gpunn.backends import ceilings, timing
+from gpunn.backends import roofline as ceilings
+from gpunn.backends import timing
 from gpunn.backends.cuda.detect import DeviceStatus
-from gpunn.backends.numpy_reference import NumpyReference
-from gpunn.bench import bounds, command, measure, memory, plot, profile, report, workers
-from gpunn.bench import settings as settings_module
-from gpunn.bench.measure import Bench
-from gpunn.bench.peers import worker
-from gpunn.bench.rounds import interleaved
-from gpunn.bench.settings import OPTIMIZERS, Settings
-from gpunn.bench.task import Ours, Task
-from gpunn.cli import main
+from gpunn.backends.reference.backend import NumpyReference
+from gpunn.cli.app import main
+from gpunn.cli.bench import bounds, measure, memory, plot, profile, report, workers
+from gpunn.cli.bench import command as command
+from gpunn.cli.bench import settings as settings_module
+from gpunn.cli.bench.measure import Bench
+from gpunn.cli.bench.peers import worker
+from gpunn.cli.bench.rounds import interleaved
+from gpunn.cli.bench.settings import OPTIMIZERS, Settings
+from gpunn.cli.bench.task import Ours, Task
 from gpunn.errors import ArgumentError, UnknownNameError
 
 PEERS = Path(worker.__file__).parent

@@ -23,9 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from gpunn.errors import ArgumentError, CheckpointError
-from gpunn.training import hdf5_format
-from gpunn.training.checkpoint import (
+from gpunn.checkpoints import format as hdf5_format
+from gpunn.checkpoints.files import (
     Checkpoint,
     CheckpointDirectory,
     Expected,
@@ -34,6 +33,7 @@ from gpunn.training.checkpoint import (
     resolve,
     write,
 )
+from gpunn.errors import ArgumentError, CheckpointError
 
 
 def names(parts: int) -> st.SearchStrategy[str]:
@@ -147,7 +147,7 @@ def test_threads_can_write_at_the_same_time(tmp_path: Path) -> None:
 
 
 def test_h5py_is_imported_only_when_a_file_is_touched() -> None:
-    code = "import gpunn.training.checkpoint, sys; sys.exit('h5py' in sys.modules)"
+    code = "import gpunn.checkpoints.files, sys; sys.exit('h5py' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -309,7 +309,7 @@ def test_nothing_is_removed_if_the_directory_cannot_be_flushed(
     def fail(path: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("gpunn.training.checkpoint._sync_directory", fail)
+    monkeypatch.setattr("gpunn.checkpoints.files._sync_directory", fail)
     with pytest.raises(CheckpointError, match="in place, but its directory cannot be flushed"):
         directory.save(small(2), 2)
     assert directory.steps() == [1, 2]
@@ -381,7 +381,7 @@ def test_a_killed_process_leaves_the_old_file_and_a_temporary_one(tmp_path: Path
     directory.save(small(1), 1)
     code = (
         "import os, sys\n"
-        "from gpunn.training.checkpoint import Checkpoint, CheckpointDirectory\n"
+        "from gpunn.checkpoints.files import Checkpoint, CheckpointDirectory\n"
         "os.fsync = lambda descriptor: os._exit(9)\n"
         "CheckpointDirectory(sys.argv[1]).save(Checkpoint({}, {}), 2)\n"
     )

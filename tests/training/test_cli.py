@@ -23,12 +23,12 @@ import pytest
 from op_runs import needs_compiler
 
 import gpunn
-from gpunn import recipes, reports, runs
 from gpunn.backends import select
-from gpunn.cli import main
-from gpunn.data import datasets
-from gpunn.training.checkpoint import CheckpointDirectory
-from gpunn.training.progress import EpochLines, ProgressBar
+from gpunn.checkpoints.files import CheckpointDirectory
+from gpunn.cli import recipes, reports, runs
+from gpunn.cli.app import main
+from gpunn.data import named as datasets
+from gpunn.training.callbacks.progress import EpochLines, ProgressBar
 from gpunn.training.trainer import Trainer
 
 SMALL = ("--hidden", "16,8", "--batch-size", "100", "--threads", "1")

@@ -14,8 +14,8 @@ from fake_peer import FakePeer
 from benchmarks import comparison, comparison_start, comparison_whole
 from benchmarks.comparison import Scale, Watch
 from benchmarks.comparison_table import document
-from gpunn.bench import workers
-from gpunn.bench.settings import Settings
+from gpunn.cli.bench import workers
+from gpunn.cli.bench.settings import Settings
 
 Report = dict[str, Any]
 

@@ -18,7 +18,7 @@ import gpunn
 from gpunn import Input, Model, Sequential, layers
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.interface import host_array, is_foreign, is_on_cuda
-from gpunn.backends.numpy_reference import NumpyReference
+from gpunn.backends.reference.backend import NumpyReference
 from gpunn.backends.select import Selection
 from gpunn.errors import ArgumentError, ArgumentTypeError, DeviceError, GpunnError, UnknownNameError
 from gpunn.models import compilable

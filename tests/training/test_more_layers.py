@@ -13,6 +13,7 @@ import pytest
 import gpunn
 from gpunn import constraints, layers, losses
 from gpunn.backends.select import simulator_status
+from gpunn.checkpoints import files as checkpoints
 from gpunn.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -23,7 +24,6 @@ from gpunn.errors import (
 from gpunn.models import saving
 from gpunn.optimizers import SGD, Adam, Optimizer
 from gpunn.plan.layout import region_layout
-from gpunn.training import checkpoint as checkpoints
 
 needs_compiler = pytest.mark.skipif(
     not simulator_status().usable, reason="needs a C++ compiler: the simulator cannot be used"

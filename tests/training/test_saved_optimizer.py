@@ -18,9 +18,9 @@ from trained_models import SPARSE, assert_same, classifier, progress, reloaded, 
 import gpunn
 from gpunn import Model, Sequential, layers, optimizers, schedules
 from gpunn.callbacks import Checkpoints, EarlyStopping, ModelCheckpoint
+from gpunn.checkpoints import files as checkpoints
+from gpunn.checkpoints.files import Checkpoint
 from gpunn.errors import ArgumentTypeError, CheckpointError
-from gpunn.training import checkpoint as checkpoints
-from gpunn.training.checkpoint import Checkpoint
 
 OPTIMIZERS: dict[str, optimizers.Optimizer] = {
     "sgd": optimizers.SGD(0.1),

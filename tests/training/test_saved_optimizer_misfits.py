@@ -15,9 +15,9 @@ from trained_models import classifier, train
 
 import gpunn
 from gpunn import Sequential, layers
+from gpunn.checkpoints import files as checkpoints
+from gpunn.checkpoints.files import Checkpoint
 from gpunn.errors import CheckpointError
-from gpunn.training import checkpoint as checkpoints
-from gpunn.training.checkpoint import Checkpoint
 
 
 def counts(text: bytes) -> Callable[[h5py.File], None]:

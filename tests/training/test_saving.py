@@ -28,7 +28,7 @@ import gpunn
 import gpunn as keras
 from gpunn import layers
 from gpunn.backends import select
-from gpunn.backends.numpy_reference import NumpyReference
+from gpunn.backends.reference.backend import NumpyReference
 from gpunn.errors import CheckpointError, PlanError
 from gpunn.models import saving
 

@@ -19,12 +19,12 @@ import numpy as np
 import optuna
 import pytest
 
-from gpunn.cli import main
-from gpunn.data import datasets
+from gpunn.cli.app import main
+from gpunn.cli.search.journal import FileLock, Journal
+from gpunn.cli.search.study import JOURNAL
+from gpunn.cli.search.worker import Judge
+from gpunn.data import named as datasets
 from gpunn.errors import ArgumentError
-from gpunn.search.journal import FileLock, Journal
-from gpunn.search.study import JOURNAL
-from gpunn.search.worker import Judge
 
 TINY = ("--hidden", "0:2", "--neurons", "4:16", "--batch-size", "64,128", "--dropout", "0")
 SEARCH = ("search", "digits", "--out", "s", *TINY, "--validation", "300")
@@ -291,7 +291,7 @@ def test_how_to_go_on_says_where_the_data_are(
 
 
 def test_a_full_disk_is_an_error_that_names_the_journal(tmp_path: Path) -> None:
-    code = "import resource, sys; from gpunn.cli import main\n"
+    code = "import resource, sys; from gpunn.cli.app import main\n"
     code += "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); sys.exit(main(sys.argv[1:]))"
     process = start(("--trials", "9", "--quiet"), "-c", code)
     _, err = process.communicate(timeout=120)
@@ -305,8 +305,8 @@ def test_a_full_disk_is_an_error_that_names_the_journal(tmp_path: Path) -> None:
 # Trains as ever, but for its second trial: that one never gets beyond the second epoch.
 STUCK = """
 import sys, time
-from gpunn.cli import main
-from gpunn.search.worker import Judge
+from gpunn.cli.app import main
+from gpunn.cli.search.worker import Judge
 after, begun = Judge.on_epoch_end, set()
 def on_epoch_end(self, epoch, logs=None):
     after(self, epoch, logs)
@@ -372,11 +372,11 @@ def test_processes_of_its_own(search: Callable[..., Any]) -> None:
 # Trains as ever, but no first epoch ever ends; says which processes do the work.
 ENDLESS = """
 import os, sys, time
-from gpunn.cli import main
-import gpunn.search.running as running
+from gpunn.cli.app import main
+import gpunn.cli.search.running as running
 begin = running.subprocess.Popen
 def popen(command, **keywords):
-    code = "import sys, time, gpunn.search.worker as w\\n"
+    code = "import sys, time, gpunn.cli.search.worker as w\\n"
     code += "w.Judge.on_epoch_end = lambda *_, **__: {act}\\nsys.exit(w.main(sys.argv[1]))"
     process = begin([sys.executable, "-c", code, command[-1]], **keywords)
     print(process.pid, flush=True)
@@ -428,7 +428,7 @@ def test_processes_end_with_the_one_that_started_them() -> None:
 
 
 def test_what_is_killed_leaves_no_lock(tmp_path: Path) -> None:
-    code = "import sys, pathlib, time; from gpunn.search.journal import FileLock\n"
+    code = "import sys, pathlib, time; from gpunn.cli.search.journal import FileLock\n"
     code += "FileLock(pathlib.Path(sys.argv[1])).acquire(); print('held', flush=True)\n"
     code += "time.sleep(60)"
     command = [sys.executable, "-c", code, str(tmp_path / "lock")]

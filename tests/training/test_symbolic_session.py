@@ -13,9 +13,9 @@ import pytest
 import gpunn
 from gpunn import errors
 from gpunn import symbolic as tf
-from gpunn.symbolic import programs
-from gpunn.training import checkpoint as checkpoints
-from gpunn.training.checkpoint import Checkpoint, Expected
+from gpunn.checkpoints import files as checkpoints
+from gpunn.checkpoints.files import Checkpoint, Expected
+from gpunn.compat.symbolic import programs
 
 rng = np.random.default_rng(8)
 X_DATA = rng.normal(size=(40, 5)).astype(np.float32)

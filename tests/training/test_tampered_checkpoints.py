@@ -22,14 +22,10 @@ from checkpoint_files import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpunn.checkpoints import format as hdf5_format
+from gpunn.checkpoints import reader as hdf5_reader
+from gpunn.checkpoints.files import Expected, read, read_config, write
 from gpunn.errors import CheckpointError
-from gpunn.training import hdf5_format, hdf5_reader
-from gpunn.training.checkpoint import (
-    Expected,
-    read,
-    read_config,
-    write,
-)
 
 # Each function changes a good file in one way.
 

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import (
 import gpunn
 from gpunn.callbacks import Callback, Checkpoints, LambdaCallback
 from gpunn.errors import ArgumentError, GpunnError
-from gpunn.training.tensorboard import TensorBoard
+from gpunn.training.callbacks.tensorboard import TensorBoard
 
 ROWS = 50
 RNG = np.random.default_rng(3)

@@ -15,22 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn.backends.cuda import (
-    ops_activations,
-    ops_constraints,
-    ops_data,
-    ops_dense,
-    ops_expressions,
-    ops_joins,
-    ops_losses,
-    ops_normalization,
-    ops_parameters,
-    ops_prelu,
-    tuning,
-)
+from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.driver import Call, Driver, Launch, LibraryError
 from gpunn.backends.cuda.graphs import Graphs
-from gpunn.backends.cuda.launches import BINDERS, Attrs, Context, Products, Work
+from gpunn.backends.cuda.ops import activations as ops_activations
+from gpunn.backends.cuda.ops import constraints as ops_constraints
+from gpunn.backends.cuda.ops import data as ops_data
+from gpunn.backends.cuda.ops import dense as ops_dense
+from gpunn.backends.cuda.ops import expressions as ops_expressions
+from gpunn.backends.cuda.ops import joins as ops_joins
+from gpunn.backends.cuda.ops import losses as ops_losses
+from gpunn.backends.cuda.ops import normalization as ops_normalization
+from gpunn.backends.cuda.ops import optimizers as ops_parameters
+from gpunn.backends.cuda.ops import prelu as ops_prelu
+from gpunn.backends.cuda.ops.launches import BINDERS, Attrs, Context, Products, Work
 from gpunn.backends.cuda.product_shapes import ProductShape, product_shape
 from gpunn.backends.cuda.tuning import Table
 from gpunn.backends.interface import Arrays, Backend, Binder, Lane

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gpunn.backends.cuda.cupy_lane import CupyLane
+from gpunn.backends.cuda.cupy_copy_stream import CupyLane
 from gpunn.backends.cuda.driver import Call, Driver, Limits
 from gpunn.backends.cuda.driver_errors import device_error, memory_error, status
 from gpunn.backends.interface import host_array, is_on_cuda

@@ -10,7 +10,7 @@ from gpunn.randomness.permutation import KeyedPermutation
 
 def rows_between(order: KeyedPermutation, start: int, stop: int) -> NDArray[np.int64]:
     """Return the rows at the positions from `start` to `stop` - 1 of an epoch's order."""
-    from gpunn.backends import numba_random
+    from gpunn.backends.cpu.loops import random as numba_random
 
     found = np.empty(stop - start, np.int64)
     scratch = np.empty(numba_random.SCRATCH_SHAPE, np.uint64)

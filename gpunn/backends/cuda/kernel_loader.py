@@ -15,8 +15,8 @@ from pathlib import Path
 
 import gpunn
 from gpunn.backends.cuda.driver import Source
+from gpunn.cache_folder import user_cache
 from gpunn.errors import DeviceError
-from gpunn.folders import user_cache
 
 logger = logging.getLogger("gpunn")
 

@@ -34,7 +34,7 @@ from gpunn.backends.cuda.product_shapes import (
     device_tiles,
     tile_shapes,
 )
-from gpunn.folders import user_cache
+from gpunn.cache_folder import user_cache
 
 logger = logging.getLogger("gpunn")
 

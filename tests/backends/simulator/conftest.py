@@ -10,7 +10,7 @@ from planted import KERNELS, Run, runner
 
 from gpunn.backends.cuda import kernel_loader
 from gpunn.backends.cuda.driver import Source
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 
 
 @pytest.fixture(scope="session")

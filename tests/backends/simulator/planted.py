@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import Launch, Source
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 
 KERNELS = """
 #include "reduce.cuh"

@@ -12,9 +12,10 @@ import pytest
 from op_runs import needs_compiler
 from planted import runner
 
-from gpunn.backends.cuda import host_compiler, kernel_loader
+from gpunn.backends.cuda import kernel_loader
 from gpunn.backends.cuda.driver import Source
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator import compiler as host_compiler
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.errors import DeviceError
 
 pytestmark = needs_compiler

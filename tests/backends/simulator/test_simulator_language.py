@@ -9,7 +9,7 @@ import pytest
 from op_runs import needs_compiler
 from planted import Run, floats, i32
 
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.errors import DeviceError
 
 pytestmark = needs_compiler

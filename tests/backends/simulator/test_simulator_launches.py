@@ -12,7 +12,7 @@ from op_runs import needs_compiler
 from planted import Run, floats, i32, runner
 
 from gpunn.backends.cuda.driver import Launch, Product, Source
-from gpunn.backends.cuda.simulator import SimulatorDriver
+from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.errors import DeviceError
 
 pytestmark = needs_compiler

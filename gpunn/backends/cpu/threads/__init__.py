@@ -1,0 +1,1 @@
+"""Threads that run the tasks of one call, and what they need of memory."""

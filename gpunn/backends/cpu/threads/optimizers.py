@@ -1,0 +1,89 @@
+"""The optimizers of `numba_updates` as tasks of a team: a part of all parameters each, float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from gpunn.backends.cpu.loops import optimizers as kernels
+from gpunn.backends.cpu.loops.compile import threaded
+from gpunn.backends.cpu.products.tiles import SIZE
+from gpunn.backends.cpu.threads.loops import Task
+from gpunn.backends.cpu.threads.memory import floats, pointer
+
+# An address of 0 stands for an array that is left out.
+RECORD = np.dtype(
+    [
+        *((name, np.int64) for name in ("parameters", "gradients", "learning_rate", "step")),
+        *((name, np.int64) for name in ("momentum", "velocity", "velocity_hat", "accumulator")),
+        *((name, np.int64) for name in ("average_gradient", "size", "chunk", "nesterov")),
+        *((name, np.float64) for name in ("beta_1", "beta_2")),
+        *((name, np.float32) for name in ("weight_decay", "beta", "rho", "rest_1", "rest_2")),
+        *((name, np.float32) for name in ("epsilon", "tiny", "tiny_square")),
+    ],
+    align=True,
+)
+
+
+@threaded
+def _part(address: int, start: int, end: int) -> Any:
+    """Return some of an array's values, none where it is left out."""
+    if address == 0:
+        return floats(address, 0)
+    return floats(address + start * SIZE, end - start)
+
+
+@threaded
+def _opened(record: int, task: int) -> Any:
+    """Return the record (in an array), the part's bounds, and what all optimizers take."""
+    found = carray(pointer(record), (1,), RECORD)
+    r = found[0]
+    start, end = task * r.chunk, min((task + 1) * r.chunk, r.size)
+    w, g = _part(r.parameters, start, end), _part(r.gradients, start, end)
+    return found, start, end, (w, g, floats(r.learning_rate, 1), r.weight_decay)
+
+
+def _sgd(record: int, task: int, thread: int) -> None:
+    _, _, _, common = _opened(record, task)
+    kernels.sgd(*common)
+
+
+def _momentum(record: int, task: int, thread: int) -> None:
+    found, start, end, common = _opened(record, task)
+    r = found[0]
+    v = _part(r.momentum, start, end)
+    kernels.momentum(*common, v, r.beta, r.nesterov != 0, r.tiny)
+
+
+def _adagrad(record: int, task: int, thread: int) -> None:
+    found, start, end, common = _opened(record, task)
+    r = found[0]
+    kernels.adagrad(*common, _part(r.accumulator, start, end), r.epsilon)
+
+
+def _rmsprop(record: int, task: int, thread: int) -> None:
+    found, start, end, common = _opened(record, task)
+    r = found[0]
+    v, m = _part(r.velocity, start, end), _part(r.momentum, start, end)
+    average = _part(r.average_gradient, start, end)
+    kernels.rmsprop(*common, v, average, m, r.rho, r.beta, r.epsilon, r.tiny, r.tiny_square)
+
+
+def _adam(record: int, task: int, thread: int) -> None:
+    found, start, end, common = _opened(record, task)
+    r = found[0]
+    m, v = _part(r.momentum, start, end), _part(r.velocity, start, end)
+    slots = carray(pointer(r.step), (1,), np.int64), m, v, _part(r.velocity_hat, start, end)
+    tiny = r.tiny, r.tiny_square
+    kernels.adam(*common, *slots, r.rest_1, r.rest_2, r.epsilon, *tiny, r.beta_1, r.beta_2)
+
+
+TASKS = {
+    "sgd": Task(_sgd),
+    "momentum": Task(_momentum),
+    "adagrad": Task(_adagrad),
+    "rmsprop": Task(_rmsprop),
+    "adam": Task(_adam),
+}

@@ -1,0 +1,269 @@
+"""Launches of dense layers: matrix products, and what follows each in the same launch.
+
+A product runs as one launch where that fills the device; else as two, the second of which adds up
+the parts of the reduction (see product_shapes.py). Products of the device's library are followed by
+that second launch too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpunn.backends.cuda.driver import Launch, Product, Source
+from gpunn.backends.cuda.ops.geometry import ceil_div
+from gpunn.backends.cuda.ops.launches import (
+    Arrays,
+    Attrs,
+    Context,
+    Work,
+    activation_arguments,
+    dropout_arguments,
+    int32,
+    kernel_source,
+    operation,
+)
+from gpunn.backends.cuda.ops.reductions import (
+    BIAS_GRADIENT,
+    BIAS_KERNELS,
+    bias_roles,
+    finish_bias,
+    has_bias,
+)
+from gpunn.backends.cuda.product_shapes import (
+    FINISH_THREADS,
+    KINDS,
+    FinishShape,
+    ProductShape,
+    finish_shape,
+    product_shape,
+)
+from gpunn.errors import DeviceError
+
+DENSE = "dense.cu"
+DENSE_FINISH = "dense_finish.cu"
+_TENSOR_CORES = 80  # the architecture from which on there is mma for TF32 and bfloat16
+_ALIGNMENT = 256
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """The product: its form, precision and shape M x N x K."""
+
+    form: str
+    precision: str
+    dtype: Any
+    m: int
+    n: int
+    k: int
+
+    @property
+    def vector(self) -> int:
+        return 16 // int(np.dtype(self.dtype).itemsize)
+
+
+def _sizes(context: Context, form: str, left: Any, right: Any, attrs: Attrs) -> _Sizes:
+    dtype = left.dtype
+    precision = attrs["precision"]
+    if KINDS[precision] != "IEEE" and context.limits.architecture < _TENSOR_CORES:
+        major, minor = divmod(context.limits.architecture, 10)
+        raise DeviceError(
+            f"precision={precision!r} needs a GPU of compute capability 8.0 or later; "
+            f"this one has {major}.{minor}."
+        )
+    if form == "KERNEL_GRADIENT":
+        k, m = left.shape
+        n = right.shape[1]
+    else:
+        m, k = left.shape
+        n = right.shape[form == "FORWARD"]
+    return _Sizes(form, precision, dtype, m, n, k)
+
+
+def product_source(form: str, precision: str, shape: ProductShape, dtype: Any) -> Source:
+    """Return the source of one form of product, for one tile."""
+    kind = (f"GPUNN_PRODUCT={KINDS[precision]}", f"GPUNN_FORM={form}")
+    return kernel_source(DENSE, dtype, *kind, *shape.tile.defines())
+
+
+def _product_launch(
+    symbol: str, sizes: _Sizes, shape: ProductShape, partials: Any, arguments: tuple[Any, ...]
+) -> Launch:
+    return Launch(
+        product_source(sizes.form, sizes.precision, shape, sizes.dtype),
+        symbol,
+        (shape.tiles_m * shape.tiles_n, shape.splits, 1),
+        (shape.tile.threads, 1, 1),
+        (
+            *arguments,
+            *(partials, int32(sizes.m), int32(sizes.n), int32(sizes.k), int32(shape.split)),
+        ),
+        shape.shared,
+    )
+
+
+def _finish_launch(
+    symbol: str,
+    sizes: _Sizes,
+    shape: FinishShape,
+    partials: Any,
+    count: int,
+    arguments: tuple[Any, ...],
+    *,
+    shared: int = 0,
+) -> Launch:
+    return Launch(
+        kernel_source(DENSE_FINISH, sizes.dtype),
+        "finish_" + symbol,
+        (shape.across, shape.down, 1),
+        (FINISH_THREADS, 1, 1),
+        (
+            *(partials, int32(count), *arguments),
+            *(int32(sizes.m), int32(sizes.n), int32(shape.groups), int32(shape.rows)),
+        ),
+        shared,
+    )
+
+
+def _scratch(context: Context, dtype: Any, *shapes: tuple[int, ...]) -> list[Any]:
+    """Return the op's workspace cut into arrays of `shapes`; None for an empty one."""
+    sizes = [int(np.prod(shape)) * int(np.dtype(dtype).itemsize) for shape in shapes]
+    starts = [0]
+    for size in sizes:
+        starts.append(starts[-1] + ceil_div(size, _ALIGNMENT) * _ALIGNMENT)
+    memory: Any = context.workspace(starts[-1]) if starts[-1] else None
+    return [
+        memory[start : start + size].view(dtype).reshape(shape) if size else None
+        for start, size, shape in zip(starts, sizes, shapes, strict=False)
+    ]
+
+
+def _product_shape(context: Context, sizes: _Sizes) -> ProductShape | None:
+    """Return how our kernel cuts the product; None where the device's library makes it."""
+    shape = (sizes.form, sizes.precision, sizes.m, sizes.n, sizes.k)
+    if context.products is None:
+        return product_shape(*shape, context.limits)
+    chosen: ProductShape | None = context.products(*shape)
+    return chosen
+
+
+def _library_product(sizes: _Sizes, left: Any, right: Any, result: Any) -> Product:
+    transposed = {"FORWARD": (False, False), "INPUT_GRADIENT": (False, True)}
+    flags = transposed.get(sizes.form, (True, False))
+    return Product(left, right, result, *flags, precision=sizes.precision)
+
+
+@operation(DENSE, also={DENSE_FINISH: ("finish_dense",)})
+def dense(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    values, kernel, result = a["values"], a["kernel"], a["result"]
+    if not result.size:
+        return []
+    sizes = _sizes(context, "FORWARD", values, kernel, attrs)
+    arguments = (
+        *(a.get("bias"), a.get("pre"), result, *dropout_arguments(a, attrs)),
+        *activation_arguments(attrs, result.dtype),
+    )
+    finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=False)
+    shape = _product_shape(context, sizes)
+    if shape is None:
+        work: list[Work] = [_library_product(sizes, values, kernel, result)]
+        more = attrs["activation"] != "linear" or {"bias", "pre", "rate"} & set(a)
+        if more:
+            work.append(_finish_launch("dense", sizes, finish, result, 1, arguments))
+        return work
+    operands = (values, kernel)
+    if shape.splits == 1:
+        return [_product_launch("dense", sizes, shape, None, (*operands, *arguments))]
+    (partials,) = _scratch(context, sizes.dtype, (shape.splits, sizes.m, sizes.n))
+    return [
+        _product_launch("dense", sizes, shape, partials, (*operands, *arguments)),
+        _finish_launch("dense", sizes, finish, partials, shape.splits, arguments),
+    ]
+
+
+@operation(
+    DENSE, also={DENSE_FINISH: ("finish_dense_input_gradient",), BIAS_GRADIENT: BIAS_KERNELS}
+)
+def dense_input_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    gradient, kernel, result = a["gradient"], a["kernel"], a["input_gradient"]
+    if not result.size:
+        return []
+    sizes = _sizes(context, "INPUT_GRADIENT", gradient, kernel, attrs)
+    sums = has_bias(a)
+    finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=sums)
+    shape = _product_shape(context, sizes)
+    splits = shape.splits if shape else 1
+    if not sums:
+        block_rows = 1
+    elif shape is None or splits > 1:
+        block_rows = finish.down
+    else:
+        block_rows = shape.tiles_m
+    partials, bias_sums = _scratch(
+        context,
+        sizes.dtype,
+        (splits, sizes.m, sizes.n) if splits > 1 else (0,),
+        (block_rows, sizes.n) if block_rows > 1 else (0,),
+    )
+    # Where one block row sees the whole batch, it finishes the sums as well.
+    roles = bias_roles(a) if block_rows == 1 else (bias_sums, None, None)
+    arguments = (
+        *(a.get("output", a.get("pre")), int32("output" in a), result, *roles),
+        *dropout_arguments(a, attrs),
+        *activation_arguments(attrs, result.dtype),
+    )
+    name = "dense_input_gradient"
+    work: list[Work] = []
+    if shape:
+        operands = (gradient, kernel)
+        work.append(_product_launch(name, sizes, shape, partials, (*operands, *arguments)))
+    else:
+        work.append(_library_product(sizes, gradient, kernel, result))
+        partials = result
+    more = sums or attrs["activation"] != "linear" or "rate" in a
+    if splits > 1 or (shape is None and more):
+        shared = FINISH_THREADS * 16 if sums else 0
+        work.append(_finish_launch(name, sizes, finish, partials, splits, arguments, shared=shared))
+    if block_rows > 1:
+        work.append(finish_bias(bias_sums, a))
+    return work
+
+
+def _kernel_gradient(
+    context: Context, a: Arrays, attrs: Attrs, result: Any, rate: Any
+) -> list[Work]:
+    values, gradient = a["values"], a["gradient"]
+    if not result.size or not gradient.size:
+        return []
+    sizes = _sizes(context, "KERNEL_GRADIENT", values, gradient, attrs)
+    name, arguments = "dense_kernel_gradient", (result, rate)
+    finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=False)
+    shape = _product_shape(context, sizes)
+    if shape is None:
+        if rate is None:
+            return [_library_product(sizes, values, gradient, result)]
+        (product,) = _scratch(context, sizes.dtype, (sizes.m, sizes.n))
+        return [
+            _library_product(sizes, values, gradient, product),
+            _finish_launch(name, sizes, finish, product, 1, arguments),
+        ]
+    operands = (values, gradient)
+    if shape.splits == 1:
+        return [_product_launch(name, sizes, shape, None, (*operands, *arguments))]
+    (partials,) = _scratch(context, sizes.dtype, (shape.splits, sizes.m, sizes.n))
+    return [
+        _product_launch(name, sizes, shape, partials, (*operands, *arguments)),
+        _finish_launch(name, sizes, finish, partials, shape.splits, arguments),
+    ]
+
+
+@operation(DENSE, also={DENSE_FINISH: ("finish_dense_kernel_gradient",)})
+def dense_kernel_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    return _kernel_gradient(context, a, attrs, a["kernel_gradient"], None)
+
+
+@operation(DENSE, "dense_kernel_gradient", also={DENSE_FINISH: ("finish_dense_kernel_gradient",)})
+def dense_kernel_update(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    return _kernel_gradient(context, a, attrs, a["kernel"], a["learning_rate"])

@@ -1,0 +1,126 @@
+"""Launches of expressions: kernels whose formula comes with the macro GPUNN_BODY."""
+
+from __future__ import annotations
+
+from gpunn.backends.cuda.driver import Launch
+from gpunn.backends.cuda.ops.launches import (
+    Arrays,
+    Attrs,
+    Context,
+    Work,
+    elementwise,
+    int32,
+    int64,
+    kernel_source,
+    operation,
+)
+from gpunn.backends.cuda.ops.reductions import SUMS, partials, reduction_blocks, with_finish
+from gpunn.specs.expressions import Expression, join
+from gpunn.specs.expressions.expression import result_kind
+
+EXPRESSION = "expression.cu"
+LOSSES = "expression_losses.cu"
+_SIGNS = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
+    "less": "<",
+    "less_equal": "<=",
+    "greater": ">",
+    "greater_equal": ">=",
+    "equal": "==",
+    "not_equal": "!=",
+    "logical_and": "&&",
+    "logical_or": "||",
+}
+# What goes by another name in CUDA or in kernels/expressions.cuh.
+_FUNCTIONS = {"absolute": "fabs", "power": "pow", "maximum": "larger", "minimum": "smaller"}
+_FUNCTIONS |= {"sign": "sign_of", "arctan": "atan"}
+
+
+def body(*expressions: Expression) -> str:
+    """Return C++ statements that compute expressions of ``x0`` and ``x1`` into ``y0`` and ``y1``.
+
+    One constant or variable for each instruction, with nothing in them but the names of the
+    closed set of operations and numbers.
+    """
+    code, results = join(*expressions)
+    statements = []
+    for at, instruction in enumerate(code):
+        name, *operands = instruction
+        x = [f"v{i}" for i in operands]
+        if name == "argument":
+            text = f"x{operands[0]}"
+        elif name == "constant":
+            text = f"real({float(operands[0])!r})"  # rounded once, as by NumPy
+        elif name in _SIGNS:
+            text = f"{x[0]}{_SIGNS[name]}{x[1]}"
+        elif name == "where":
+            text = f"{x[0]}?{x[1]}:{x[2]}"
+        elif name == "negative":
+            text = f"-{x[0]}"
+        elif name == "logical_not":
+            text = f"!{x[0]}"
+        elif name == "square":
+            text = f"{x[0]}*{x[0]}"
+        elif name == "reciprocal":
+            text = f"real(1)/{x[0]}"
+        elif name == "cast":
+            text = f"real({x[0]})"
+        else:
+            text = f"{_FUNCTIONS.get(name, name)}({','.join(x)})"
+        kind = "real" if result_kind(instruction) == "r" else "bool"
+        statements.append(f"const {kind} v{at}={text};")
+    statements += [f"y{number}=v{at};" for number, at in enumerate(results)]
+    return "".join(statements)
+
+
+@operation(EXPRESSION)
+def expression(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    values = a["values"]
+    define = f"GPUNN_BODY={body(Expression(attrs['expression']))}"
+    arguments = (values, a["result"], int64(values.size))
+    return elementwise(context, EXPRESSION, "expression", arguments, values, define)
+
+
+@operation(EXPRESSION)
+def expression_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    values = a["values"]
+    define = f"GPUNN_BODY={body(Expression(attrs['derivative']))}"
+    arguments = (a["gradient"], values, a["input_gradient"], int64(values.size))
+    return elementwise(context, EXPRESSION, "expression_gradient", arguments, values, define)
+
+
+@operation(LOSSES, "expression_loss", "expression_loss_finish")
+def expression_loss(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    p = a["predictions"]
+    if not p.size:
+        return []
+    batch, columns = p.shape
+    blocks, threads = reduction_blocks(p.size, p.size, 256)
+    both = body(Expression(attrs["expression"]), Expression(attrs["derivative"]))
+    source = kernel_source(LOSSES, p.dtype, f"GPUNN_BODY={both}")
+    parts = partials(context, blocks, 2)
+    totals = (a["loss_batch"], a["loss_sum"], a["nonfinite_step"])
+    arguments = (
+        *(p, a["targets"], a.get("weights"), a["step"], a.get("gradient")),
+        *(*totals, parts, int64(batch), int32(columns)),
+        p.dtype.type(attrs["loss_weight"] / p.size),
+    )
+    first = Launch(source, "expression_loss", (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
+    return with_finish(first, parts, "expression_loss_finish", (a["step"], *totals, int64(batch)))
+
+
+@operation(LOSSES, "expression_sum", "expression_sum_finish")
+def expression_sum(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    p = a["predictions"]
+    if not p.size:
+        return []
+    batch, columns = p.shape
+    blocks, threads = reduction_blocks(p.size, p.size, 256)
+    source = kernel_source(LOSSES, p.dtype, f"GPUNN_BODY={body(Expression(attrs['expression']))}")
+    parts = partials(context, blocks, 1)
+    arguments = (p, a["targets"], a["sum"], parts, int64(batch), int32(columns))
+    first = Launch(source, "expression_sum", (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
+    return with_finish(first, parts, "expression_sum_finish", (a["sum"],))

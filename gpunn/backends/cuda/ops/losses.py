@@ -1,0 +1,172 @@
+"""Launches of losses and metrics: reductions over the batch, in one launch where it is small."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpunn.backends.cuda.driver import Launch
+from gpunn.backends.cuda.ops.geometry import WARP, ceil_div
+from gpunn.backends.cuda.ops.launches import (
+    Arrays,
+    Attrs,
+    Binder,
+    Context,
+    Work,
+    int32,
+    int64,
+    kernel_source,
+    operation,
+)
+from gpunn.backends.cuda.ops.reductions import (
+    MAX_PARTIALS,
+    SUMS,
+    partials,
+    reduction_blocks,
+    with_finish,
+)
+
+CROSS_ENTROPY = "softmax_cross_entropy.cu"
+MEAN_LOSSES = "mean_losses.cu"
+METRICS = "metrics.cu"
+# As the enumerations in these files.
+LOSS_KINDS = {"sigmoid_cross_entropy": 0, "squared_error": 1, "absolute_error": 2, "huber": 3}
+METRIC_KINDS = {"binary_accuracy": 0, "absolute_error_sum": 1, "squared_error_sum": 2}
+# Shared memory that a block may use without asking for more.
+KEPT_ROW = 48 * 1024 - SUMS
+
+
+def lanes_of_row(columns: int) -> int:
+    """Return the lanes of a warp that take one row: a power of two, 4 values each if possible."""
+    return min(WARP, 1 << (ceil_div(columns, 4) - 1).bit_length())
+
+
+def _class_targets(a: Arrays, attrs: Attrs) -> tuple[Any, Any]:
+    """Return the targets as (class numbers, one value per class), one of them None."""
+    return (a["targets"], None) if attrs["sparse"] else (None, a["targets"])
+
+
+# Losses
+
+
+def _smoothing(p: Any, attrs: Attrs, classes: int) -> tuple[Any, Any]:
+    """Return the factor of a target, and what is added to it."""
+    real, smoothing = p.dtype.type, attrs.get("label_smoothing", 0.0)
+    return real(1 - smoothing), real(smoothing / classes)
+
+
+@operation(
+    CROSS_ENTROPY,
+    "softmax_cross_entropy_4",
+    "softmax_cross_entropy_16",
+    "softmax_cross_entropy_row",
+    "softmax_cross_entropy_finish",
+)
+def softmax_cross_entropy(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    p = a["predictions"]
+    if not p.size:
+        return []
+    batch, columns = p.shape
+    source = kernel_source(CROSS_ENTROPY, p.dtype)
+    lanes = lanes_of_row(columns)
+    per_lane, shared = ceil_div(columns, lanes), SUMS
+    if per_lane <= 16:
+        size = 4 if per_lane <= 4 else 16
+        symbol = f"softmax_cross_entropy_{size}"
+        last = lanes
+        blocks, threads = reduction_blocks(batch * lanes, batch * lanes * size, 384)
+    else:
+        symbol = "softmax_cross_entropy_row"
+        row = columns * p.dtype.itemsize
+        last = int(row <= KEPT_ROW)
+        shared += row * last
+        blocks, threads = min(batch, MAX_PARTIALS), min(768, ceil_div(columns, WARP) * WARP)
+    parts = partials(context, blocks, 2)
+    totals = (a["loss_batch"], a["loss_sum"], a["nonfinite_step"], a.get("correct"))
+    arguments = (
+        *(p, *_class_targets(a, attrs), a.get("weights"), a["step"], a.get("gradient")),
+        *(*totals, parts, int64(batch), int32(columns)),
+        *(p.dtype.type(attrs["loss_weight"] / batch), *_smoothing(p, attrs, columns), int32(last)),
+    )
+    first = Launch(source, symbol, (blocks, 1, 1), (threads, 1, 1), arguments, shared)
+    finish = (a["step"], *totals, int64(batch))
+    return with_finish(first, parts, "softmax_cross_entropy_finish", finish)
+
+
+def _mean_loss(op: str) -> Binder:
+    @operation(MEAN_LOSSES, "mean_loss", "mean_loss_finish", op=op)
+    def bind(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+        p = a["predictions"]
+        if not p.size:
+            return []
+        real = p.dtype.type
+        batch, columns = p.shape
+        blocks, threads = reduction_blocks(p.size, p.size, 1024)
+        source = kernel_source(MEAN_LOSSES, p.dtype)
+        parts = partials(context, blocks, 2)
+        totals = (a["loss_batch"], a["loss_sum"], a["nonfinite_step"])
+        arguments = (
+            *(p, a["targets"], a.get("weights"), a["step"], a.get("gradient")),
+            *(*totals, parts, int64(batch), int32(columns)),
+            *(real(attrs["loss_weight"] / p.size), int32(LOSS_KINDS[op])),
+            *(real(attrs.get("delta", 0.0)), *_smoothing(p, attrs, 2)),
+        )
+        first = Launch(source, "mean_loss", (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
+        finish = (a["step"], *totals, int64(batch))
+        return with_finish(first, parts, "mean_loss_finish", finish)
+
+    return bind
+
+
+for _op in LOSS_KINDS:
+    _mean_loss(_op)
+
+
+# Metrics
+
+
+def _metric(
+    context: Context,
+    symbol: str,
+    a: Arrays,
+    targets: tuple[Any, ...],
+    constants: tuple[Any, ...],
+    lanes: int = 0,
+) -> list[Work]:
+    """Return the launches of a metric; without lanes to a row, values are taken one by one."""
+    p = a["predictions"]
+    if not p.size:
+        return []
+    batch, columns = p.shape
+    blocks, threads = reduction_blocks(batch * lanes or p.size, p.size, 512)
+    parts = partials(context, blocks, 1)
+    source = kernel_source(METRICS, p.dtype)
+    arguments = (p, *targets, a["sum"], parts, int64(batch), int32(columns), *constants)
+    first = Launch(source, symbol, (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
+    return with_finish(first, parts, "metric_finish", (a["sum"],))
+
+
+@operation(METRICS, "categorical_accuracy", "metric_finish")
+def categorical_accuracy(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    targets, lanes = _class_targets(a, attrs), lanes_of_row(a["predictions"].shape[-1])
+    return _metric(context, "categorical_accuracy", a, targets, (int32(lanes),), lanes)
+
+
+@operation(METRICS, "top_k_accuracy", "metric_finish")
+def top_k_accuracy(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    targets, lanes = _class_targets(a, attrs), lanes_of_row(a["predictions"].shape[-1])
+    constants = (int32(lanes), int32(attrs["k"]))
+    return _metric(context, "top_k_accuracy", a, targets, constants, lanes)
+
+
+def _mean_metric(op: str) -> Binder:
+    @operation(METRICS, "mean_metric", "metric_finish", op=op)
+    def bind(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+        threshold = a["predictions"].dtype.type(attrs.get("threshold", 0.0))
+        constants = (int32(METRIC_KINDS[op]), threshold)
+        return _metric(context, "mean_metric", a, (a["targets"],), constants)
+
+    return bind
+
+
+for _op in METRIC_KINDS:
+    _mean_metric(_op)

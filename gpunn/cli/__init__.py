@@ -1,0 +1,1 @@
+"""The command line, ``gpunn``: the app, and what its commands do."""

@@ -1,0 +1,356 @@
+"""What the command line shows and writes: lines on the screen, tables, the learning curve."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import math
+import os
+import secrets
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpunn.errors import CheckpointError, DataError, ShapeError
+from gpunn.specs.layers import Rescaling
+
+if TYPE_CHECKING:
+    from gpunn.cli.runs import Settings
+    from gpunn.data.named import Dataset
+    from gpunn.models.model import Model
+    from gpunn.training.callbacks.history import History
+    from gpunn.training.trainer import Trainer
+
+Array = np.ndarray[Any, Any]
+
+
+class Screen:
+    """Where lines for people go.
+
+    Parameters
+    ----------
+    as_json : bool
+        Standard output is for one JSON object; lines go to standard error.
+    quiet : bool
+        No lines at all.
+    """
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.as_json, self.quiet = as_json, quiet
+
+    @property
+    def file(self) -> IO[str]:
+        """The stream of the lines."""
+        return sys.stderr if self.as_json else sys.stdout
+
+    def line(self, label: str, text: str) -> None:
+        """Print a line that opens with a label."""
+        if not self.quiet:
+            print(f"{label:<8} {text}", file=self.file, flush=True)
+
+    def result(self, values: Mapping[str, Any]) -> None:
+        """Print the JSON object, if it is asked for; what is not finite becomes null."""
+        if self.as_json:
+            finite = {
+                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in values.items()
+            }
+            print(json.dumps(finite, allow_nan=False), flush=True)
+
+
+def show_start(
+    screen: Screen, settings: Settings, model: Model, dataset: Dataset, trainer: Trainer
+) -> None:
+    """Say what is about to be trained, on what, and where."""
+    recipe, selection = settings.recipe, model.compiled.selection
+    screen.line("device", f"{selection.backend.describe()}: {selection.reason}")
+    held = f" + {trainer.validation.rows:,} held out" if trainer.validation is not None else ""
+    units = [math.prod(dataset.x_train.shape[1:]), *recipe.hidden, dataset.classes or 1]
+    screen.line(
+        "data",
+        f"{dataset.name}, {trainer.rows:,} rows{held}",
+    )
+    dropout = f", dropout {recipe.dropout:g}" if recipe.dropout else ""
+    screen.line(
+        "net",
+        f"{'-'.join(map(str, units))} {recipe.activation}{dropout}, "
+        f"{model.count_params():,} parameters",
+    )
+    length = f"{recipe.epochs} epochs of {trainer.steps_per_epoch}"
+    if recipe.steps is not None:
+        length = f"{recipe.steps:,}"
+    rate = f"{recipe.learning_rate:g}"
+    rate += f" {recipe.schedule}" if recipe.schedule != "constant" else ""
+    precision = f", {settings.precision}" if settings.precision != "float32" else ""
+    screen.line(
+        "training",
+        f"{length} steps, batch {recipe.batch_size}, {recipe.optimizer} {rate}, "
+        f"seed {settings.seed}{precision}",
+    )
+
+
+def test_figures(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return loss and metrics of the test rows by the names of the JSON output."""
+    return {f"test_{name}": value for name, value in figures.items()}
+
+
+def figures_text(figures: Mapping[str, float]) -> str:
+    """Return ``loss 0.1234, accuracy 0.9650``."""
+    from gpunn.training.callbacks.progress import number
+
+    return ", ".join(f"{name} {number(value)}" for name, value in figures.items())
+
+
+def training_figures(trainer: Trainer) -> dict[str, Any]:
+    """Return what the JSON output says about the training: counts, time, speed, last figures."""
+    history = trainer.history
+    seconds = sum(history.seconds)
+    samples = trainer.epoch_index * trainer.rows + trainer.offset
+    last = {name: values[-1] for name, values in history.history.items()}
+    return {
+        "epochs": trainer.epoch_index,
+        "steps": trainer.step_count,
+        "train_seconds": seconds,
+        "samples_per_second": samples / seconds if seconds > 0 else None,
+        "train_loss": last.get("loss"),
+        **{name: value for name, value in last.items() if name.startswith("val_")},
+    }
+
+
+def speed_text(figures: Mapping[str, Any]) -> str:
+    """Return time and speed of the training."""
+    speed = figures["samples_per_second"]
+    text = f"{figures['train_seconds']:.2f} s of training"
+    return text if speed is None else f"{text}, {speed:,.0f} samples/s"
+
+
+# Files of a run
+
+
+@contextmanager
+def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file to write that takes its place when it is complete; errors name `path`.
+
+    What was there before stays if writing fails. What is no regular file, a pipe say, is written
+    as it is.
+    """
+    target = Path(os.path.realpath(path))
+    text = {} if "b" in mode else {"newline": "", "encoding": "utf-8"}
+    try:
+        if target.exists() and not target.is_file():
+            with target.open(mode, **text) as file:  # type: ignore[call-overload]
+                yield file
+            return
+        temporary = target.with_name(f".gpunn-{secrets.token_hex(8)}.tmp")
+        try:
+            with temporary.open(mode.replace("w", "x"), **text) as file:  # type: ignore[call-overload]
+                yield file
+            temporary.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_history(history: History, path: Path) -> None:
+    """Write a row per epoch: its number, its seconds of training, loss and metrics."""
+    with whole_file(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        from gpunn.training.callbacks.history import loss_first
+
+        names = loss_first(history.history)
+        writer.writerow(["epoch", "seconds", *names])
+        columns = (history.epoch, history.seconds, *(history.history[name] for name in names))
+        for epoch, *values in zip(*columns, strict=True):
+            writer.writerow([epoch + 1, *values])
+
+
+def can_draw() -> bool:
+    """Return whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def draw_learning_curve(history: History, title: str, path: Path) -> bool:
+    """Draw loss and first metric by epoch; return False where matplotlib is not installed."""
+    if not history.epoch or not can_draw():
+        return False
+    # Not pyplot: it looks for a display, and takes longer to import.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from gpunn.plots.learning import draw_curves
+    from gpunn.training.callbacks.history import loss_first
+
+    metrics = [n for n in loss_first(history.history) if not n.startswith("val_")][:2]
+    figure = Figure(figsize=(4.5 * len(metrics), 3.4), dpi=100)
+    FigureCanvasAgg(figure)
+    # Set by hand: to let matplotlib find them takes 0.1 s.
+    edge = 0.16 / len(metrics)
+    figure.subplots_adjust(left=edge, right=1 - edge / 8, bottom=0.14, top=0.84, wspace=0.24)
+    # A folder may have any name: no formulas, and no bytes that are not text.
+    printable = title.encode(errors="replace").decode()
+    figure.suptitle(printable, fontsize=11, parse_math=False)
+    epochs = [epoch + 1 for epoch in history.epoch]
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        draw_curves(axes, epochs, history.history, metric)
+    with warnings.catch_warnings(), whole_file(path, "wb") as file:
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the title's, in no font
+        figure.savefig(file, format="png")
+    return True
+
+
+# Use of a trained net
+
+
+def load_model(path: Path, device: str | None, precision: str | None) -> Model:
+    """Load a net, and say on standard error if it computes in another precision than it has."""
+    from gpunn.models.saving import load_with_note
+
+    model, note = load_with_note(path, device=device or "auto", precision=precision, to_train=False)
+    if note is not None:
+        print(f"gpunn: warning: {note}", file=sys.stderr, flush=True)
+    return model
+
+
+def read_inputs(path: Path, shape: Sequence[int]) -> Array:
+    """Read rows for a model whose inputs have `shape`, from a .npy or a .csv file."""
+    try:
+        if path.suffix == ".npy":
+            values = np.load(path, allow_pickle=False)
+        else:
+            with path.open(encoding="utf-8-sig") as file:
+                lines = [line for line in file if line.strip()]
+            rows = lines[_header_lines(lines) :]
+            if not rows:
+                raise DataError("it has no rows")
+            values = np.loadtxt(rows, delimiter=",", ndmin=2)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is neither a .npy file nor text in UTF-8.") from error
+    except (ValueError, EOFError) as error:
+        # NumPy's errors go on with advice for programmers.
+        reason = str(error).partition("; use ")[0]
+        raise DataError(f"{path}: cannot be read as a table of numbers: {reason}") from error
+    size = math.prod(shape)
+    if values.shape[1:] != tuple(shape) and values.size % size == 0:
+        if values.shape == tuple(shape):
+            return values[np.newaxis]
+        if values.ndim == 2 and values.shape[1] == size:
+            return values.reshape(len(values), *shape)
+    if values.shape[1:] != tuple(shape):
+        raise ShapeError(
+            f"{path}: has shape {values.shape}; the model takes rows of shape "
+            f"{tuple(shape)}, or of {size} values."
+        )
+    return values
+
+
+def _header_lines(lines: Sequence[str]) -> int:
+    """Return 1 if the first line has words in all places: one number makes it a row."""
+
+    def is_number(cell: str) -> bool:
+        try:
+            float(cell)
+        except ValueError:
+            return False
+        return True
+
+    return 1 if lines and not any(map(is_number, lines[0].split(","))) else 0
+
+
+def scale_note(model: Model, rows: Array) -> str | None:
+    """Return a remark on inputs that were scaled already, though the model does that itself."""
+    if rows.dtype.kind != "f" or not rows.size or rows.min() < 0 or not 0 < rows.max() <= 1:
+        return None
+    for layer in model.layers:
+        spec = layer.spec
+        if isinstance(spec, Rescaling) and spec.offset == 0 and 0 < spec.scale <= 0.1:
+            largest = 1 / spec.scale
+            return (
+                f"has values from 0 to 1; the model takes 0 to {largest:g}, and scales by itself."
+            )
+    return None
+
+
+def write_predictions(model: Model, outputs: Array, file: IO[str]) -> None:
+    """Write a row per prediction: class and probabilities, or the values."""
+    loss = model.compiled.outputs[0].loss
+    head = None if loss is None else loss.head
+    writer = csv.writer(file, lineterminator="\n")
+    rows = outputs.reshape(len(outputs), -1)
+    columns = range(rows.shape[1])
+    if head is None:
+        writer.writerow(["value"] if len(columns) == 1 else [f"value{i}" for i in columns])
+        writer.writerows(rows.tolist())
+        return
+    if len(columns) == 1:
+        writer.writerow(["class", "probability"])
+        writer.writerows((int(p >= 0.5), p) for p in rows[:, 0].tolist())
+        return
+    writer.writerow(["class", "probability", *(f"p{i}" for i in columns)])
+    chosen = rows.argmax(axis=1).tolist()
+    for label, row in zip(chosen, rows.tolist(), strict=True):
+        writer.writerow([label, row[label], *row])
+
+
+# Inspect, devices
+
+
+def show_model(model: Model, file: Path, training: Mapping[str, Any] | None) -> None:
+    """Print what a model file holds."""
+    model.summary()
+    print()
+    print(f"{'file':<8} {file}, {file.stat().st_size:,} bytes")
+    print(f"{'seed':<8} {model.seed}")
+    if model._compiled is not None:
+        print(f"{'products':<8} in {model.compiled.precision}")
+    if training is None:
+        print(f"{'training':<8} none: the file holds a model, and cannot be resumed")
+        return
+    into = f", {training['offset']:,} rows into the next" if training["offset"] else ""
+    print(
+        f"{'training':<8} epoch {training['epoch']}{into}, step {training['step']:,}, "
+        f"batch {training['batch_size']}, {training['rows']:,} rows"
+    )
+    history = next((c["state"] for c in training["callbacks"] if c["type"] == "History"), None)
+    if history and history["epoch"]:
+        last = {name: values[-1] for name, values in history["history"].items()}
+        print(f"{'last':<8} {figures_text(last)}")
+        print(f"{'time':<8} {sum(history['seconds']):.2f} s of training")
+
+
+def read_training(model: Model, file: Path) -> dict[str, Any] | None:
+    """Return the state of training in a file, None if it holds a model only."""
+    from gpunn.models.saving import read_training_state
+
+    if model._compiled is None:
+        return None
+    try:
+        training: dict[str, Any] = read_training_state(model, file)["training"]
+    except CheckpointError as error:
+        if "no state of training" in str(error):
+            return None
+        raise
+    return training
+
+
+def show_devices() -> None:
+    """Print each device, whether it can be used, and what ``auto`` takes."""
+    from gpunn.backends.select import device_statuses, select_backend
+
+    for status in device_statuses():
+        print(f"{status.device:<10} {'usable' if status.usable else 'no':<7} {status.detail}")
+    chosen, reason = select_backend("auto")
+    print(f"auto takes {chosen.name}: {reason}")
+    if chosen.name.startswith("cuda"):
+        print(chosen.describe())  # with the table of tuned products

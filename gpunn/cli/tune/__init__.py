@@ -1,0 +1,1 @@
+"""``gpunn tune``: measures what serves each matrix product best, and keeps the table."""

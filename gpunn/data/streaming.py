@@ -1,0 +1,241 @@
+"""Data that do not fit the device: streamed to it, block by block, beside the calculations.
+
+Two blocks of rows are on the device. While steps are taken on one of them, a thread gathers the
+rows of the next into page-locked memory, from where the device copies them to the other on a
+stream of its own. Calls are bound to the two blocks together, as to a data set of that size: to
+go from one to the other is to set the offset, which is read from the device's memory, so graphs
+hold for both.
+
+Rows are gathered in the epoch's own order, the keyed permutation by which data on the device are
+shuffled. So a run is bit for bit the one with all data on the device: shuffled over all rows,
+not block by block, resumed at any step, and a checkpoint does not know about blocks. The price
+is that the host reads rows here and there; data in a file that is mapped into memory (`np.memmap`)
+are read so from the disk. No order is stored: rows are computed from positions, block by block.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from gpunn.backends.interface import Lane
+from gpunn.data.blocks import Blocks, gather
+from gpunn.data.sources import Source
+from gpunn.errors import DeviceError
+from gpunn.plan.bind import BoundPlan
+from gpunn.plan.spec import CONTROL
+from gpunn.randomness.permutation import KeyedPermutation
+
+Array = np.ndarray[Any, Any]
+Key = tuple[int, int]  # epoch and block
+
+
+class _Slot:
+    """One of the two blocks on the device, and the page-locked memory that it is filled from.
+
+    Attributes
+    ----------
+    first : int
+        Row of the arrays that it begins with.
+    copied : fence or None
+        Passed when the copy that was asked for last is done.
+    fill : _Fill or None
+        What fills it, or has filled it.
+    """
+
+    def __init__(self, lane: Lane, arrays: Mapping[str, Any], first: int, rows: int) -> None:
+        self.first = first
+        self.device = {name: array[first : first + rows] for name, array in arrays.items()}
+        self.staging = {
+            name: lane.pinned(array.nbytes).view(array.dtype).reshape(array.shape)
+            for name, array in self.device.items()
+        }
+        self.copied: Any = None
+        self.fill: _Fill | None = None
+
+    def abandon(self) -> None:
+        """Stop what fills it."""
+        if self.fill is not None:
+            self.fill.abandoned = True
+            self.fill.join()
+
+    def finish(self) -> None:
+        """Wait until the copy has been asked for; raise what went wrong."""
+        assert self.fill is not None
+        self.fill.join()
+        error = self.fill.error
+        if error is not None:
+            self.fill = None
+            raise error
+
+    def leave(self, lane: Lane) -> None:
+        """Give up on what is being copied: the memory may be given back while it still is."""
+        if self.fill is not None:
+            self.fill.abandoned = True
+        if self.copied is not None:
+            with suppress(DeviceError):
+                lane.follow(self.copied)
+
+
+class _Fill(threading.Thread):
+    """Gathers one block and has it copied, then ends: between blocks there is no thread.
+
+    It knows of no ring, so that a ring that nobody uses any more can go; nor of anything, once it
+    has ended.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        slot: _Slot,
+        arrays: Mapping[str, Array],
+        blocks: Blocks,
+        key: Key,
+        seed: int | None,
+        after: Any,
+    ) -> None:
+        super().__init__(name="gpunn-fill")
+        self.key, self.abandoned = key, False
+        self._lane, self._slot, self._arrays, self._blocks = lane, slot, arrays, blocks
+        self._seed, self._after = seed, after
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._fill()
+        except BaseException as error:  # whatever it is, it is the caller's
+            self.error = error
+        finally:
+            del self._arrays, self._after, self._slot
+
+    def _fill(self) -> None:
+        lane, slot, (epoch, block) = self._lane, self._slot, self.key
+        if slot.copied is not None:
+            lane.wait(slot.copied)  # it reads the staging memory
+        seed, blocks = self._seed, self._blocks
+        order = None if seed is None else KeyedPermutation(blocks.rows, seed, epoch)
+        start, stop = blocks.span(block)
+        span, stopped = (start, stop), lambda: self.abandoned
+        gather(self._arrays, slot.staging, span, order, stopped, lane.rows)
+        if self.abandoned:
+            return
+        pairs = [
+            (array[: stop - start], slot.staging[name][: stop - start])
+            for name, array in slot.device.items()
+        ]
+        slot.copied = lane.copy(pairs, self._after)
+        if self.abandoned:  # since then
+            slot.leave(lane)
+
+
+class Ring(Source):
+    """Rows that are streamed to the device through two blocks.
+
+    Parameters
+    ----------
+    bound : BoundPlan
+    lane : Lane
+    arrays : mapping of str to NumPy array
+        The data, on the host; never copied as a whole.
+    blocks : Blocks
+    seed : int, optional
+        Of the orders that rows are shuffled into; without it they stay as they are.
+    repeats : bool
+        Whether the last block is followed by the first one of the next epoch.
+    """
+
+    def __init__(
+        self,
+        bound: BoundPlan,
+        lane: Lane,
+        arrays: Mapping[str, Array],
+        blocks: Blocks,
+        *,
+        seed: int | None = None,
+        repeats: bool = False,
+    ) -> None:
+        super().__init__(bound, blocks.rows)
+        self.blocks, self.seed, self.repeats = blocks, seed, repeats
+        self._lane, self._host = lane, dict(arrays)
+        self._epoch = 0
+        self._inside: Key | None = None
+        rows = 2 * blocks.size
+        ring = {name: self._empty(rows, array) for name, array in arrays.items()}
+        self._slots = [_Slot(lane, ring, first, blocks.size) for first in (0, blocks.size)]
+        self.arrays = ring
+        if "order" in bound.plan.buffers:
+            ring["order"] = bound.backend.upload(np.arange(rows, dtype=np.int64))
+
+    def _empty(self, rows: int, array: Array) -> Any:
+        backend, shape = self.bound.backend, (rows, *array.shape[1:])
+        nbytes = rows * array.nbytes // len(array)
+        region = backend.allocate(nbytes, 1, zeroed=False)
+        return backend.view(region, 0, shape, str(array.dtype))[0]
+
+    def begin(self, epoch: int = 0, offset: int = 0) -> None:
+        # Rows that are not shuffled are the same in every epoch.
+        self._epoch = 0 if self.seed is None else epoch
+        self._inside = None
+
+    def ready(self, offset: int) -> int:
+        block, within = self.blocks.find(offset)
+        key = self._epoch, block
+        if key != self._inside:
+            slot = self._enter(key)
+            self.bound.write(f"{CONTROL}/offset", slot.first + within)
+            self._inside = key
+        start, stop = self.blocks.span(block)
+        return stop - start - within
+
+    def _enter(self, key: Key) -> _Slot:
+        """Have the steps to come find a block on the device, and the next one under way."""
+        # Behind the last step on the block that is overwritten.
+        fence = self._lane.fence()
+        slots = self._slots
+        here = next((s for s in slots if s.fill is not None and s.fill.key == key), None)
+        if here is None:
+            here = slots[0]
+            self._fill(here, key, fence)
+        elif here is slots[1]:
+            slots.reverse()
+        here.finish()
+        self._lane.follow(here.copied)
+        following = self._following(key)
+        there = slots[1]
+        if following is not None and (there.fill is None or there.fill.key != following):
+            self._fill(there, following, fence)
+        return here
+
+    def _following(self, key: Key) -> Key | None:
+        epoch, block = key
+        if block + 1 < self.blocks.count:
+            return epoch, block + 1
+        if not self.repeats:
+            return None
+        return (0 if self.seed is None else epoch + 1), 0
+
+    def _fill(self, slot: _Slot, key: Key, after: Any) -> None:
+        slot.abandon()
+        fill = _Fill(self._lane, slot, self._host, self.blocks, key, self.seed, after)
+        fill.start()  # where there are no more threads, this fails
+        slot.fill = fill
+
+    def close(self) -> None:
+        for slot in self._slots:
+            slot.abandon()
+            if slot.copied is not None:
+                with suppress(DeviceError):  # the device may be what has failed
+                    self._lane.wait(slot.copied)
+        self._slots, self._host = [], {}
+        super().close()
+
+    def __del__(self) -> None:
+        # No waiting here: the collector may run in any thread, even in the one that fills. At the
+        # end of the process there may be nothing left to leave.
+        with suppress(Exception):
+            for slot in self._slots:
+                slot.leave(self._lane)

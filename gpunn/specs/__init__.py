@@ -1,0 +1,1 @@
+"""What the user writes: layers, losses, optimizers and the rest; frozen, without arrays."""

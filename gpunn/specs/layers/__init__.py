@@ -1,0 +1,76 @@
+"""Layers as specs: small frozen objects that know shapes and weights, and hold no arrays.
+
+To add a layer: a class in one of these modules that gives `output_shape` and `variables`,
+registered by its name, and its part of the plan in ``gpunn/plan/units.py``.
+"""
+
+from typing import Any
+
+from gpunn.specs.layers.activation import (
+    ACTIVATION_LAYERS,
+    ELU,
+    Activation,
+    Lambda,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Softmax,
+)
+from gpunn.specs.layers.base import Layer, layers
+from gpunn.specs.layers.core import (
+    Add,
+    Concatenate,
+    Dense,
+    Dropout,
+    Flatten,
+    Input,
+    InputLayer,
+    Rescaling,
+    add,
+    concatenate,
+)
+from gpunn.specs.layers.normalization import BatchNormalization, LayerNormalization, Normalization
+
+__all__ = [
+    "ACTIVATION_LAYERS",
+    "Activation",
+    "Add",
+    "BatchNormalization",
+    "Concatenate",
+    "Dense",
+    "Dropout",
+    "ELU",
+    "Flatten",
+    "Input",
+    "InputLayer",
+    "Lambda",
+    "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
+    "Normalization",
+    "PReLU",
+    "ReLU",
+    "Rescaling",
+    "Softmax",
+    "add",
+    "concatenate",
+    "layers",
+]
+
+_ELSEWHERE = (
+    ("convolutions", ("Conv", "SeparableConv", "DepthwiseConv", "UpSampling", "ZeroPadding")),
+    ("pooling", ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")),
+    ("recurrent layers", ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "TimeDistributed")),
+    ("attention", ("Attention", "MultiHeadAttention", "AdditiveAttention")),
+    ("embeddings and text", ("Embedding", "TextVectorization", "StringLookup", "Hashing")),
+)
+
+
+def __getattr__(name: str) -> Any:
+    for kind, beginnings in _ELSEWHERE:
+        if name.startswith(beginnings):
+            raise AttributeError(
+                f"gpunn has no layer {name}: it trains multilayer perceptrons and does no {kind}."
+            )
+    known = ", ".join(sorted(c.__name__ for c in layers.classes()))
+    raise AttributeError(f"gpunn.layers has no {name!r}; its layers are {known}.")

@@ -1,5 +1,0 @@
-"""``tf.contrib.layers``."""
-
-from gpunn.symbolic.layers import flatten, fully_connected
-
-__all__ = ["flatten", "fully_connected"]
