@@ -31,7 +31,7 @@
 // - What is read through `__restrict__` or __ldg is taken for constant as long as the kernel lives,
 //   and it now lives while others write; so no kernel has these.
 //
-// tests/no_device/test_dependent_launch.py looks into what the compiler makes of every kernel: for
+// tests/backends/cuda/test_dependent_launch.py looks into what the compiler makes of every kernel: for
 // loads and stores ahead of the wait, and for those of constants (ld.global.nc).
 
 #pragma once

@@ -1,4 +1,4 @@
-"""Every op's kernels on a GPU, driven by the table in tests/backends/op_cases.py."""
+"""Every op's kernels on a GPU, driven by the table in tests/helpers/op_cases.py."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from gpunn.errors import ArgumentError, ArgumentTypeError, GpunnError, with_arti
 from gpunn.specs.expressions.builder import Builder
 from gpunn.specs.expressions.expression import OPERATIONS, Expression, result_kind
 
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parents[2]
 LONGEST_LINE = 80  # of code that a message shows
 # NumPy's names for what is called otherwise here.
 _UFUNCS = {"abs": "absolute", "true_divide": "divide", "bitwise_and": "logical_and"}

@@ -2,7 +2,7 @@
 
 Usage, in an environment with Keras and JAX::
 
-    python tests/data/record_keras_nets.py
+    python tests/recordings/record_keras_nets.py
 
 writes ``keras_nets.npz`` next to this file. Data and weights are drawn by NumPy from fixed seeds,
 here and in the test (`nets`, `weights`, `data`), so that the file holds results only: per net

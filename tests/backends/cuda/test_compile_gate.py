@@ -19,7 +19,7 @@ if sys.platform != "linux":
 
 import kernel_resources as resources
 
-RECORD = "python tests/no_device/kernel_resources.py"
+RECORD = "python tests/backends/cuda/kernel_resources.py"
 SLACK = 8  # registers; another NVRTC gives a kernel a few more or fewer
 
 

@@ -1,6 +1,6 @@
 """PReLU, activation layers, constraints and label smoothing against recordings of Keras 3.
 
-``tests/data/record_keras_more_layers.py`` made them, in float64, of the nets in
+``tests/recordings/record_keras_more_layers.py`` made them, in float64, of the nets in
 ``more_layers_nets.py`` beside it; as in ``test_keras_parity.py`` six steps leave the two a few
 roundings apart.
 """
@@ -19,7 +19,7 @@ import gpunn
 from gpunn import layers
 
 RECORDED = dict(
-    np.load(Path(__file__).parent.parent / "data" / "keras_more_layers.npz", allow_pickle=False)
+    np.load(Path(__file__).parents[1] / "recordings" / "keras_more_layers.npz", allow_pickle=False)
 )
 DEVICES = ("reference", "cpu")
 RTOL, ATOL = 1e-10, 1e-12

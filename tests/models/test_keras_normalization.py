@@ -1,6 +1,6 @@
 """Batch and layer normalization against recordings of Keras 3 in float64.
 
-``tests/data/README.md`` lists them. Tolerances as in test_keras_parity.py.
+``tests/recordings/README.md`` lists them. Tolerances as in test_keras_parity.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import gpunn
 from gpunn import layers
 
 KERAS = dict(
-    np.load(Path(__file__).parent.parent / "data" / "keras_normalization.npz", allow_pickle=False)
+    np.load(
+        Path(__file__).parents[1] / "recordings" / "keras_normalization.npz", allow_pickle=False
+    )
 )
 DEVICES = ["reference", "cpu", pytest.param("simulator", marks=needs_compiler)]
 RTOL, ATOL = 1e-10, 1e-12

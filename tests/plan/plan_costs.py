@@ -1,8 +1,8 @@
 """What a training step costs on a GPU, counted without one: calls, FLOPs, bytes, launches, memory.
 
-    python tests/no_device/plan_costs.py
+    python tests/plan/plan_costs.py
 
-writes tests/data/plan_costs.json anew, after a change that is worth more than what it adds, or one
+writes tests/recordings/plan_costs.json anew, after a change that is worth what it adds, or one
 that saves something. Say in the commit which figures have moved, and why.
 """
 
@@ -24,7 +24,7 @@ from gpunn.plan.bind import BoundPlan
 from gpunn.plan.layout import plan_layout
 from gpunn.plan.spec import EXTERNAL, Plan
 
-TABLE = Path(__file__).parents[1] / "data" / "plan_costs.json"
+TABLE = Path(__file__).parents[1] / "recordings" / "plan_costs.json"
 BATCH_SIZES = (32, 50, 128, 1024, 8192)
 OPTIMIZERS = {"sgd": SGD(0.1), "momentum": SGD(0.1, momentum=0.9), "adam": Adam()}
 STEPS = 1200  # MNIST in batches of 50

@@ -5,9 +5,9 @@ every case of the op table is bound for each architecture, and the sources of it
 gathered; of the matrix products, all tiles. Tests take what the ops launch on most architectures,
 and the other tiles and double precision on one; everything with GPUNN_ALL_TARGETS=1.
 
-    python tests/no_device/kernel_resources.py [FILE.cu ...]
+    python tests/backends/cuda/kernel_resources.py [FILE.cu ...]
 
-compiles everything, or these files, and writes tests/data/kernel_resources.json anew. Look at
+compiles everything, or these files, and writes tests/recordings/kernel_resources.json anew. Look at
 what has changed there before it is committed: more registers may mean fewer threads at once.
 """
 
@@ -36,11 +36,11 @@ from gpunn.backends.cuda.product_shapes import ALONG, KINDS, TILES, device_tiles
 from gpunn.errors import DeviceError
 
 assert backend.TABLES  # importing them fills BINDERS and KERNELS
-sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
 
 from op_cases import op_cases, precision_cases  # noqa: E402
 
-TABLE = Path(__file__).parents[1] / "data" / "kernel_resources.json"
+TABLE = Path(__file__).parents[2] / "recordings" / "kernel_resources.json"
 PTXAS_VERBOSE = "--ptxas-options=-v"
 # Architecture -> bytes of shared memory a block may use (CUDA programming guide, table of
 # compute capabilities), multiprocessors of a GPU of that kind.

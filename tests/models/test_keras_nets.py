@@ -1,6 +1,6 @@
 """The chapter's nets give Keras's outputs, losses and gradients for the same weights, in float32.
 
-``tests/data/record_keras_nets.py`` made the recordings and makes the nets, weights and data.
+``tests/recordings/record_keras_nets.py`` made the recordings and makes the nets, weights and data.
 """
 
 from __future__ import annotations

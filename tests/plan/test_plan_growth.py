@@ -29,7 +29,7 @@ def test_no_figure_has_grown(name: str) -> None:
         f"A training step of '{name}' costs more than on record:\n  "
         + "\n  ".join(grown)
         + "\nIf what it gives is worth that, record it anew with "
-        "`python tests/no_device/plan_costs.py`, and say why in the commit."
+        "`python tests/plan/plan_costs.py`, and say why in the commit."
     )
 
 

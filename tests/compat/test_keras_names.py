@@ -13,7 +13,7 @@ import gpunn
 from gpunn.errors import ArgumentError, ShapeError
 
 KERAS = dict(
-    np.load(Path(__file__).parent.parent / "data" / "keras_recordings.npz", allow_pickle=False)
+    np.load(Path(__file__).parents[1] / "recordings" / "keras_recordings.npz", allow_pickle=False)
 )
 # Cross entropies of probabilities are recorded too: as functions of arrays gpunn has them.
 LOSSES = sorted({key.split("/")[1] for key in KERAS if key.startswith("loss/")})

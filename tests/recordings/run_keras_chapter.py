@@ -4,10 +4,10 @@ The texts in ``keras_chapter/`` are notebooks: cells between ``# %% name`` lines
 shows its value, as in a notebook. The only line that differs between the libraries is
 ``import keras``. Usage, in an environment with Keras, JAX, scikit-learn and Matplotlib::
 
-    KERAS_BACKEND=jax python tests/data/run_keras_chapter.py
+    KERAS_BACKEND=jax python tests/recordings/run_keras_chapter.py
 
 writes ``keras_chapter.json`` next to this file: for each text and cell what each expression shows,
-less what depends on random numbers (see `seen`). ``tests/training/test_keras_text.py`` runs the
+less what depends on random numbers (see `seen`). ``tests/compat/test_keras_text.py`` runs the
 same texts with ``import gpunn as keras`` and compares. Texts whose first line begins with
 ``# Not in Keras 3`` are run, but not recorded.
 

@@ -1,6 +1,6 @@
 """Texts written for Keras run with the import swapped, and show the reader what Keras shows.
 
-``tests/data/run_keras_chapter.py`` has run the same texts under Keras 3 and recorded what each
+``tests/recordings/run_keras_chapter.py`` has run the texts under Keras 3 and recorded what each
 cell shows: names, shapes, numbers of weights, keys of the history, whether the loss fell.
 """
 
@@ -18,7 +18,7 @@ import pytest
 
 import gpunn
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "recordings"
 _spec = importlib.util.spec_from_file_location("run_keras_chapter", DATA / "run_keras_chapter.py")
 assert _spec is not None and _spec.loader is not None
 chapter = importlib.util.module_from_spec(_spec)

@@ -4,7 +4,7 @@ Usage, in an environment of its own (gpunn itself needs neither Keras nor JAX)::
 
     python3.11 -m venv keras-venv
     keras-venv/bin/pip install keras jax jaxlib numpy
-    keras-venv/bin/python tests/data/record_keras.py
+    keras-venv/bin/python tests/recordings/record_keras.py
 
 writes ``keras_recordings.npz`` next to this file. Everything is computed in float64 on the CPU
 (JAX backend) from inputs that NumPy draws from fixed seeds. On JAX, Keras' dtype promotion turns

@@ -1,4 +1,4 @@
-"""gpunn against recordings of Keras 3 in float64 (``tests/data/README.md`` lists them).
+"""gpunn against recordings of Keras 3 in float64 (``tests/recordings/README.md`` lists them).
 
 Not recorded against, because gpunn does not have them: CosineDecayRestarts,
 PolynomialDecay(cycle=True), exclude_from_weight_decay, weighted_metrics. The cross entropies of
@@ -22,7 +22,7 @@ from gpunn.optimizers import optimizers
 from gpunn.schedules import schedules
 
 KERAS = dict(
-    np.load(Path(__file__).parent.parent / "data" / "keras_recordings.npz", allow_pickle=False)
+    np.load(Path(__file__).parents[1] / "recordings" / "keras_recordings.npz", allow_pickle=False)
 )
 DEVICES = ("reference", "cpu")
 WEIGHTS = ("kernel0", "bias0", "kernel1", "bias1")
