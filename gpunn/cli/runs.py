@@ -34,7 +34,6 @@ from gpunn.cli.recipes import Recipe
 from gpunn.cli.reports import Screen
 from gpunn.data import named as datasets
 from gpunn.errors import ArgumentError, CheckpointError, GpunnError, PlanError, TrainingError
-from gpunn.models import saving
 from gpunn.specs import optimizers
 from gpunn.training.callbacks.base import Callback, Checkpoints, Logs
 from gpunn.training.callbacks.progress import ProgressBar
@@ -349,7 +348,7 @@ def _restore(trainer: Trainer, folder: Path, settings: Settings, screen: Screen)
     """Take the state of the latest checkpoint, and say what is left to do."""
     recipe = settings.recipe
     try:
-        trainer.load_state_dict(saving.read_training_state(trainer.model, folder))
+        trainer.resume(folder)
     except CheckpointError as error:
         others = len(CheckpointDirectory(folder).steps()) > 1
         if others and OLDER in str(error):

@@ -10,8 +10,7 @@ import numpy as np
 from gpunn.errors import ArgumentError, NotBuiltError
 from gpunn.models.weight_view import WeightLists, WeightView
 from gpunn.specs.graph import SymbolicTensor, connect, describe
-from gpunn.specs.layers import Layer, Normalization
-from gpunn.specs.layers.base import NO_FREEZING
+from gpunn.specs.layers import Layer
 from gpunn.specs.traced_values import check_training
 
 if TYPE_CHECKING:
@@ -26,15 +25,14 @@ class BoundLayer(WeightLists):
     """A layer of a model: the spec's attributes, and its weights.
 
     It passes for an instance of the spec's class, and can be given to another model wherever a
-    layer can. That model has weights of its own, which start from those that this layer has when
-    the other model is built; in Keras the two would share them.
+    layer can: the two models then share its weights, and train them for each other.
 
     Parameters
     ----------
     model : Model
     spec : Layer
-    origin : BoundLayer, optional
-        A layer of another model that the weights are taken from.
+    foreign : bool
+        Whether it was taken from another model: where its name is taken it gets another one.
 
     Attributes
     ----------
@@ -46,30 +44,29 @@ class BoundLayer(WeightLists):
 
     spec: Layer
 
-    def __init__(self, model: Model, spec: Layer, origin: BoundLayer | None = None) -> None:
-        vars(self).update(_model=model, spec=spec, _origin=origin)
+    def __init__(self, model: Model, spec: Layer, foreign: bool = False) -> None:
+        vars(self).update(_model=model, spec=spec, _foreign=foreign)
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
         return type(self.spec)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return BoundLayer, (self._model, self.spec, self._origin)
+        return BoundLayer, (self._model, self.spec, self._foreign)
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):  # copy and pickle ask before there is a spec
             raise AttributeError(attribute)
         if attribute in _WEIGHTS and self._model.built:
-            paths = [v.path for v in self._variables() if v.name == attribute]
-            if paths:
-                return self._model._read(paths[0])
+            found = [v for v in self._variables() if v.name == attribute]
+            if found:
+                return self._model._read(found[0])
         return getattr(self.spec, attribute)
 
     def __setattr__(self, attribute: str, value: object) -> None:
         if attribute == "trainable":
-            if value is True:
-                return
-            raise ArgumentError(f"{describe(self.spec)}: {NO_FREEZING}.")
+            self.spec.trainable = value  # type: ignore[misc,assignment]
+            return
         ways = "set_weights" if attribute in _WEIGHTS else "a layer made with other ones"
         raise ArgumentError(
             f"{describe(self.spec)}: {attribute} cannot be set; a layer's arguments are fixed, and "
@@ -83,8 +80,7 @@ class BoundLayer(WeightLists):
         """Call the layer on the output(s) of other layers, for another model or in `call`."""
         check_training(training)
         many = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
-        origin = self._origin if self._model._tracing else self
-        return connect(self.spec, many, origin)
+        return connect(self.spec, many, foreign=self._foreign or not self._model._tracing)
 
     @property
     def name(self) -> str:
@@ -99,8 +95,8 @@ class BoundLayer(WeightLists):
 
     @property
     def trainable(self) -> bool:
-        """True: gpunn trains all weights."""
-        return True
+        """Whether training changes the weights; it can be set, see `gpunn.layers.Layer`."""
+        return self.spec.trainable
 
     @property
     def weights(self) -> list[WeightView]:
@@ -109,7 +105,7 @@ class BoundLayer(WeightLists):
 
     def get_weights(self) -> list[Array]:
         """Return copies of the weights: kernel (inputs, outputs), bias (outputs,)."""
-        return [self._model._read(v.path) for v in self._variables()]
+        return [self._model._read(v) for v in self._variables()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the weights, in the order of `get_weights`."""
@@ -147,18 +143,3 @@ class BoundLayer(WeightLists):
     def output_shape(self) -> tuple[int | None, ...]:
         """Shape of the output with None for the batch axis."""
         return (None, *self.output.shape)
-
-    # Another model's
-
-    def _handed_over(self) -> list[Array] | None:
-        """Return the weights for a model that takes them from here; None before there are any."""
-        model = self._model
-        if not model.built:
-            return None
-        variables = self._variables()
-        model._push_adapted()
-        if isinstance(self.spec, Normalization) and self.name not in model._adapted:
-            return None
-        if model._session is None and any(v.path not in model._values for v in variables):
-            return None
-        return self.get_weights()

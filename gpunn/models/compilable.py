@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -20,12 +20,13 @@ from gpunn.models.compiling import (
 )
 from gpunn.models.weights import Weights
 from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import CONTROL, Plan
+from gpunn.plan.spec import Plan
 from gpunn.specs import optimizers as optimizers_module
 from gpunn.specs.graph import Graph
 from gpunn.specs.optimizers import CompiledOptimizer
 from gpunn.training.session import Session
-from gpunn.training.state import Progress
+from gpunn.training.state import TrainingState
+from gpunn.training.weight_store import graph_weights
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -35,8 +36,8 @@ class Compilable(Weights):
 
     # Losses, metrics and their weights as given: they wait for the outputs to be known.
     _deferred: tuple[Any, Any, Any]
-    # What a model that was pickled or loaded goes on from in training, until it has a session.
-    _resumed: Progress | None = None
+    # Where training stands; a new one with each `compile`.
+    _state: TrainingState
 
     def compile(
         self,
@@ -110,22 +111,15 @@ class Compilable(Weights):
             _build_plan(self.graph, compiled, 1)
         # Nothing fails from here on: an error leaves the model as it was compiled before.
         self._leave_session()
-        self._resumed = None
-        if seed is not None:
-            for path in self._drawn:
-                del self._values[path]
-            self._drawn.clear()
-        self._seed, self._compiled = chosen_seed, compiled
+        if seed is not None and self.built:
+            for weights in self._layer_weights.values():
+                weights.forget_drawn()
+        self._seed, self._compiled, self._state = chosen_seed, compiled, TrainingState()
         self._deferred = (loss, metrics, loss_weights)
 
-    def _progress(self) -> Progress | None:
-        """Return what the next training goes on from; None before training."""
-        return self._resumed if self._session is None else self._session.training_state()
-
-    def _go_on_from(self, progress: Progress) -> None:
-        """Let the next training go on from `progress`, that of a file; the model is compiled."""
-        self._resumed = progress
-        vars(self.optimizer)["iterations"] = progress[1][f"{CONTROL}/step"]
+    def _slots(self) -> dict[str, Any]:
+        """Return the optimizer's slots, as far as it has trained."""
+        return self._state.slots if self._session is None else self._session.slots()
 
     def __getstate__(self) -> dict[str, Any]:
         return pickling.state_of(self)
@@ -146,7 +140,10 @@ class Compilable(Weights):
     def optimizer(self) -> CompiledOptimizer:
         """The optimizer given to `compile`; its ``learning_rate`` can be set."""
         if self._optimizer is None or self._optimizer[0] is not self.compiled:
-            self._optimizer = (self.compiled, CompiledOptimizer(self.compiled.optimizer))
+            self._optimizer = (
+                self.compiled,
+                CompiledOptimizer(self.compiled.optimizer, self._state),
+            )
         return self._optimizer[1]
 
     @property
@@ -180,14 +177,13 @@ class Compilable(Weights):
                 if self._compiled is not None
                 else (select_backend("auto"), "float32")
             )
+            self._push_adapted()
             self._initialize()
-            session = Session(self.graph, selection.backend, precision, self.seed)
-            for path, values in self._values.items():
-                session.write(path, values)
-            session.resume(self._resumed)
-            self._session, self._resumed = session, None
-            self._values = {}
-            self._drawn.clear()
+            self._session = Session(
+                *(self.graph, selection.backend, precision, self.seed),
+                state=self._state,
+                layers=self._layer_weights,
+            )
         self._push_adapted()
         return self._session
 
@@ -195,19 +191,18 @@ class Compilable(Weights):
         self, batch_size: int = DEFAULT_BATCH_SIZE, input_dtypes: Sequence[str] | None = None
     ) -> Plan:
         """Return the plan of training, evaluation and prediction: ``print(plan.describe())``."""
-        return _build_plan(self.graph, self.compiled, batch_size, input_dtypes)
+        return _build_plan(self.graph, self.compiled, batch_size, input_dtypes, self.frozen_layers)
 
     def _settle(self, graph: Graph) -> None:
         """Take the graph, now that it is known, and do what `compile` had to put off."""
         if self._compiled is not None:
             outputs = output_specs(graph, *self._deferred)
-            compiled, optimizer = replace(self._compiled, outputs=outputs), self.optimizer
+            compiled = replace(self._compiled, outputs=outputs)
             if any(spec.loss is not None for spec in outputs):
                 _build_plan(graph, compiled, 1)
-            # The same one, with a learning rate that was set since.
-            self._compiled, self._optimizer = compiled, (compiled, optimizer)
+            self._compiled = compiled
+        self._known_weights = graph_weights(graph)
         self._graph = graph
-        self._take_over()
 
     @property
     def _backend(self) -> Backend | None:
@@ -226,6 +221,7 @@ def _build_plan(
     compiled: Compiled,
     batch_size: int,
     input_dtypes: Sequence[str] | None = None,
+    frozen: Collection[str] = (),
 ) -> Plan:
     return build_plan(
         graph,
@@ -234,4 +230,5 @@ def _build_plan(
         outputs=compiled.outputs,
         optimizer=compiled.optimizer,
         input_dtypes=input_dtypes,
+        frozen=frozen,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,16 @@ from gpunn.models.compiling import (
 from gpunn.models.intake import Intake, check_targets, default_batch_size
 from gpunn.models.structure import check_keys, leaves
 from gpunn.models.summary import summary_table
-from gpunn.specs.graph import Graph, SymbolicTensor, build_graph, snake_case
+from gpunn.specs.graph import Graph, SymbolicTensor, snake_case, trace_graph
 from gpunn.specs.layers import Layer
-from gpunn.specs.layers.base import NO_FREEZING
 from gpunn.specs.traced_values import check_training
 from gpunn.training.callbacks.base import Callback
 from gpunn.training.callbacks.history import History
 from gpunn.training.hooks import Hooks, check_callbacks
 from gpunn.training.session import Session
-from gpunn.training.trainer import Trainer
+from gpunn.training.state import TrainingState
+from gpunn.training.trainer import Task, Trainer
+from gpunn.training.weight_store import graph_weights
 
 # What predict returns: arrays of NumPy's, or CuPy's where the model computes.
 OUTPUTS = ("numpy", "cupy")
@@ -70,9 +72,13 @@ class Model(Intake):
 
     Notes
     -----
-    A model has weights of its own. A layer of another model, or a whole model, can be called like
-    a layer: its weights are copied when the new model is built, and from then on the two train
-    apart. In Keras they would share them. `get_weights` and `set_weights` hand them back.
+    Weights belong to layers. A layer of another model, or a whole model, can be called like a
+    layer, and ``model.input`` and a layer's ``output`` can be the inputs and outputs of a further
+    model: all models that have a layer share its weights, and what one of them trains or sets the
+    others have. `gpunn.models.clone_model` makes a model with layers of its own.
+
+    ``layer.trainable = False``, or that of a model, which sets it for all its layers, freezes
+    weights: from the next call that trains they stay as they are, in every model.
 
     Models can be pickled and copied (`copy.deepcopy`) with their weights and the state of their
     training; `gpunn/pickling.py` says what goes along.
@@ -92,8 +98,6 @@ class Model(Intake):
 
     # Whether a summary lists the inputs and what each layer reads.
     _lists_inputs = True
-    # As of all layers: none can be frozen.
-    trainable = True
     # Whether `predict` returns a dict.
     _outputs_by_name = False
 
@@ -112,13 +116,12 @@ class Model(Intake):
             raise ArgumentError(f"Model needs inputs and outputs{hint}.")
         self._traced = False
         self._outputs_by_name = isinstance(outputs, Mapping)
-        self._start(build_graph(_tensors(inputs, "inputs"), _tensors(outputs, "outputs")))
+        graph, symbols = trace_graph(_tensors(inputs, "inputs"), _tensors(outputs, "outputs"))
+        self._start(graph)
+        self._symbolic, self._known_weights = (graph, symbols), graph_weights(graph)
         self.name = name or "model"
-        self._take_over()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "trainable" and value is not True:
-            raise ArgumentError(f"{type(self).__name__}: {NO_FREEZING}.")
         if self._traced:
             value = subclassing.set_attribute(self, name, value)
         known = getattr(type(self), name, None)
@@ -152,15 +155,18 @@ class Model(Intake):
         self._compiled: Compiled | None = None
         self._session: Session | None = None
         self._seed: int | None = None
-        self._values = {}
-        self._drawn = set()
-        self._adapted = {}
+        self._state = TrainingState()
+        self._known_weights = None
         self.history: History | None = None
         self.stop_training = False
 
     def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
         """Print a table of layers with their output shapes and numbers of weights."""
-        (print_fn or print)(summary_table(self.graph, self.name, inputs_listed=self._lists_inputs))
+        (print_fn or print)(
+            summary_table(
+                self.graph, self.name, self.frozen_layers, inputs_listed=self._lists_inputs
+            )
+        )
 
     # Building
 
@@ -283,17 +289,35 @@ class Model(Intake):
         )
         trainer.verbose = _verbosity(verbose)
         if resume is not None:
-            self._resume(trainer, resume)
+            trainer.resume(resume)
         try:
             self.history = trainer.fit(None if steps is not None else epochs, steps)
         finally:
             trainer.release()
         return self.history
 
-    def _resume(self, trainer: Trainer, path: str | Path) -> None:
+    def training_task(
+        self, x: Any, y: Any, sample_weight: Any = None, validation_data: Any = None
+    ) -> Task:
+        """Check data and return them with what trains on them; for `gpunn.Trainer`."""
         from gpunn.models import saving
 
-        trainer.load_state_dict(saving.read_training_state(self, path))
+        x = self._adopt_x(x)
+        self._build_for(x)
+        compiled = self.compiled
+        if all(spec.loss is None for spec in compiled.outputs):
+            raise ArgumentError("Training needs a loss; give compile one, such as loss='mse'.")
+        data = self.prepare(x, y, sample_weight)
+        return Task(
+            self.session,
+            data,
+            self.prepare_validation(validation_data),
+            compiled.outputs,
+            self.optimizer,
+            self.frozen_layers,
+            self._config,
+            partial(saving.read_training_state, self),
+        )
 
     def evaluate(
         self,

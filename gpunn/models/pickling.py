@@ -4,7 +4,8 @@ Its layers, how it was compiled, its weights, its seed, and of its training the 
 optimizer's state and a learning rate that was set; so `fit` goes on where it stopped, as that of a
 model does that `gpunn.load_model` read (the history is not in files). Left behind
 is what belongs to a process: the device with its memory and the plans bound to it, which are made
-anew when first needed, and the models that layers were taken from.
+anew when first needed. Models that share layers and are pickled or copied as one object, a list or
+a dict say, share them afterwards, too.
 
 As ever with pickles: loading one executes what is in it. `Model.save` and `gpunn.load_model` are
 for files from elsewhere.
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from gpunn.backends.select import select_backend
 from gpunn.models.compiling import check_precision
-from gpunn.specs.optimizers import CompiledOptimizer
 
 if TYPE_CHECKING:
     from gpunn.models.compilable import Compilable
@@ -27,30 +27,36 @@ def state_of(model: Compilable) -> dict[str, Any]:
     """Return a model's attributes, those of its process left out."""
     # A seed that is not drawn yet is drawn now: first weights are the original's.
     state = dict(vars(model)) | {"_seed": model.seed}
-    for name in ("_session", "_symbolic", "_bound", "_optimizer"):
+    for name in ("_session", "_symbolic", "_bound", "_optimizer", "_known_weights"):
         state.pop(name, None)
-    if model._graph is not None:
-        # Weights of other models' layers have been taken over by now.
-        state["_graph"] = replace(model._graph, origins={})
-    session = model._session
-    if session is not None:
-        state["_values"], state["_resumed"] = session.weights(), model._progress()
+    if model.built:
+        model._push_adapted()
+        state["_weights"] = [
+            (model.graph.layers[name], weights.read_all(), set(weights.drawn), weights.adapted)
+            for name, weights in model._layer_weights.items()
+        ]
+    state["_state"] = replace(model._state, slots=model._slots())
     if model._compiled is not None:
         state["_compiled"] = replace(model._compiled, selection=None)  # type: ignore[arg-type]
-        optimizer = model.optimizer
-        state["_rate"] = vars(optimizer)["override"], vars(optimizer)["iterations"]
     return state
 
 
 def restore(model: Compilable, state: dict[str, Any]) -> None:
     """Take back what `state_of` returned; the device is looked for anew."""
     state = dict(state)
-    rate = state.pop("_rate", None)
+    saved = state.pop("_weights", ())
     vars(model).update(state, _session=None)
+    if model.built:
+        by_layer = {id(layer): name for name, layer in model.graph.layers.items()}
+        for layer, values, drawn, adapted in saved:
+            # Another model of the same pickle that has the layer may have brought them already.
+            weights = model._layer_weights[by_layer[id(layer)]]
+            if not weights.values and weights.holder is None:
+                weights.set(values)
+                weights.drawn, weights.adapted = set(drawn), adapted
     compiled = model._compiled
     if compiled is None:
         return
     selection = select_backend(compiled.device, threads=compiled.threads)
     check_precision(selection, compiled.device, compiled.precision)
     model._compiled = replace(compiled, selection=selection)
-    model._optimizer = (model._compiled, CompiledOptimizer(compiled.optimizer, *rate))

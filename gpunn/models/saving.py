@@ -36,6 +36,7 @@ from gpunn.specs.graph import SymbolicTensor, connect
 from gpunn.specs.layers import Input, InputLayer, Layer, layers
 from gpunn.specs.registry import Registry, to_config
 from gpunn.training import state as training_state
+from gpunn.training.state import TrainingState
 
 
 def architecture(model: Model) -> dict[str, Any]:
@@ -59,6 +60,8 @@ def architecture(model: Model) -> dict[str, Any]:
     }
     if model._outputs_by_name:
         config["outputs_by_name"] = True
+    if not model._trainable:
+        config["trainable"] = False
     return config
 
 
@@ -116,6 +119,8 @@ def model_from_config(config: Mapping[str, Any]) -> Model:
             name=config.get("name"),
         )
         model._outputs_by_name = config.get("outputs_by_name") is True
+    if config.get("trainable") is False:
+        vars(model)["_trainable"] = False  # each layer says for itself
     if "seed" in config:
         model._seed = check_seed(config["seed"])
     return model
@@ -166,12 +171,21 @@ def save_model(
     path = Path(path)
     if path.exists() and not overwrite:
         raise ArgumentError(f"{path} exists; pass overwrite=True to replace it.")
-    weights = {v.path: model._read(v.path) for v in model.graph.variables}
+    weights = {v.path: model._read(v) for v in model.graph.variables}
     for name, values in weights.items():
         if not np.isfinite(values).all():
             raise TrainingError(f"{path}: not saved, as {name} holds NaN or infinity.")
-    progress = model._progress() if include_optimizer and model._compiled is not None else None
-    trained = training_state.of_model(model.graph, progress)
+    trained: dict[str, Any] = {}
+    if include_optimizer and model._compiled is not None:
+        slots = training_state.slot_buffers(
+            model.graph, model.compiled.optimizer, model.frozen_layers
+        )
+        # Layers that were frozen so far have slots as they begin.
+        initial, known = model.compiled.optimizer.slots, model._slots()
+        for slot in slots:
+            kind, _, weight = slot.partition("/")
+            known.setdefault(slot, np.full_like(weights[weight], initial[kind]))
+        trained = model._state.saved_with_model({slot: known[slot] for slot in slots})
     checkpoints.write(path, Checkpoint(model._config(), weights, **trained))
     return path
 
@@ -184,7 +198,7 @@ def _expected_slots(
     model: Model, precision: str, optimizer: optimizers.Optimizer
 ) -> dict[str, tuple[tuple[int, ...], str]]:
     weights = _expected(model, precision)
-    slots = training_state.slot_buffers(model.graph, optimizer)
+    slots = training_state.slot_buffers(model.graph, optimizer, model.frozen_layers)
     return {slot: weights[slot.partition("/")[2]] for slot in slots}
 
 
@@ -277,7 +291,7 @@ def load_with_note(
     """
     if precision is not None:
         check_precision_name(precision)
-    file, model, config, progress = _read_model(path, to_train=compile and to_train)
+    file, model, config, state = _read_model(path, to_train=compile and to_train)
     if not compile or "compile" not in config:
         return model, None
     selection, saved, note = select_backend(device), _precision(config), None
@@ -294,8 +308,9 @@ def load_with_note(
             f"does not compute in it: the model computes in {precision}, the type of its weights."
         )
     _compile_from_config(file, model, config, selection, device, precision or saved)
-    if progress is not None:
-        model._go_on_from(progress)
+    if state is not None:
+        state.learning_rate = model._state.learning_rate
+        vars(model._state).update(vars(state))
     return model, note
 
 
@@ -310,7 +325,7 @@ def load_for_inspection(path: str | Path) -> Model:
 
 def _read_model(
     path: str | Path, *, to_train: bool
-) -> tuple[Path, Model, dict[str, Any], training_state.Progress | None]:
+) -> tuple[Path, Model, dict[str, Any], TrainingState | None]:
     """Read the file that `path` stands for.
 
     Returns
@@ -337,15 +352,15 @@ def _read_model(
     loaded = checkpoints.read(file, expect)
     assert model is not None
     model.set_weights([loaded.weights[v.path] for v in model.graph.variables])
-    progress = None
+    state = None
     if optimizer is not None:
         try:
-            progress = training_state.progress_in(model.graph, optimizer, loaded)
+            state = training_state.state_of_model(loaded)
         except CheckpointError as error:
             raise CheckpointError(
                 f"Cannot read checkpoint {file}: {error} {_advice(optimizer)}"
             ) from None
-    return file, model, loaded.model_config, progress
+    return file, model, loaded.model_config, state
 
 
 def _advice(optimizer: optimizers.Optimizer) -> str:

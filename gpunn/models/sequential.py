@@ -9,8 +9,9 @@ from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeError
 from gpunn.models.bound_layer import BoundLayer
 from gpunn.models.model import Model
-from gpunn.specs.graph import Graph, SymbolicTensor, build_graph, describe
+from gpunn.specs.graph import Graph, SymbolicTensor, describe, trace_graph
 from gpunn.specs.layers import Input, InputLayer, Layer
+from gpunn.training.weight_store import graph_weights
 
 
 class Sequential(Model):
@@ -21,7 +22,7 @@ class Sequential(Model):
     layers : list, optional
         Layers in order. The first entry may be ``gpunn.Input(shape)``, or the first layer may
         have ``input_shape``; otherwise the model is built when it first sees data. An entry may
-        be a layer of another model, or a model: their weights are copied, see `Model`.
+        be a layer of another model, or a model: they share their weights, see `Model`.
     name : str, optional
     """
 
@@ -89,27 +90,16 @@ class Sequential(Model):
                 raise ArgumentError(
                     f"Sequential: model {layer.name!r} has several outputs; use gpunn.Model."
                 )
-        return build_graph([first], [tensor])
+        graph, tensors = trace_graph([first], [tensor])
+        self._symbolic = (graph, tensors)
+        return graph
 
     def _rebuild(self) -> None:
         """Wire the layers anew; a layer that was there before keeps its weights."""
         graph = self._wire(self._input) if self._input is not None and self._stack else None
+        weights = None if graph is None else graph_weights(graph)
         self._leave_session()
-        before, values = self._graph, self._values
-        self._graph, self._values = graph, {}
-        self._drawn.clear()
-        if graph is None:
-            return
-        if before is not None:
-            # By the layer itself: the name of an unnamed one may change.
-            layers = before.layers
-            old = {(id(layers[v.layer]), v.name): values.get(v.path) for v in before.variables}
-            layers = graph.layers
-            for variable in graph.variables:
-                value = old.get((id(layers[variable.layer]), variable.name))
-                if value is not None:
-                    self._values[variable.path] = value
-        self._take_over()
+        self._graph, self._known_weights = graph, weights
 
     def _specs(self) -> list[Layer]:
         if self._graph is None:
@@ -118,6 +108,9 @@ class Sequential(Model):
         else:
             specs = super()._specs()
         return [spec for spec in specs if not isinstance(spec, InputLayer)]
+
+    def _parts(self) -> list[Any]:
+        return [entry if isinstance(entry, Model) else _spec(entry) for entry in self._stack]
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Build for inputs of this shape, with the batch axis (None) in front as in Keras."""

@@ -17,6 +17,8 @@ from gpunn.errors import (
 from gpunn.models.bound_layer import BoundLayer
 from gpunn.specs.graph import Graph, SymbolicTensor, connect, name_layers
 from gpunn.specs.layers import Layer
+from gpunn.specs.layers.base import check_trainable
+from gpunn.specs.registry import set_field
 
 
 class Structure:
@@ -57,12 +59,12 @@ class Structure:
         """
         return [self._bound_layer(spec) for spec in self._specs()]
 
-    def _bound_layer(self, spec: Layer, origin: BoundLayer | None = None) -> BoundLayer:
+    def _bound_layer(self, spec: Layer, foreign: bool = False) -> BoundLayer:
         """Return the one handle of `spec` in this model."""
         known: dict[int, BoundLayer] = vars(self).setdefault("_bound", {})
         bound = known.get(id(spec))
         if bound is None or bound.spec is not spec:  # a copy of a model has specs of its own
-            bound = known[id(spec)] = BoundLayer(self, spec, origin)  # type: ignore[arg-type]
+            bound = known[id(spec)] = BoundLayer(self, spec, foreign)  # type: ignore[arg-type]
         return bound
 
     def _layer_name(self, spec: Layer) -> str:
@@ -92,18 +94,53 @@ class Structure:
         """Return the number of weights."""
         return self.graph.parameter_count()
 
+    # Which layers are trained
+
+    _trainable = True
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the weights of the layers.
+
+        To set it sets it for each of the layers, in all models that have them; then single layers
+        can be set otherwise. It holds from the next call that trains.
+        """
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        value = check_trainable(type(self).__name__, value)
+        vars(self)["_trainable"] = value
+        for entry in self._parts():
+            entry.trainable = value
+
+    def _parts(self) -> list[Any]:
+        """Return the layers and models that the model is made of."""
+        return list(self._specs())
+
+    @property
+    def frozen_layers(self) -> frozenset[str]:
+        """Names of the layers whose weights training leaves as they are."""
+        names = self.graph.layers.items()
+        return frozenset(n for n, layer in names if not (self._trainable and layer.trainable))
+
     # Inputs and outputs
 
     def _symbols(self) -> list[SymbolicTensor]:
-        """Return the outputs of the graph's nodes, to make other models with."""
+        """Return the outputs of the graph's nodes, to make other models with.
+
+        They are those that the model was made of, so that what is built on them and what the user
+        has in hand are parts of one graph.
+        """
         graph = self.graph
         if self._symbolic is None or self._symbolic[0] is not graph:
             tensors: list[SymbolicTensor] = []
             for node in graph.nodes:
                 sources = tuple(tensors[i] for i in node.inputs)
-                origin = self._bound_layer(node.layer)
-                tensors.append(SymbolicTensor(node.shape, node.layer, sources, origin))
+                tensors.append(SymbolicTensor(node.shape, node.layer, sources))
             self._symbolic = (graph, tensors)
+        for tensor in self._symbolic[1]:
+            set_field(tensor, "foreign", True)
         return self._symbolic[1]
 
     @property
@@ -162,7 +199,7 @@ class Structure:
                     )
                 continue
             sources = [tensors[i] for i in node.inputs]
-            tensors[position] = connect(node.layer, sources, self._bound_layer(node.layer))
+            tensors[position] = connect(node.layer, sources, foreign=True)
         return _one_or_all([tensors[i] for i in graph.outputs])
 
     def _given(self, inputs: Any) -> Sequence[SymbolicTensor]:

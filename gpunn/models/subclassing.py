@@ -17,7 +17,7 @@ from gpunn.errors import (
 )
 from gpunn.models.bound_layer import BoundLayer
 from gpunn.models.structure import Structure, check_keys, leaves
-from gpunn.specs.graph import Graph, SymbolicTensor, build_graph, describe
+from gpunn.specs.graph import Graph, SymbolicTensor, describe, trace_graph
 from gpunn.specs.layers import Input, InputLayer, Layer
 from gpunn.specs.traced_values import ADVICE, TrainingUnknown, ValueAskedError
 
@@ -51,7 +51,7 @@ def adopt_layers(model: Model, value: Any) -> Any:
     if type(value) is BoundLayer:
         if value._model is model:
             return value
-        return model._bound_layer(value.spec, value)
+        return model._bound_layer(value.spec, foreign=True)
     if isinstance(value, Layer):
         return model._bound_layer(value)
     if isinstance(value, list):
@@ -194,7 +194,7 @@ def trace(model: Model, shapes: Any) -> Graph:
     made_before = max(tensor.layer.serial for tensor in tensors)
     outputs = call_symbolically(model, inputs)
     vars(model)["_outputs_by_name"] = isinstance(outputs, Mapping)
-    graph = build_graph(tensors, leaves(outputs))
+    graph, symbols = trace_graph(tensors, leaves(outputs))
     layers = graph.layers
     for variable in graph.variables:
         layer = layers[variable.layer]
@@ -206,7 +206,9 @@ def trace(model: Model, shapes: Any) -> Graph:
     # As in Keras weights come in the order of the attributes.
     known = {name: i for i, name in enumerate(_attribute_order(model, graph))}
     ordered = sorted(graph.variables, key=lambda v: known.get(v.layer, len(known)))
-    return replace(graph, variables=tuple(ordered))
+    graph = replace(graph, variables=tuple(ordered))
+    vars(model)["_symbolic"] = (graph, symbols)
+    return graph
 
 
 def _attribute_order(model: Model, graph: Graph) -> Sequence[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from gpunn.specs.graph import Graph
 from gpunn.specs.layers import InputLayer
 
 
-def summary_table(graph: Graph, name: str, *, inputs_listed: bool) -> str:
+def summary_table(
+    graph: Graph, name: str, frozen: Collection[str] = (), *, inputs_listed: bool
+) -> str:
     """Return a table of layers with their output shapes and numbers of weights.
 
     Parameters
@@ -14,6 +18,8 @@ def summary_table(graph: Graph, name: str, *, inputs_listed: bool) -> str:
     graph : Graph
     name : str
         Of the model.
+    frozen : collection of str
+        Names of layers that are not trained.
     inputs_listed : bool
         Whether inputs are lines of the table and a column says what each layer reads; a stack
         of layers needs neither.
@@ -39,7 +45,8 @@ def summary_table(graph: Graph, name: str, *, inputs_listed: bool) -> str:
         for row in rows
     ]
     rule = "─" * max(map(len, lines))
-    trainable = graph.parameter_count(trainable=True)
+    trained = (v.size for v in graph.variables if v.trainable and v.layer not in frozen)
+    trainable = sum(trained)
     total = graph.parameter_count()
     lines = [
         f'Model: "{name}"',

@@ -30,17 +30,18 @@ class WeightView:
         With the layer's name: ``"dense/kernel"``.
     shape : tuple of int
     trainable : bool
-        Whether training changes it by its gradient; moving statistics are not trainable.
+        Whether training changes it by its gradient; moving statistics are not trainable, nor is a
+        weight of a layer that is frozen.
     """
 
     def __init__(self, model: Weights, variable: Variable) -> None:
         self._model, self._variable = model, variable
         self.name, self.path, self.shape = variable.name, variable.path, variable.shape
-        self.trainable = variable.trainable
+        self.trainable = variable.trainable and variable.layer not in model.frozen_layers
 
     def numpy(self) -> Array:
         """Return a copy of the values."""
-        return self._model._read(self.path)
+        return self._model._read(self._variable)
 
     def assign(self, value: Any) -> None:
         """Set the values, an array of the same shape."""
@@ -73,7 +74,7 @@ class WeightLists:
 
     @property
     def non_trainable_weights(self: _HasWeights) -> list[WeightView]:
-        """Those that have none: statistics of the data."""
+        """Those that have none: statistics of the data, and weights of frozen layers."""
         return [weight for weight in self.weights if not weight.trainable]
 
     # Keras has both names.

@@ -1,4 +1,4 @@
-"""The weights of a model: drawn, set, learned from data, or on a device."""
+"""The weights of a model: those of its layers, which it shares with all models that have them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,20 @@ from gpunn.models.compiling import Compiled
 from gpunn.models.structure import Structure
 from gpunn.models.weight_view import WeightLists, WeightView
 from gpunn.randomness.seeds import draw_seed
+from gpunn.specs.graph import Variable
 from gpunn.specs.layers import Normalization
 from gpunn.training.session import Session
+from gpunn.training.weight_store import LayerWeights, graph_weights
 
 Array = np.ndarray[Any, Any]
 
 
 class Weights(WeightLists, Structure):
-    """Base class of models: weights, before there is a session on a device and in it."""
+    """Base class of models: weights, whether there is a session on a device or not."""
 
     _compiled: Compiled | None
     _session: Session | None
     _seed: int | None
-    # Weights before there is a session to hold them.
-    _values: dict[str, Array]
-    # Those of them that nobody set: another seed draws them anew.
-    _drawn: set[str]
-    _adapted: dict[str, Any]
 
     @property
     def seed(self) -> int:
@@ -38,34 +35,28 @@ class Weights(WeightLists, Structure):
             self._seed = draw_seed()
         return self._seed
 
+    @property
+    def _layer_weights(self) -> dict[str, LayerWeights]:
+        """The weights by the layers' names."""
+        if self._known_weights is None:
+            self._known_weights = graph_weights(self.graph)
+        return self._known_weights
+
+    _known_weights: dict[str, LayerWeights] | None = None
+
     def _initialize(self) -> None:
-        """Draw the initial weights, once, from the seed."""
+        """Draw initial weights for layers that have none, from the seed."""
         for index, variable in enumerate(self.graph.variables):
-            if variable.path not in self._values:
-                self._drawn.add(variable.path)
-                self._values[variable.path] = variable.initializer(
-                    variable.shape, "float64", seed=self.seed, index=index
-                )
+            self._layer_weights[variable.layer].draw(variable, self.seed, index)
 
-    def _take_over(self) -> None:
-        """Start from the weights of other models' layers that are in this one."""
-        for name, origin in self.graph.origins.items():
-            variables = [v for v in self.graph.variables if v.layer == name]
-            if any(v.path in self._values for v in variables):
-                continue
-            weights = origin._handed_over()
-            if weights:
-                self._set(variables, weights, f"weights of layer {name!r}")
-
-    def _read(self, path: str) -> Array:
+    def _read(self, variable: Variable) -> Array:
         self._push_adapted()
-        if self._session is not None:
-            return self._session.read(path)
         self._initialize()
+        values = self._layer_weights[variable.layer].read(variable.name)
         wide = self._compiled is not None and self._compiled.precision == "float64"
-        return self._values[path].astype(np.float64 if wide else np.float32)
+        return values.astype(np.float64 if wide else np.float32, copy=False)
 
-    def _set(self, variables: Sequence[Any], weights: Sequence[Any], owner: str) -> None:
+    def _set(self, variables: Sequence[Variable], weights: Sequence[Any], owner: str) -> None:
         if isinstance(weights, str | bytes) or not hasattr(weights, "__iter__"):
             raise ArgumentTypeError(
                 f"{owner}: weights must be a list of arrays, as get_weights returns it, not "
@@ -85,18 +76,20 @@ class Weights(WeightLists, Structure):
                 raise ShapeError(
                     f"{owner}: {variable.path} has shape {variable.shape}, got {array.shape}."
                 )
+        by_layer: dict[str, dict[str, Array]] = {}
         for variable, array in zip(variables, arrays, strict=True):
             if self._session is not None:
                 self._session.write(variable.path, array)
             else:
-                self._values[variable.path] = array
-                self._drawn.discard(variable.path)
+                by_layer.setdefault(variable.layer, {})[variable.name] = array
+        for name, own in by_layer.items():
+            self._layer_weights[name].set(own)
         layers = self.graph.layers
         for name in {variable.layer for variable in variables}:
             layer = layers[name]
             if isinstance(layer, Normalization):
                 # What is set now takes the place of what the layer has learned before.
-                self._adapted[name] = _statistics(layer)
+                self._layer_weights[name].adapted = _statistics(layer)
 
     @property
     def weights(self) -> list[WeightView]:
@@ -105,10 +98,21 @@ class Weights(WeightLists, Structure):
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights, layer by layer: kernel (inputs, outputs), bias."""
-        return [self._read(variable.path) for variable in self.graph.variables]
+        return [self._read(variable) for variable in self.graph.variables]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Set all weights, in the order of `get_weights`."""
+        """Set all weights, in the order of `get_weights`.
+
+        Parameters
+        ----------
+        weights : sequence of array
+            Models that share layers with this one have the new weights, too.
+
+        Raises
+        ------
+        ArgumentError, ShapeError
+            Their number or a shape is not that of the model's weights.
+        """
         self._set(self.graph.variables, weights, "set_weights")
 
     def _normalizations(self) -> list[tuple[str, Normalization]]:
@@ -116,12 +120,12 @@ class Weights(WeightLists, Structure):
         return [(name, layer) for name, layer in layers if isinstance(layer, Normalization)]
 
     def _push_adapted(self) -> None:
-        """Hand statistics that a Normalization layer has learned since to the model."""
+        """Hand statistics that a Normalization layer has learned since to its weights."""
         for name, layer in self._normalizations():
             if layer.mean is None:
                 continue
             statistics = _statistics(layer)
-            if self._adapted.get(name) == statistics:
+            if self._layer_weights[name].adapted == statistics:
                 continue
             variables = [v for v in self.graph.variables if v.layer == name]
             size = variables[0].shape
@@ -135,7 +139,7 @@ class Weights(WeightLists, Structure):
 
     def _check_adapted(self) -> None:
         for name, _ in self._normalizations():
-            if name not in self._adapted:
+            if self._layer_weights[name].adapted is None:
                 raise NotBuiltError(
                     f"Layer {name!r} (Normalization) has no statistics; call its adapt(x_train) "
                     f"first."
@@ -144,7 +148,7 @@ class Weights(WeightLists, Structure):
     def _leave_session(self) -> None:
         """Take the weights back from the device; they outlive the session."""
         if self._session is not None:
-            self._values = self._session.weights()
+            self._session.close()
             self._session = None
 
 

@@ -83,6 +83,7 @@ def build_plan(
     input_dtypes: Sequence[str] | None = None,
     programs: Sequence[str] = ("train", "evaluate", "predict"),
     models: int = 1,
+    frozen: object = (),
 ) -> Plan:
     """Lay out every buffer and list every kernel call.
 

@@ -11,9 +11,9 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.specs.traced_values import Valueless
@@ -42,14 +42,15 @@ class SymbolicTensor(Valueless):
         The layer that was called.
     inputs : tuple of SymbolicTensor
         What it was called on; empty for an input.
-    origin : object, optional
-        A layer of another model, the weights of which the model that is built starts from.
+    foreign : bool
+        Whether the layer was handed out by a model: in another one it gives way where its name is
+        taken.
     """
 
     shape: Shape
     layer: Layer
     inputs: tuple[SymbolicTensor, ...] = ()
-    origin: Any = None
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,7 @@ class Graph:
     nodes: tuple[Node, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    variables: tuple[Variable, ...] = field(default=())
-    # By the layer's name: the layers of other models that weights are taken from.
-    origins: dict[str, Any] = field(default_factory=dict, compare=False)
+    variables: tuple[Variable, ...] = ()
 
     @cached_property
     def layers(self) -> Mapping[str, Layer]:
@@ -145,7 +144,9 @@ class Graph:
         return sum(v.size for v in self.variables if trainable is None or v.trainable == trainable)
 
 
-def connect(layer: Layer, inputs: Sequence[SymbolicTensor], origin: Any = None) -> SymbolicTensor:
+def connect(
+    layer: Layer, inputs: Sequence[SymbolicTensor], foreign: bool = False
+) -> SymbolicTensor:
     """Note a call of `layer` on `inputs`, checking their shapes."""
     for tensor in inputs:
         if not isinstance(tensor, SymbolicTensor):
@@ -159,7 +160,7 @@ def connect(layer: Layer, inputs: Sequence[SymbolicTensor], origin: Any = None) 
     except ShapeError as error:
         sources = " and ".join(f"{describe(t.layer)} gives {t.shape}" for t in inputs)
         raise ShapeError(f"{describe(layer)} {error}; {sources}.") from None
-    return SymbolicTensor(shape, layer, tuple(inputs), origin)
+    return SymbolicTensor(shape, layer, tuple(inputs), foreign)
 
 
 def describe(layer: Layer) -> str:
@@ -169,6 +170,13 @@ def describe(layer: Layer) -> str:
 
 
 def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTensor]) -> Graph:
+    """Return the graph of `trace_graph`."""
+    return trace_graph(inputs, outputs)[0]
+
+
+def trace_graph(
+    inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTensor]
+) -> tuple[Graph, list[SymbolicTensor]]:
     """Order the calls between `inputs` and `outputs`, and name them.
 
     The order is Keras's: by the number of calls that follow on the longest way to an output,
@@ -178,6 +186,12 @@ def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTens
     ----------
     inputs, outputs : sequence of SymbolicTensor
         At least one each.
+
+    Returns
+    -------
+    graph : Graph
+    tensors : list of SymbolicTensor
+        What each node of the graph stands for.
 
     Raises
     ------
@@ -208,13 +222,12 @@ def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTens
         if id(tensor) not in reached:
             raise ArgumentError(f"{describe(tensor.layer)} is listed as an input but not used.")
     order = _by_depth(order, outputs)
-    foreign = {id(tensor.layer) for tensor in order if tensor.origin is not None}
+    foreign = {id(tensor.layer) for tensor in order if tensor.foreign}
     names = name_layers([tensor.layer for tensor in order], foreign)
     position = {id(tensor): i for i, tensor in enumerate(order)}
     nodes: list[Node] = []
     calls: dict[str, int] = {}
     variables: dict[str, Variable] = {}
-    origins: dict[str, Any] = {}
     for tensor in order:
         scope = names[id(tensor.layer)]
         calls[scope] = calls.get(scope, 0) + 1
@@ -225,17 +238,15 @@ def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTens
             )
         shapes = [source.shape for source in tensor.inputs]
         _add_variables(tensor.layer, scope, shapes, variables)
-        if tensor.origin is not None:
-            origins.setdefault(scope, tensor.origin)
         sources = tuple(position[id(source)] for source in tensor.inputs)
         nodes.append(Node(name, tensor.layer, scope, sources, tensor.shape))
-    return Graph(
+    graph = Graph(
         tuple(nodes),
         tuple(position[id(t)] for t in inputs),
         tuple(position[id(t)] for t in outputs),
         tuple(variables.values()),
-        origins,
     )
+    return graph, order
 
 
 def _by_depth(

@@ -7,7 +7,7 @@ With gradient ``g``, weight ``w``, learning rate ``lr`` and step ``t`` = 1, 2, .
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -289,6 +289,13 @@ class LearningRate(float):
         self._owner.learning_rate = value
 
 
+class _State(Protocol):
+    """What an optimizer asks of the state of training."""
+
+    step: int
+    learning_rate: float | None
+
+
 class CompiledOptimizer:
     """The optimizer of a compiled model, ``model.optimizer``: a spec whose rate can be set.
 
@@ -299,22 +306,29 @@ class CompiledOptimizer:
     ----------
     spec : Optimizer
         As given to `Model.compile`.
+    state : TrainingState
+        Where the training stands: the steps taken, and a learning rate that was set.
 
     Attributes
     ----------
     spec : Optimizer
-    override : float or None
-        A learning rate that was set since.
-    iterations : int
-        Steps taken, as far as the training loop has said.
     """
 
     spec: Optimizer
-    override: float | None
-    iterations: int
+    _state: _State
 
-    def __init__(self, spec: Optimizer, override: float | None = None, iterations: int = 0) -> None:
-        vars(self).update(spec=spec, override=override, iterations=iterations)
+    def __init__(self, spec: Optimizer, state: _State) -> None:
+        vars(self).update(spec=spec, _state=state)
+
+    @property
+    def override(self) -> float | None:
+        """A learning rate that was set since `Model.compile`."""
+        return self._state.learning_rate
+
+    @property
+    def iterations(self) -> int:
+        """Steps taken since `Model.compile`."""
+        return self._state.step
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -339,7 +353,7 @@ class CompiledOptimizer:
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         self.check_settable()
-        vars(self)["override"] = check_number("optimizer", "learning_rate", value, minimum=0)
+        self._state.learning_rate = check_number("optimizer", "learning_rate", value, minimum=0)
 
     @property
     def lr(self) -> Any:
@@ -387,7 +401,7 @@ class CompiledOptimizer:
         return repr(self.current)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CompiledOptimizer, (self.spec, self.override, self.iterations)
+        return CompiledOptimizer, (self.spec, self._state)
 
 
 def get(identifier: object) -> Optimizer:

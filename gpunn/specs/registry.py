@@ -129,7 +129,13 @@ def _thaw(value: Any) -> Any:
 
 def to_config(spec: Any) -> dict[str, Any]:
     """Return the JSON form of a spec: ``{"class_name": ..., "config": {...}}``."""
-    fields = {f.name: _freeze(getattr(spec, f.name)) for f in dataclasses.fields(spec) if f.init}
+    fields = {
+        f.name: _freeze(value)
+        for f in dataclasses.fields(spec)
+        if f.init
+        # Fields that came later: a file names them only where they say something.
+        and ((value := getattr(spec, f.name)) != f.default or "omit_default" not in f.metadata)
+    }
     return {"class_name": type(spec).__name__, "config": fields}
 
 

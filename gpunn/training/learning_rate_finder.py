@@ -9,22 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gpunn.errors import ArgumentError, ArgumentTypeError
-from gpunn.plan.bind import WRITTEN_FIRST
+from gpunn.plan.bind import WRITTEN_FIRST, BoundPlan
 from gpunn.plan.spec import METRICS
 from gpunn.specs.registry import check_count, check_number
 from gpunn.training.signals import deferred_signals
-from gpunn.training.trainer import Trainer
-
-if TYPE_CHECKING:
-    from gpunn.models.model import Model
-    from gpunn.plan.bind import BoundPlan
+from gpunn.training.trainer import Trainable, Trainer
 
 Array = np.ndarray[Any, Any]
 
@@ -60,7 +56,7 @@ class LearningRateSearch:
 
 
 def find_learning_rate(
-    model: Model,
+    model: Trainable,
     x: Any,
     y: Any,
     *,
@@ -137,15 +133,11 @@ def find_learning_rate(
         steps = check_count(owner, "steps", steps, minimum=2)
     if epochs is not None:
         epochs = check_count(owner, "epochs", epochs)
-    x = model._adopt_x(x)
-    model._build_for(x)
-    if all(spec.loss is None for spec in model.compiled.outputs):
-        raise ArgumentError(f"{owner} needs a loss; give compile one, such as loss='mse'.")
     if y is None:
         raise ArgumentTypeError(f"{owner}: y is missing; give the targets, one for each row of x.")
     make = partial(Trainer, model, x, y, batch_size=batch_size)
     make = partial(make, sample_weight=sample_weight, shuffle=shuffle)
-    with _undone(model, make) as trainer:
+    with _undone(make) as trainer:
         if epochs is not None:
             steps = max(epochs * trainer.steps_per_epoch, 2)
         rates = np.geomspace(minimum, maximum, STEPS if steps is None else steps)
@@ -156,12 +148,12 @@ def find_learning_rate(
 
 
 @contextmanager
-def _undone(model: Model, make: Callable[[], Trainer]) -> Iterator[Trainer]:
+def _undone(make: Callable[[], Trainer]) -> Iterator[Trainer]:
     """Make a trainer, and put everything that it changes back in the end."""
-    session, optimizer = model.session, model.optimizer
-    before = session.turn, model.stop_training, optimizer.iterations
     trainer = make()
-    bound, backend = trainer.bound, session.backend
+    model, session, bound = trainer.model, trainer.session, trainer.bound
+    backend, before = session.backend, (replace(session.state), session.active_trainer)
+    stopped = model.stop_training
     kept = [name for name in bound.regions if name not in WRITTEN_FIRST]
     saved = {name: backend.to_host(_bytes(bound, name)).copy() for name in kept}
     try:
@@ -170,7 +162,9 @@ def _undone(model: Model, make: Callable[[], Trainer]) -> Iterator[Trainer]:
         for name, content in saved.items():
             backend.write(_bytes(bound, name), content)
         trainer.release()
-        session.turn, model.stop_training, vars(optimizer)["iterations"] = before
+        vars(session.state).update(vars(before[0]))
+        session.active_trainer, model.stop_training = before[1], stopped
+        session.copies.version += 1
 
 
 def _bytes(bound: BoundPlan, region: str) -> Any:

@@ -17,11 +17,20 @@ from gpunn.data.blocks import BLOCK_NBYTES
 from gpunn.data.sources import Resident, Source, open_source
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import CONTROL, GRADIENTS, PARAMETERS, STATE, STORAGE, Plan, slot_region
+from gpunn.plan.spec import (
+    CONTROL,
+    GRADIENTS,
+    PARAMETERS,
+    STATE,
+    STORAGE,
+    Plan,
+    slot_region,
+)
 from gpunn.specs.graph import Graph
 from gpunn.specs.optimizers import Optimizer
 from gpunn.training.hooks import Hooks
-from gpunn.training.state import Progress, slot_buffers
+from gpunn.training.state import TrainingState, slot_buffers
+from gpunn.training.weight_store import DeviceWeights, LayerWeights
 
 # Rows per call of evaluate and predict: enough for the products to be efficient.
 EVALUATION_BATCH = 1024
@@ -41,9 +50,28 @@ class Session:
         Of the matrix products.
     seed : int
         Of shuffling and dropout.
+    state : TrainingState, optional
+        Where training stands; a new one by default.
+    layers : mapping of str to LayerWeights, optional
+        Weights that are shared with other sessions, by the layers' names.
+
+    Attributes
+    ----------
+    active_trainer : Trainer or None
+        The one that the counters and metrics on the device are those of.
+    closed : bool
+        Whether the weights have been handed back: it trains no more.
     """
 
-    def __init__(self, graph: Graph, backend: Backend, precision: str, seed: int) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        backend: Backend,
+        precision: str,
+        seed: int,
+        state: TrainingState | None = None,
+        layers: Mapping[str, LayerWeights] | None = None,
+    ) -> None:
         self.graph, self.backend, self.precision, self.seed = graph, backend, precision, seed
         self._plans: dict[Any, BoundPlan] = {}
         self._staging: dict[Any, dict[str, Any]] = {}
@@ -56,11 +84,11 @@ class Session:
         )
         regions = self._home.regions
         self._shared = {name: regions[name] for name in (PARAMETERS, STATE) if name in regions}
-        self._optimizer: Optimizer | None = None
-        # State of an earlier session's training, which the first training plan takes up.
-        self._resumed: Progress | None = None
-        # Which trainer the counters and metrics on the device are those of.
-        self.turn: object = None
+        self.state = TrainingState() if state is None else state
+        self._frozen: frozenset[str] = frozenset()
+        self.active_trainer: Any = None
+        self.closed = False
+        self.copies = DeviceWeights(self, layers or {})
 
     @property
     def dtype(self) -> str:
@@ -82,14 +110,32 @@ class Session:
         return self._home.read(self._buffer(path))
 
     def write(self, path: str, values: Any) -> None:
-        """Set the variable ``layer/name``."""
-        self._home.write(self._buffer(path), values)
-        if not self._variables[path].trainable:
+        """Set the variable ``layer/name``, for all sessions that share its layer."""
+        self.copies.claim((self._variables[path].layer,))
+        self.write_silently({path: values})
+        self.copies.version += 1
+
+    def write_silently(self, values: Mapping[str, Any]) -> None:
+        """Set variables by path in this session alone."""
+        for path, array in values.items():
+            self._home.write(self._buffer(path), array)
+        if not all(self._variables[path].trainable for path in values):
             for bound in self._plans.values():
                 bound.run("prepare")
 
+    def place(self) -> str:
+        """Return device and precision in words."""
+        return f"{self.backend.name} in {self.dtype}"
+
+    def close(self) -> None:
+        """Hand the newest weights back to the layers, and the state of training to the host."""
+        self.state.slots = self.slots()
+        self.copies.leave()
+        self.closed = True
+
     def weights(self) -> dict[str, Array]:
         """Return copies of all variables by path."""
+        self.copies.refresh()
         return {path: self.read(path) for path in self._variables}
 
     # Plans
@@ -111,22 +157,27 @@ class Session:
         return self._plans[key]
 
     def training_plan(
-        self, data: Data, batch_size: int, outputs: Sequence[OutputSpec], optimizer: Optimizer
+        self,
+        data: Data,
+        batch_size: int,
+        outputs: Sequence[OutputSpec],
+        optimizer: Optimizer,
+        frozen: Collection[str] = (),
     ) -> BoundPlan:
-        """Return the bound plan that trains with this batch size.
+        """Return the bound plan that trains all layers but the `frozen` with this batch size.
 
-        Counters and optimizer slots are shared with earlier plans of the same optimizer, so a
-        second fit goes on where the first one stopped.
+        Counters and optimizer slots are shared by all training plans, so a second fit goes on where
+        the first one stopped.
         """
         specs = data.weighted_outputs(outputs)
-        key = ("train", batch_size, data.input_dtypes, specs, optimizer)
-        if optimizer != self._optimizer:
-            # Another optimizer starts with slots of its own.
-            own = (CONTROL, *map(slot_region, self._optimizer.slots if self._optimizer else ()))
-            for name in own:
+        if frozenset(frozen) != self._frozen:
+            # Other weights have slots and gradients: those of layers that stay go on.
+            self.state.slots = self.slots()
+            for name in (GRADIENTS, *map(slot_region, optimizer.slots)):
                 self._shared.pop(name, None)
-            self._plans = {k: plan for k, plan in self._plans.items() if k[0] != "train"}
-            self._optimizer = optimizer
+            self._plans = {key: plan for key, plan in self._plans.items() if key[0] != "train"}
+            self._frozen = frozenset(frozen)
+        key = ("train", batch_size, data.input_dtypes, specs, optimizer)
 
         def build() -> BoundPlan:
             plan = build_plan(
@@ -137,34 +188,38 @@ class Session:
                 optimizer=optimizer,
                 input_dtypes=data.input_dtypes,
                 programs=("train",),
+                frozen=self._frozen,
             )
             bound = BoundPlan(plan, self.backend, self._shared)
-            bound.write(f"{CONTROL}/seed", np.uint64(self.seed))
-            for name in (CONTROL, *map(slot_region, optimizer.slots)):
-                self._shared[name] = bound.regions[name]
-            # Written anew in each step: one for the plans of all batch sizes.
-            if GRADIENTS in bound.regions:
-                self._shared[GRADIENTS] = bound.regions[GRADIENTS]
-            if self._resumed is not None and self._resumed[0] == optimizer:
-                for name, values in self._resumed[1].items():
-                    bound.write(name, values)
-            self._resumed = None
+            if CONTROL not in self._shared:
+                bound.write(f"{CONTROL}/seed", np.uint64(self.seed))
+                self.state.write_counters(bound)
+            slots = slot_buffers(self.graph, optimizer)
+            if not any(slot_region(slot) in self._shared for slot in optimizer.slots):
+                for name, values in self.state.slots.items():
+                    if slots.get(name) in plan.buffers:
+                        bound.write(slots[name], values)
+            # Gradients are written anew in each step: one region for the plans of all batch sizes.
+            for name in (CONTROL, GRADIENTS, *map(slot_region, optimizer.slots)):
+                if name in bound.regions:
+                    self._shared[name] = bound.regions[name]
             return bound
 
         return self._bound(key, build)
 
-    def training_state(self) -> Progress | None:
-        """Return the optimizer with its counters and slots by buffer; None before training."""
-        bound = next((plan for key, plan in self._plans.items() if key[0] == "train"), None)
-        if bound is None or self._optimizer is None:
-            return self._resumed
-        names = [f"{CONTROL}/step", f"{CONTROL}/epoch"]
-        names += slot_buffers(self.graph, self._optimizer).values()
-        return self._optimizer, {name: bound.read(name) for name in names}
+    def _training_plan(self) -> BoundPlan | None:
+        return next((plan for key, plan in self._plans.items() if key[0] == "train"), None)
 
-    def resume(self, state: Progress | None) -> None:
-        """Let the next training with the same optimizer go on from a `training_state`."""
-        self._resumed = state
+    def slots(self) -> dict[str, Array]:
+        """Return copies of the optimizer's slots, ``slot/layer/name``, as far as it has trained."""
+        bound = self._training_plan()
+        if bound is None:
+            return self.state.slots
+        optimizer: Optimizer = next(key[4] for key in self._plans if key[0] == "train")
+        slots: dict[str, str] = slot_buffers(self.graph, optimizer)
+        present = bound.plan.buffers
+        now = {name: bound.read(buffer) for name, buffer in slots.items() if buffer in present}
+        return self.state.slots | now
 
     def training_source(
         self, data: Data, bound: BoundPlan, *, shuffle: bool, reserve: int = 0
@@ -227,6 +282,7 @@ class Session:
 
     def evaluate_source(self, source: Source, hooks: Hooks | None = None) -> dict[str, float]:
         """Return loss and metrics over all rows; the plan keeps the arrays until `detach`."""
+        self.copies.refresh()
         with self._lock:
             bound, done = source.bound, 0
             bound.attach(source.arrays)
@@ -247,6 +303,7 @@ class Session:
         They are NumPy arrays; unless `on_host`, device arrays that are the caller's own. `hooks`
         are called around each batch.
         """
+        self.copies.refresh()
         with self._lock:
             return self._predict(data, on_host, hooks)
 

@@ -2,32 +2,70 @@
 
 from __future__ import annotations
 
-import logging
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
-from gpunn.errors import ArgumentError, CheckpointError, DeviceError, TrainingError
-from gpunn.plan.build import RATES
+import numpy as np
+
+from gpunn.checkpoints.format import Checkpoint
+from gpunn.data.batches import Data
+from gpunn.data.sources import Source
+from gpunn.errors import ArgumentError, DeviceError, TrainingError
+from gpunn.plan.build import RATES, OutputSpec
 from gpunn.plan.spec import CONTROL, METRICS
+from gpunn.specs.optimizers import CompiledOptimizer
 from gpunn.specs.registry import check_count
-from gpunn.training import state
-from gpunn.training.callbacks.base import Callback, Logs, defines
+from gpunn.training import state as states
+from gpunn.training.callbacks.base import Callback, Logs
 from gpunn.training.callbacks.history import History
+from gpunn.training.chunks import Chunks, Watchers
 from gpunn.training.hooks import Hooks, check_callbacks
+from gpunn.training.session import Session
 from gpunn.training.signals import Interrupt, deferred_signals
 
-if TYPE_CHECKING:
-    from gpunn.backends.interface import Call
-    from gpunn.checkpoints.files import Checkpoint
-    from gpunn.data.sources import Source
-    from gpunn.models.model import Model
 
-logger = logging.getLogger("gpunn")
+@dataclass(frozen=True)
+class Task:
+    """What is trained: data that are checked, on what, by which optimizer.
 
-FIRST_CHUNK = 16
+    Attributes
+    ----------
+    session : Session
+        The weights, on a device.
+    data : Data
+    validation : Data or None
+    outputs : sequence of OutputSpec
+        The loss and the metrics of each output.
+    optimizer : CompiledOptimizer
+    frozen : frozenset of str
+        Layers whose weights stay as they are.
+    config : callable
+        Returns the configuration that checkpoints hold.
+    read_run : callable
+        Returns the state of a run from a checkpoint's path.
+    """
+
+    session: Session
+    data: Data
+    validation: Data | None
+    outputs: Sequence[OutputSpec]
+    optimizer: CompiledOptimizer
+    frozen: frozenset[str]
+    config: Callable[[], dict[str, Any]]
+    read_run: Callable[[str | Path], dict[str, Any]]
+
+
+class Trainable(Protocol):
+    """What can be trained: a compiled model."""
+
+    stop_training: bool
+
+    def training_task(self, x: Any, y: Any, sample_weight: Any, validation_data: Any) -> Task:
+        """Check the data and return them with all that the training needs."""
 
 
 class Trainer:
@@ -52,12 +90,6 @@ class Trainer:
 
     Attributes
     ----------
-    step_count : int
-        Steps taken since the model was compiled.
-    epoch_index : int
-        Epochs finished in this training run, and those before `initial_epoch`.
-    offset : int
-        Rows of the current epoch that are done.
     history : History
     stop_training : bool
         Set it in a callback to stop after the current epoch (or step, from a per-batch hook). In
@@ -80,7 +112,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Model,
+        model: Trainable,
         x: Any,
         y: Any,
         *,
@@ -92,12 +124,12 @@ class Trainer:
         initial_epoch: int = 0,
     ) -> None:
         self.initial_epoch = check_count("fit", "initial_epoch", initial_epoch, minimum=0)
-        compiled = model.compiled
         self.model = model
-        self.session = model.session
-        self.data = model.prepare(x, y, sample_weight)
-        self.validation = model.prepare_validation(validation_data)
-        self.rows = self.data.rows
+        task = model.training_task(x, y, sample_weight, validation_data)
+        self.session, self.optimizer, data = task.session, task.optimizer, task.data
+        self._outputs, self._frozen, self.validation = task.outputs, task.frozen, task.validation
+        self._config, self._read_run = task.config, task.read_run
+        self.rows = data.rows
         batch_size = min(32, self.rows) if batch_size is None else batch_size
         self.batch_size = check_count("fit", "batch_size", batch_size)
         if self.batch_size > self.rows:
@@ -107,41 +139,33 @@ class Trainer:
             )
         self.shuffle = bool(shuffle)
         self.steps_per_epoch = -(-self.rows // self.batch_size)
-        self.optimizer = model.optimizer
-        self.schedule = compiled.optimizer.schedule
+        self.schedule = self.optimizer.spec.schedule
         self.bound = self.session.training_plan(
-            self.data, self.batch_size, compiled.outputs, compiled.optimizer
+            data, self.batch_size, task.outputs, self.optimizer.spec, task.frozen
         )
         reserve = 0
         if self.validation is not None:
-            # First, as the data to train on may have to leave room for it.
+            # First, as the data to train on may have to leave memory for it.
             hooks = Hooks(model, callbacks, "test", self.validation.rows, self.batch_size)
-            reserve = self.session.prepare_evaluation(
-                self.validation, compiled.outputs, hooks.batches
-            )
+            reserve = self.session.prepare_evaluation(self.validation, task.outputs, hooks.batches)
         self._source = self.session.training_source(
-            self.data, self.bound, shuffle=self.shuffle, reserve=reserve
+            data, self.bound, shuffle=self.shuffle, reserve=reserve
         )
         self._validation_source: Source | None = None
-        self.turn = object()
         self._rate = self.bound.array(f"{CONTROL}/learning_rate")
         # Only plans for a rate that changes have a table of rates.
         rates = f"{CONTROL}/rates"
         self._rates = self.bound.array(rates) if rates in self.bound.plan.buffers else None
-        self.step_count = int(self.bound.read(f"{CONTROL}/step")[0])
+        self.state = self.session.state
+        self._trained = [name for name in self.session.copies.layers if name not in task.frozen]
         # Such that epochs of one number are shuffled alike, whichever fit they belong to.
-        epochs_before = int(self.bound.read(f"{CONTROL}/epoch")[0])
-        self.first_epoch = max(epochs_before - self.initial_epoch, 0)
-        self.epoch_index = self.initial_epoch
-        self.offset = 0
-        self.samples = 0
+        self.first_epoch = max(self.state.epoch - self.initial_epoch, 0)
+        # Where this trainer stood when it was last active.
+        self._left_at, self._left_within = self.initial_epoch, False
         self.running = False
         self.in_epoch = False
         self._warned = False
         self._named_watchers = False
-        # Waits for the steps that a device was given last; None where none are under way.
-        self._last_chunk: Call | None = None
-        self.epoch_seconds = 0.0
         self._last_logs: Logs = {}
         self.stop_training = False
         self.verbose = 0
@@ -153,7 +177,37 @@ class Trainer:
             callback.set_model(model)
         self.callbacks.sort(key=lambda callback: callback.runs_last)
 
-    # Loop in hand
+    # Where it stands
+
+    @property
+    def active(self) -> bool:
+        """Whether the state of training, and what the device counts, are this trainer's."""
+        return self.session.active_trainer is self
+
+    @property
+    def step_count(self) -> int:
+        """Steps taken since the model was compiled."""
+        return self.state.step
+
+    @property
+    def epoch_index(self) -> int:
+        """Epochs finished in this training run, and those before `initial_epoch`."""
+        return self.state.epoch - self.first_epoch if self.active else self._left_at
+
+    @property
+    def offset(self) -> int:
+        """Rows of the current epoch that are done."""
+        return self.state.offset if self.active else 0
+
+    @property
+    def samples(self) -> int:
+        """Rows that `logs` are the mean over."""
+        return self.state.samples
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Seconds that the steps of the current epoch have taken."""
+        return self.state.epoch_seconds
 
     @property
     def stop_training(self) -> bool:
@@ -251,33 +305,49 @@ class Trainer:
 
     def release(self) -> None:
         """Let go of the data, which callbacks and plans would keep in memory; `fit` ends so."""
+        if self.active:
+            self._suspend()
         # Steps that are still under way read the data.
         with suppress(DeviceError):
             self.session.backend.synchronize()
-        self.data = self.validation = None
+        self.validation = None
         self._source.close()
         if self._validation_source is not None:
             self._validation_source.close()
         self.session.detach()
 
-    def _take_turn(self) -> None:
-        """Attach this trainer's data: another one of the same model may have trained since."""
+    def _activate(self) -> None:
+        """Make this trainer the one that trains: another of the same model may have, since."""
         if not self._source.arrays:
             raise TrainingError("This Trainer has let go of its data; make a new one.")
-        if self.model._session is not self.session:
+        if self.session.closed:
             raise TrainingError(
                 "The model has been compiled again since this Trainer was made, or in a callback; "
                 "make a new Trainer, or call fit again."
             )
-        if self.session.turn is not self.turn:
-            if self.in_epoch or self.offset:
+        if not self.active:
+            if self._left_within:
                 raise TrainingError(
                     "Another Trainer, or fit, has trained the model since this one stopped in the "
                     "middle of an epoch; let them take turns by whole epochs."
                 )
-            self.session.turn = self.turn
-            self._count_steps(int(self.bound.read(f"{CONTROL}/step")[0]))
+            self._succeed()
+            self.state.epoch = max(self.state.epoch, self.first_epoch + self._left_at)
+            self.first_epoch = self.state.epoch - self._left_at
+            self.state.offset = 0
+            self.state.write_counters(self.bound)
+        self.session.copies.claim(self._trained)
         self.bound.attach(self._source.arrays)
+
+    def _succeed(self) -> None:
+        """Take the place of the trainer that was active before."""
+        if self.session.active_trainer is not None:
+            self.session.active_trainer._suspend()
+        self.session.active_trainer = self
+
+    def _suspend(self) -> None:
+        self._left_at, self._left_within = self.epoch_index, self.in_epoch or self.offset > 0
+        self.session.active_trainer = None
 
     @contextmanager
     def _under_way(self, *aim: int | None) -> Iterator[None]:
@@ -285,7 +355,7 @@ class Trainer:
 
         `aim` is what `fit` is asked for: epochs and steps.
         """
-        self._take_turn()
+        self._activate()
         if aim or not self.running:
             self._set_params(*(aim or (None, None)))
         with self.session.backend.threads(), deferred_signals() as self.interrupt:
@@ -348,16 +418,14 @@ class Trainer:
     # Epochs
 
     def _begin_epoch(self) -> None:
-        self._take_turn()
+        self._activate()
         if self.in_epoch:
             return
         self.in_epoch = True
-        number = self.first_epoch + self.epoch_index
-        self.bound.write(f"{CONTROL}/epoch", number)
-        self._source.begin(number, self.offset)
+        self.bound.write(f"{CONTROL}/epoch", self.state.epoch)
+        self._source.begin(self.state.epoch, self.offset)
         if self.offset == 0:
-            self.samples = 0
-            self.epoch_seconds = 0.0
+            self.state.begin_epoch()
             self.bound.reset_metrics()
             self._call("on_epoch_begin", self.epoch_index, {})
 
@@ -369,7 +437,7 @@ class Trainer:
             if self._validation_source is None:
                 self._validation_source = self.session.evaluation_source(
                     self.validation,
-                    self.model.compiled.outputs,
+                    self._outputs,
                     hooks.batches,
                     what="validation data",
                     repeats=True,
@@ -397,96 +465,47 @@ class Trainer:
         self.history.amend(logs)
 
     def _finish_epoch(self) -> None:
-        self.epoch_index, self.offset, self.in_epoch = self.epoch_index + 1, 0, False
-        self.bound.write(f"{CONTROL}/epoch", self.first_epoch + self.epoch_index)
+        self.in_epoch = False
+        self.state.finish_epoch()
+        self.bound.write(f"{CONTROL}/epoch", self.state.epoch)
 
     # Steps
 
     def _run_epoch(self, steps_left: int | None) -> None:
         """Take steps to the end of the epoch, in chunks between which callbacks get a look."""
         backend = self.session.backend
-        batch_hooks = [
-            c
-            for c in self.callbacks
-            if any(defines(c, f"on_{kind}batch_begin") for kind in ("train_", ""))
-        ]
-        batch_hooks_end = [
-            c
-            for c in self.callbacks
-            if any(defines(c, f"on_{kind}batch_end") for kind in ("train_", ""))
-        ]
-        every = [(c, c.every_steps) for c in self.callbacks if c.every_steps]
-        timed = [(c, c.interval) for c in self.callbacks if c.interval is not None]
-        per_batch = bool(batch_hooks or batch_hooks_end)
-        if per_batch and not self._named_watchers:
-            self._named_watchers = True
-            watchers = sorted({type(c).__name__ for c in (*batch_hooks, *batch_hooks_end)})
-            logger.info("%s looks at every batch: steps are taken one by one", ", ".join(watchers))
-        looked = {id(c): time.perf_counter() for c, _ in timed}
-        shortest = min((seconds for _, seconds in timed), default=0.5)
-        chunk = FIRST_CHUNK
+        watchers = Watchers(self.callbacks)
+        if not self._named_watchers:
+            self._named_watchers = watchers.tell()
+        chunks = Chunks(watchers.shortest_interval)
         while self.offset < self.rows and steps_left != 0 and not self.interrupt:
             if not self.in_epoch:  # a callback has gone back to an earlier state
                 self._begin_epoch()
-            count = 1 if per_batch else chunk
-            count = min(count, self.steps_per_epoch - self.offset // self.batch_size)
-            for _, multiple in every:
-                count = min(count, multiple - self.step_count % multiple)
+            batch = self.offset // self.batch_size
+            count = watchers.at_most(chunks.steps, self.step_count)
+            count = min(count, self.steps_per_epoch - batch)
             if steps_left is not None:
                 count = min(count, steps_left)
                 steps_left -= count
-            batch = self.offset // self.batch_size
-            for callback in batch_hooks:
-                callback.on_train_batch_begin(batch, logs={})
+            watchers.batch_begin(batch)
             if not self.in_epoch:
                 self._begin_epoch()
-            began = time.perf_counter()
+            chunks.begin()
             self._advance(count)
-            # A device computes while the next chunk is prepared. No more than two are on their way,
-            # so that the time of a turn is that of a chunk, and a signal is soon seen to.
-            before, self._last_chunk = self._last_chunk, backend.mark()
-            if before is not None:
-                before()
-            now = time.perf_counter()
-            self.epoch_seconds += now - began
-            if now - began < shortest / 4:
-                # A turn that did not wait says no more than how long it took to hand steps over.
-                if before is not None or self._last_chunk is None:
-                    chunk = min(2 * chunk, 1 << 20)
-            elif now - began > shortest:
-                chunk = max(chunk // 2, 1)
-            if batch_hooks_end:
-                self._wait()
-                logs = self.logs()
-                for callback in batch_hooks_end:
-                    callback.on_train_batch_end(batch, logs=logs)
-            for callback, multiple in every:
-                if self.step_count % multiple == 0:
-                    self._wait()
-                    callback.on_steps(self.step_count)
-            for callback, seconds in timed:
-                if now - looked[id(callback)] >= seconds:
-                    looked[id(callback)] = now
-                    self._wait()
-                    callback.on_interval(self.logs())
+            self.state.epoch_seconds += chunks.end(backend.mark())
+            if watchers.look(self.step_count):
+                self.state.epoch_seconds += chunks.wait(backend)
+                watchers.call(batch, self.step_count, self.logs)
             if self.stop_training:
                 break
-        self._wait()
-
-    def _wait(self) -> None:
-        """Wait for the steps that the device has been given: they are the epoch's time too."""
-        began = time.perf_counter()
-        self.session.backend.synchronize()
-        self._last_chunk = None
-        self.epoch_seconds += time.perf_counter() - began
+        self.state.epoch_seconds += chunks.wait(backend)
 
     def _advance(self, count: int) -> None:
         """Take `count` steps, which do not cross the end of the epoch."""
-        self._take_turn()
+        self._activate()
         while count:
             steps = self._set_rates(count)
             self._take_steps(steps)
-            self._count_steps(self.step_count)
             count -= steps
 
     def _set_rates(self, count: int) -> int:
@@ -503,16 +522,11 @@ class Trainer:
         self.bound.write(f"{CONTROL}/first_step", first)
         return count
 
-    def _count_steps(self, step: int) -> None:
-        self.step_count = step
-        vars(self.optimizer)["iterations"] = step
-
     def _take_steps(self, count: int) -> None:
         while count:
             steps, rows = self._source.run("train", self.offset, count)
-            self.step_count += steps
-            self.offset += rows
-            self.samples += rows
+            self.state.advance(steps, rows)
+            self.session.copies.version += 1
             count -= steps
 
     # State
@@ -526,23 +540,87 @@ class Trainer:
             ``weights`` and ``optimizer`` (arrays by path), ``metrics`` (accumulators of the
             current epoch) and ``training`` (counters, history and callback states; JSON).
         """
-        saved = state.take(self)
-        saved["training"]["learning_rate"] = self.optimizer.override
-        return saved
+        read = self.bound.read
+        return {
+            "weights": self.session.weights(),
+            "optimizer": {saved: read(name) for saved, name in self._slots().items()},
+            "metrics": {saved: read(n) for saved, n in states.metric_buffers(self.bound).items()},
+            "training": {
+                "step": self.step_count,
+                "first_epoch": self.first_epoch,
+                "epoch": self.epoch_index,
+                "offset": self.offset,
+                "samples": self.samples,
+                "epoch_seconds": self.epoch_seconds,
+                **self._fixed(),
+                "callbacks": [
+                    {"type": type(c).__name__, "state": c.state_dict()} for c in self.callbacks
+                ],
+                "learning_rate": self.state.learning_rate,
+            },
+        }
+
+    def _fixed(self) -> dict[str, Any]:
+        """Return what a run that goes on from a state must have in common with it."""
+        seed = self.session.seed
+        shuffled = {"shuffle": self.shuffle, "seed": seed}
+        return {"rows": self.rows, "batch_size": self.batch_size, **shuffled}
+
+    def _slots(self) -> dict[str, str]:
+        return states.slot_buffers(self.session.graph, self.optimizer.spec, self._frozen)
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` returned; training then goes on exactly there."""
-        training = saved["training"]
-        rate = training.get("learning_rate") if isinstance(training, Mapping) else None
+        """Take back what `state_dict` returned; training then goes on exactly there.
+
+        Raises
+        ------
+        CheckpointError
+            It is damaged, or that of a run with other rows, batches or another seed.
+        """
+        training, bound, metrics = saved["training"], self.bound, states.metric_buffers(self.bound)
+        shapes = {saved: bound.plan.buffers[name].shape for saved, name in metrics.items()}
+        states.check_run(saved, self._fixed(), shapes)
+        rate = training.get("learning_rate")
         if rate is not None:
-            if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate >= 0:
-                raise CheckpointError(
-                    f"The state of training is damaged: its learning_rate is {rate!r}."
-                )
             self.optimizer.check_settable()
-        state.restore(self, saved)
-        vars(self.optimizer)["override"] = None if rate is None else float(rate)
-        self._count_steps(self.step_count)
+        if not self.active:
+            self._succeed()
+        for path, values in saved["weights"].items():
+            self.session.write(path, values)
+        slots = self._slots()
+        for name, values in saved["optimizer"].items():
+            bound.write(slots[name], values)
+        for name, buffer in metrics.items():
+            bound.write(buffer, saved["metrics"][name])
+        self.first_epoch, state = training["first_epoch"], self.state
+        state.step, state.epoch = training["step"], self.first_epoch + training["epoch"]
+        state.offset, state.samples = training["offset"], training["samples"]
+        state.epoch_seconds = training["epoch_seconds"]
+        state.learning_rate = None if rate is None else float(rate)
+        state.write_counters(bound)
+        self.in_epoch = False
+        entries = list(training["callbacks"])
+        for callback in self.callbacks:
+            # The first of a type takes the first entry of that type, the second the second.
+            kind = type(callback).__name__
+            found = next((i for i, entry in enumerate(entries) if entry.get("type") == kind), None)
+            if found is not None:
+                callback.load_state_dict(entries.pop(found)["state"])
+
+    def resume(self, path: str | Path) -> None:
+        """Go on from a checkpoint of this run, or from the latest in a folder.
+
+        Parameters
+        ----------
+        path : path
+            What `Checkpoints` or `BackupAndRestore` wrote, or their folder.
+
+        Raises
+        ------
+        CheckpointError
+            It cannot be read, or is that of another model or run.
+        """
+        self.load_state_dict(self._read_run(path))
 
     def checkpoint(self) -> Checkpoint:
         """Return the state as a checkpoint, with the model's configuration.
@@ -552,10 +630,15 @@ class Trainer:
         TrainingError
             The loss or a weight is not finite: a broken model must not replace a good one.
         """
-        checkpoint = state.checkpoint(self)
-        if checkpoint.training is not None:
-            checkpoint.training["learning_rate"] = self.optimizer.override
-        return checkpoint
+        advice = "Nothing is saved. Lower the learning rate, or set clipnorm."
+        step = self.nonfinite_step
+        if step is not None:
+            raise TrainingError(f"The loss is not finite since step {step}. {advice}")
+        saved = self.state_dict()
+        for path, values in saved["weights"].items():
+            if not np.isfinite(values).all():
+                raise TrainingError(f"{path} is not finite at step {self.step_count}. {advice}")
+        return Checkpoint(self._config(), **saved)
 
     def _call(self, hook: str, *arguments: Any) -> None:
         for callback in self.callbacks:

@@ -6,7 +6,7 @@ import inspect
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,10 +31,15 @@ class Layer:
         kind: ``dense``, ``dense_1``, ...
     input_shape : tuple of int, optional
         As the first layer of a `Sequential`, in place of an `Input`.
+    trainable : bool, default True
+        Whether training changes the weights. It can be set later, and holds in all models that
+        have the layer, from the next call that trains. A `BatchNormalization` that is not
+        trainable uses its moving statistics in training, too.
     """
 
     name: str | None = None
     input_shape: Shape | None = None
+    trainable: bool = field(default=True, metadata={"omit_default": True})
     # Also the kind in a summary.
     type_name: ClassVar[str] = "Layer"
     # Rises from layer to layer: unnamed ones are numbered as they were made.
@@ -67,6 +72,11 @@ class Layer:
                 f"{type(self).__name__}: name must be letters, digits, '_', '-', '.' or spaces, "
                 f"not {self.name!r}."
             )
+        check_trainable(type(self).__name__, self.trainable)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Models pickle the weights of their layers.
+        return {name: value for name, value in vars(self).items() if name != "_weights"}
 
     def __call__(
         self, inputs: SymbolicTensor | Sequence[SymbolicTensor], training: Any = None
@@ -92,10 +102,16 @@ class Layer:
         return (shapes[0],)
 
 
-def _refuse_setting(layer: Layer, attribute: str, value: object) -> None:
+def check_trainable(owner: str, value: object) -> bool:
+    """Return `value`, or raise `ArgumentTypeError` unless it is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentTypeError(f"{owner}: trainable must be True or False, not {value!r}.")
+    return bool(value)
+
+
+def _set_attribute(layer: Layer, attribute: str, value: object) -> None:
     if attribute == "trainable":
-        if value is not True:
-            raise ArgumentError(f"{layer.type_name}: {NO_FREEZING}.")
+        set_field(layer, "trainable", check_trainable(layer.type_name, value))
         return
     raise ArgumentError(
         f"{layer.type_name}: {attribute} cannot be set; a layer's arguments are fixed when it is "
@@ -103,13 +119,12 @@ def _refuse_setting(layer: Layer, attribute: str, value: object) -> None:
     )
 
 
-layers: Registry[Layer] = Registry("layer", Layer, on_set=_refuse_setting)
+layers: Registry[Layer] = Registry("layer", Layer, on_set=_set_attribute)
 
 # What Keras's layers take and gpunn's do not, and what Keras 2 called otherwise.
 _KERAS_ONLY = {"activity_regularizer", "lora_rank", "lora_alpha", "quantization_config", "dtype"}
 _KERAS_ONLY |= {"autocast", "gptq_unpacked_column_size", "batch_input_shape"}
 _KERAS_ONLY |= {"noise_shape", "seed", "invert", "dynamic", "weights", "data_format"}
-NO_FREEZING = "gpunn trains all weights, none can be frozen; leave trainable out"
 _RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}
 
 
@@ -120,8 +135,6 @@ def _refuse_keyword(cls: type[Layer], name: str) -> None:
         return
     if (kind, name) in _RENAMED:
         raise ArgumentTypeError(f"{kind}: {name} is called {_RENAMED[kind, name]}.")
-    if name == "trainable":
-        raise ArgumentTypeError(f"{kind}: {NO_FREEZING}.")
     if name in _KERAS_ONLY:
         raise ArgumentTypeError(f"{kind}: gpunn has no {name!r}, as Keras has; leave it out.")
     raise ArgumentTypeError(

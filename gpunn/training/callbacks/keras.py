@@ -239,12 +239,12 @@ class BackupAndRestore(Callback):
             return
         self._looked = True
         try:
-            self.model._resume(self.trainer, path)
+            self.trainer.resume(path)
         except CheckpointError:
             before = self._directory.steps()[:-1]
             if not (self.double_checkpoint and before):
                 raise
-            self.model._resume(self.trainer, self.backup_dir / f"step-{before[-1]:010d}.h5")
+            self.trainer.resume(self.backup_dir / f"step-{before[-1]:010d}.h5")
 
     def _save(self) -> None:
         trainer = self.trainer

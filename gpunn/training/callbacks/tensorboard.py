@@ -158,8 +158,6 @@ class TensorBoard(Callback):
         self._end_write()
 
     def on_steps(self, step: int) -> None:
-        # The steps are waited for here, or else their time would be missing from the epoch's.
-        self.trainer._wait()
         figures = self.trainer.logs()
         self._open()
         scalars = {f"batch_{name}": value for name, value in figures.items()}
