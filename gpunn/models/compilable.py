@@ -134,16 +134,14 @@ class Compilable(Weights):
             raise NotBuiltError("The model is not compiled; call model.compile(...) first.")
         return self._compiled
 
-    _optimizer: tuple[Compiled, CompiledOptimizer] | None = None
+    _optimizer: tuple[TrainingState, CompiledOptimizer] | None = None
 
     @property
     def optimizer(self) -> CompiledOptimizer:
         """The optimizer given to `compile`; its ``learning_rate`` can be set."""
-        if self._optimizer is None or self._optimizer[0] is not self.compiled:
-            self._optimizer = (
-                self.compiled,
-                CompiledOptimizer(self.compiled.optimizer, self._state),
-            )
+        optimizer = self.compiled.optimizer
+        if self._optimizer is None or self._optimizer[0] is not self._state:
+            self._optimizer = (self._state, CompiledOptimizer(optimizer, self._state))
         return self._optimizer[1]
 
     @property

@@ -181,11 +181,12 @@ def save_model(
             model.graph, model.compiled.optimizer, model.frozen_layers
         )
         # Layers that were frozen so far have slots as they begin.
-        initial, known = model.compiled.optimizer.slots, model._slots()
-        for slot in slots:
-            kind, _, weight = slot.partition("/")
-            known.setdefault(slot, np.full_like(weights[weight], initial[kind]))
-        trained = model._state.saved_with_model({slot: known[slot] for slot in slots})
+        initial, known = model.compiled.optimizer.slots, dict(model._slots())
+        if known or model._state.begun:
+            for slot in slots:
+                kind, _, weight = slot.partition("/")
+                known.setdefault(slot, np.full_like(weights[weight], initial[kind]))
+            trained = model._state.saved_with_model({slot: known[slot] for slot in slots})
     checkpoints.write(path, Checkpoint(model._config(), weights, **trained))
     return path
 

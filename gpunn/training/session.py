@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -57,8 +58,6 @@ class Session:
 
     Attributes
     ----------
-    active_trainer : Trainer or None
-        The one that the counters and metrics on the device are those of.
     closed : bool
         Whether the weights have been handed back: it trains no more.
     """
@@ -86,9 +85,19 @@ class Session:
         self._shared = {name: regions[name] for name in (PARAMETERS, STATE) if name in regions}
         self.state = TrainingState() if state is None else state
         self._frozen: frozenset[str] = frozenset()
-        self.active_trainer: Any = None
+        self._active_trainer: Callable[[], Any] = _nobody
         self.closed = False
         self.copies = DeviceWeights(self, layers or {})
+
+    @property
+    def active_trainer(self) -> Any:
+        """The trainer that the counters and metrics on the device are those of, or None."""
+        return self._active_trainer()
+
+    @active_trainer.setter
+    def active_trainer(self, trainer: Any) -> None:
+        # A trainer has the data; it is not kept in memory by the model.
+        self._active_trainer = _nobody if trainer is None else weakref.ref(trainer)
 
     @property
     def dtype(self) -> str:
@@ -411,6 +420,10 @@ class Session:
         """Return the arrays of `data` on the device, by the names that plans give them."""
         arrays: Mapping[str, Array] = data.external(self.graph)
         return {name: self.backend.upload(array) for name, array in arrays.items()}
+
+
+def _nobody() -> None:
+    return None
 
 
 def _inference_batch(rows: int) -> int:

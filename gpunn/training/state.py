@@ -83,9 +83,7 @@ class TrainingState:
         self.epoch, self.offset = self.epoch + 1, 0
 
     def saved_with_model(self, slots: Mapping[str, Array]) -> dict[str, Any]:
-        """Return what a model's file holds of it; nothing before training."""
-        if not self.begun:
-            return {}
+        """Return what a model's file holds of it, with the optimizer's slots."""
         training = {"step": self.step, "first_epoch": self.epoch, "epoch": 0}
         return {"optimizer": dict(slots), "training": training}
 

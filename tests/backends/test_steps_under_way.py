@@ -18,7 +18,7 @@ import gpunn
 from gpunn import layers
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.callbacks import Callback
-from gpunn.training import trainer as trainer_module
+from gpunn.training import chunks
 
 pytestmark = needs_compiler
 STEPS, COST = 3000, 0.002  # seconds a step
@@ -68,7 +68,7 @@ class Device:
 def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     device = Device()
     clock = SimpleNamespace(perf_counter=lambda: device.now)
-    monkeypatch.setattr(trainer_module, "time", clock)
+    monkeypatch.setattr(chunks, "time", clock)
     monkeypatch.setattr(SimulatorDriver, "mark", lambda driver: device.mark(driver))
     monkeypatch.setattr(
         SimulatorDriver, "synchronize", lambda driver: device.wait_until(device.busy_until)

@@ -139,8 +139,8 @@ def call_that_asks_for_training() -> None:
     fit(Asks())
 
 
-def freeze(thing: Any) -> None:
-    thing.trainable = False
+def freeze(thing: Any, value: Any) -> None:
+    thing.trainable = value
 
 
 def no_such_schedule() -> None:
@@ -151,7 +151,7 @@ def no_such_schedule() -> None:
 
 
 Case = tuple[Callable[[], Any], type[GpunnError], str]
-FROZEN = "gpunn trains all weights, none can be frozen"
+TRAINABLE = "trainable must be True or False, not "
 CASES: dict[str, Case] = {
     "layer": (own_layer, ArgumentTypeError, "AlwaysDropout: gpunn plans the training step"),
     "initializer, class": (own_initializer_class, ArgumentTypeError, "as Own is; draw the weights"),
@@ -217,10 +217,22 @@ CASES: dict[str, Case] = {
         "OwnOptimizer: an optimizer cannot be",
     ),
     "model in itself": (model_in_itself, ArgumentError, "cannot be a layer of itself"),
-    "frozen, keyword": (lambda: Dense(3, trainable=False), ArgumentTypeError, FROZEN),  # type: ignore[call-arg]
-    "frozen, layer": (lambda: freeze(Dense(3)), ArgumentError, FROZEN),
-    "frozen, layer of a model": (lambda: freeze(small().layers[0]), ArgumentError, FROZEN),
-    "frozen, model": (lambda: freeze(small()), ArgumentError, FROZEN),
+    "trainable, keyword": (
+        lambda: Dense(3, trainable="no"),  # type: ignore[arg-type]
+        ArgumentTypeError,
+        f"Dense: {TRAINABLE}'no'",
+    ),
+    "trainable, layer": (lambda: freeze(Dense(3), 0), ArgumentTypeError, f"Dense: {TRAINABLE}0"),
+    "trainable, layer of a model": (
+        lambda: freeze(small().layers[0], None),
+        ArgumentTypeError,
+        f"Dense: {TRAINABLE}None",
+    ),
+    "trainable, model": (
+        lambda: freeze(small(), "no"),
+        ArgumentTypeError,
+        f"Sequential: {TRAINABLE}'no'",
+    ),
     "layer, attribute": (
         lambda: setattr(Dense(3), "units", 4),
         ArgumentError,

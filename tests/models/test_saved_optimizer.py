@@ -255,7 +255,7 @@ def test_files_of_the_version_before(tmp_path: Path) -> None:
     """They hold configuration and weights."""
     for optimizer in (optimizers.Adam(0.02), optimizers.SGD()):
         model = train(classifier(optimizer))
-        weights = {v.path: model._read(v.path) for v in model.graph.variables}
+        weights = {v.path: model._read(v) for v in model.graph.variables}
         checkpoints.write(tmp_path / "old.h5", Checkpoint(model.get_config(), weights))
         loaded = gpunn.load_model(tmp_path / "old.h5", device="reference")
         assert_equal(loaded.get_weights(), model.get_weights())

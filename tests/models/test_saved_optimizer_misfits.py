@@ -121,7 +121,7 @@ def test_slots_of_an_optimizer_that_has_none(tmp_path: Path) -> None:
 def test_slots_larger_than_the_file(tmp_path: Path) -> None:
     model = Sequential([gpunn.Input((50,)), layers.Dense(100)])
     model.compile("adam", "mse", device="reference")
-    weights = {v.path: model._read(v.path) for v in model.graph.variables}
+    weights = {v.path: model._read(v) for v in model.graph.variables}
     state = {"step": 1, "first_epoch": 1, "epoch": 0}
     checkpoints.write(tmp_path / "a.h5", Checkpoint(model.get_config(), weights, training=state))
     with pytest.raises(CheckpointError, match="calls for 61200 bytes of arrays, the whole"):

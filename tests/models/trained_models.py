@@ -43,8 +43,11 @@ def reloaded(model: Model, folder: Path, **options: Any) -> Model:
 
 def progress(model: Model) -> dict[str, Any]:
     """Return the slots and counts that the model's training goes on from."""
-    state = pickle.loads(pickle.dumps(model))._progress()
-    return {} if state is None else {name: np.ravel(value) for name, value in state[1].items()}
+    state = pickle.loads(pickle.dumps(model))._state
+    if not (state.begun or state.slots):
+        return {}
+    counts = {"step": state.step, "epoch": state.epoch}
+    return {name: np.ravel(value) for name, value in (counts | state.slots).items()}
 
 
 def assert_same(one: Model, other: Model) -> None:

@@ -28,7 +28,7 @@ from gpunn.callbacks import (
 )
 from gpunn.errors import ArgumentError, ArgumentTypeError, CheckpointError, TrainingError
 from gpunn.plan.bind import BoundPlan
-from gpunn.training import trainer as trainer_module
+from gpunn.training import chunks
 
 ROWS = 70
 RNG = np.random.default_rng(3)
@@ -439,24 +439,26 @@ def test_the_learning_rate_is_part_of_the_state() -> None:
 def test_no_callback_makes_a_step_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = 700
     # A clock that stands still: chunks of steps grow, and no interval is over.
-    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+    monkeypatch.setattr(chunks, "time", SimpleNamespace(perf_counter=lambda: 0.0))
 
     def counts(callbacks: list[Callback]) -> dict[str, int]:
         trainer = gpunn.Trainer(make_model(), X, Y, batch_size=1, callbacks=callbacks)
-        counted = {"_advance": 0, "_wait": 0, "_set_rates": 0}
+        counted = {"_advance": 0, "wait": 0, "_set_rates": 0}
 
         def count(name: str) -> None:
-            method = getattr(trainer, name)
+            owner = chunks.Chunks if name == "wait" else trainer
+            method = getattr(owner, name)
 
             def counting(*arguments: Any) -> Any:
                 counted[name] += 1
                 return method(*arguments)
 
-            monkeypatch.setattr(trainer, name, counting)
+            patched.setattr(owner, name, counting)
 
-        for name in counted:
-            count(name)
-        trainer.fit(epochs=steps // ROWS)
+        with monkeypatch.context() as patched:
+            for name in counted:
+                count(name)
+            trainer.fit(epochs=steps // ROWS)
         assert trainer.step_count == steps
         return counted
 
@@ -470,7 +472,7 @@ def test_no_callback_makes_a_step_wait(tmp_path: Path, monkeypatch: pytest.Monke
         BackupAndRestore(tmp_path / "backup"),
     ]
     # Three chunks an epoch, of 16, 32 and 22 steps, and one wait at its end.
-    expected = {"_advance": 30, "_wait": 10, "_set_rates": 30}
+    expected = {"_advance": 30, "wait": 10, "_set_rates": 30}
     assert counts(every) == counts([]) == expected
     hook = LambdaCallback(on_train_batch_end=lambda batch, logs: None)
     assert counts([hook])["_advance"] == steps

@@ -39,7 +39,7 @@ from gpunn.errors import DeviceError
 from gpunn.models import compilable
 from gpunn.optimizers import SGD, Adam
 from gpunn.schedules import ExponentialDecay
-from gpunn.training import trainer as trainer_module
+from gpunn.training import chunks
 
 pytestmark = needs_compiler
 ROWS, BATCH = 203, 4  # 51 steps an epoch, the last of 3 rows
@@ -229,7 +229,7 @@ def test_a_run_goes_on_where_a_checkpoint_was_made(
 def test_no_more_than_two_chunks_are_under_way(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits on the stream never gets longer than two chunks and what goes with them."""
     clock = SimpleNamespace(perf_counter=lambda: 0.0)  # chunks grow as fast as they can
-    monkeypatch.setattr(trainer_module, "time", clock)
+    monkeypatch.setattr(chunks, "time", clock)
     made = net("cuda", monkeypatch, SGD(0.1), eager=False)
     x, y = data()
     driver: Any = made.session.backend.driver  # type: ignore[attr-defined]

@@ -32,7 +32,7 @@ from gpunn.callbacks import Callback
 from gpunn.errors import ArgumentTypeError, DeviceError
 from gpunn.optimizers import SGD, Adam
 from gpunn.schedules import ExponentialDecay
-from gpunn.training import trainer as trainer_module
+from gpunn.training import chunks
 
 pytestmark = needs_compiler
 STEPS = -(-ROWS // BATCH)  # an epoch's
@@ -114,7 +114,7 @@ def test_a_schedule_of_learning_rates() -> None:
 
 def test_graphs_of_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(perf_counter=lambda: 0.0)  # so fast that chunks grow
-    monkeypatch.setattr(trainer_module, "time", clock)
+    monkeypatch.setattr(chunks, "time", clock)
     sizes: list[int] = []
     capture = SimulatorDriver.capture
 
@@ -294,7 +294,7 @@ def test_an_epoch_is_a_handful_of_launches() -> None:
 
 def test_chunks_become_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(perf_counter=lambda: 0.0)  # as fast as can be
-    monkeypatch.setattr(trainer_module, "time", clock)
+    monkeypatch.setattr(chunks, "time", clock)
     x, y = np.zeros((603, 5, 5), np.uint8), np.zeros(603, int)
     trainer = gpunn.Trainer(net(False), x, y, batch_size=2)
     driver, replays = driver_of(trainer.model), []
