@@ -345,7 +345,7 @@ class Model(Intake):
         hooks.introduce(verbose)
         with session.backend.threads():
             hooks.begin()
-            figures = session.evaluate(data, outputs, hooks=hooks.batches)
+            figures = session.evaluate(data, outputs, hooks.batches, self.frozen_layers)
             hooks.end(dict(figures))
         return self._figures(figures, return_dict)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gpunn.errors import PlanError
-from gpunn.plan.spec import SCRATCH
-from gpunn.specs.activations import ExpressionActivation
+from gpunn.plan.spec import SCRATCH, ZEROS
+from gpunn.specs.activations import ExpressionActivation, linear
 
 if TYPE_CHECKING:
     from gpunn.plan.build import _Builder
@@ -40,7 +40,7 @@ class Backward:
         self.seen: set[str] = set()
 
     def _needs_gradient(self) -> list[bool]:
-        trained = {variable.layer for variable in self.b.graph.variables if variable.trainable}
+        trained = {variable.layer for variable in self.b.trained}
         needs: list[bool] = []
         for unit in self.units:
             needs.append(unit.scope in trained or any(needs[source] for source in unit.inputs))
@@ -114,15 +114,18 @@ class Backward:
     def _bias_roles(self, unit: Unit) -> tuple[dict[str, str], dict[str, str]]:
         """Return the inputs and outputs that take the bias gradient of `unit`."""
         path = f"{unit.scope}/bias"
-        if not unit.use_bias:
+        if not self._trains_bias(unit):
             return {}, {}
         if self.b.in_place:
             rate = self.b.control("learning_rate", self.b.dtype)
             return {"learning_rate": rate}, {"bias": self.b.parameter(path)}
         return {}, {"bias_gradient": self.parameter_gradient(path)}
 
+    def _trains_bias(self, unit: Unit) -> bool:
+        return unit.use_bias and unit.scope not in self.b.frozen
+
     def _bias_done(self, unit: Unit) -> None:
-        if unit.use_bias and not self.b.in_place:
+        if self._trains_bias(unit) and not self.b.in_place:
             self.parameter_gradient_written(f"{unit.scope}/bias")
 
     def _backward_dense(self, i: int, unit: Unit) -> None:
@@ -132,6 +135,8 @@ class Backward:
         (source,) = unit.inputs
         if self.needs_gradient[source]:
             self._input_gradient(unit, source, dz)
+        if unit.scope in self.b.frozen:
+            return
         values = {"values": self.b.value(source), "gradient": dz}
         kernel = f"{unit.scope}/kernel"
         if self.b.in_place:
@@ -149,7 +154,7 @@ class Backward:
         more, outputs = self._bias_roles(unit)
         if unit.activation.name == "linear" and unit.dropout is None:
             self.product_gradient[i] = d
-            if unit.use_bias:
+            if self._trains_bias(unit):
                 self.b.emit("bias_gradient", {"gradient": d} | more, outputs)
         else:
             dz = self.product_gradient[i] = self._buffer("dz", i)
@@ -224,7 +229,14 @@ class Backward:
         alpha = f"{unit.scope}/alpha"
         roles = {"gradient": self.gradient_of[i], "values": self.b.value(source)}
         roles["alpha"] = self.b.parameter(alpha)
-        outputs = {"alpha_gradient": self.parameter_gradient(alpha)}
+        frozen = unit.scope in self.b.frozen
+        shape = self.b.buffers[roles["alpha"]].shape
+        unread = f"{SCRATCH}/unread/{alpha}"
+        outputs = {
+            "alpha_gradient": self.b.buffer(unread, SCRATCH, shape)
+            if frozen
+            else self.parameter_gradient(alpha)
+        }
         if self.needs_gradient[source]:
             self.contribute(
                 source,
@@ -234,7 +246,8 @@ class Backward:
             )
         else:
             self.b.emit("prelu_gradient", roles, outputs)
-        self.parameter_gradient_written(alpha)
+        if not frozen:
+            self.parameter_gradient_written(alpha)
 
     def _backward_dropout(self, i: int, unit: Unit) -> None:
         assert unit.dropout is not None
@@ -256,6 +269,30 @@ class Backward:
 
         self.contribute(unit.inputs[0], emit)
 
+    def _backward_batch_normalization(self, i: int, unit: Unit) -> None:
+        if self.b.moves_statistics(unit):
+            self._backward_normalization(i, unit)
+            return
+        # With moving statistics it is linear: the gradient is scaled as the values are.
+        gradient, (source,) = self.gradient_of[i], unit.inputs
+        if unit.activation.name != "linear":
+            roles = {"gradient": gradient, "output": self.b.value(i)}
+            gradient = self._buffer("dz", i)
+            attrs = self.b.activation_attrs(unit)
+            self.b.emit("activation_gradient", roles, {"input_gradient": gradient}, **attrs)
+        inputs = {
+            "values": gradient,
+            "mean": self.b.buffer(f"{ZEROS}/{unit.name}", ZEROS, (unit.features,)),
+            "variance": self.b.parameter(f"{unit.scope}/moving_variance"),
+        } | self.b.gamma_roles(unit, "gamma")
+        assert unit.layer is not None
+        attrs = {"epsilon": unit.layer.epsilon, "slope": linear.negative_slope}
+
+        def emit(result: str) -> None:
+            self.b.emit("batch_normalization_inference", inputs, {"result": result}, **attrs)
+
+        self.contribute(source, emit)
+
     def _backward_normalization(self, i: int, unit: Unit) -> None:
         assert unit.layer is not None
         (source,) = unit.inputs
@@ -267,6 +304,7 @@ class Backward:
         paths = {
             f"{name}_gradient": f"{unit.scope}/{name}"
             for name in self.b.gamma_roles(unit, "gamma", "beta")
+            if unit.scope not in self.b.frozen
         }
         outputs = {role: self.parameter_gradient(path) for role, path in paths.items()}
 
@@ -281,7 +319,6 @@ class Backward:
         for path in paths.values():
             self.parameter_gradient_written(path)
 
-    _backward_batch_normalization = _backward_normalization
     _backward_layer_normalization = _backward_normalization
 
     def _backward_add(self, i: int, unit: Unit) -> None:

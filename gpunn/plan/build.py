@@ -8,7 +8,7 @@ order, so nothing needs zeroing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +83,7 @@ def build_plan(
     input_dtypes: Sequence[str] | None = None,
     programs: Sequence[str] = ("train", "evaluate", "predict"),
     models: int = 1,
-    frozen: object = (),
+    frozen: Collection[str] = (),
 ) -> Plan:
     """Lay out every buffer and list every kernel call.
 
@@ -106,6 +106,9 @@ def build_plan(
         that are not the plan's.
     models : int, default 1
         Number of models trained at once.
+    frozen : collection of str
+        Names of layers whose weights stay as they are: they have no gradient, no slot, no update
+        and no penalty, and a BatchNormalization among them uses its moving statistics.
 
     Raises
     ------
@@ -120,7 +123,7 @@ def build_plan(
         raise ArgumentError(f"{len(graph.outputs)} outputs need as many specs, not {len(specs)}.")
     types = tuple(input_dtypes or (STORAGE[precision],) * len(graph.inputs))
     builder = _Builder(
-        graph, batch_size, precision, specs, optimizer, types, "gradient" in programs
+        graph, batch_size, precision, specs, optimizer, types, "gradient" in programs, frozen
     )
     built: dict[str, tuple[Step, ...]] = {"prepare": builder.prepare()}
     if "train" in programs:
@@ -156,8 +159,11 @@ class _Builder:
         optimizer: Optimizer | None,
         input_dtypes: tuple[str, ...],
         gradient_alone: bool,
+        frozen: Collection[str],
     ) -> None:
-        self.graph, self.batch_size = graph, batch_size
+        self.graph, self.batch_size, self.frozen = graph, batch_size, frozenset(frozen)
+        # In the graph's order: the one of gradients and slots.
+        self.trained = [v for v in graph.variables if v.trainable and v.layer not in self.frozen]
         self.precision, self.dtype = precision, STORAGE[precision]
         self.specs, self.input_dtypes = specs, input_dtypes
         heads = frozenset(
@@ -204,7 +210,6 @@ class _Builder:
 
     def _declare(self, optimizer: Optimizer | None, gradient_alone: bool) -> None:
         """Declare the variables in the graph's order: one layout for parameters and slots."""
-        trainable = [v for v in self.graph.variables if v.trainable]
         for variable in self.graph.variables:
             self.parameter(variable.path)
         for name, dtype in (
@@ -218,7 +223,7 @@ class _Builder:
         trains = optimizer is not None or gradient_alone
         regions = [GRADIENTS] if trains and not self.in_place else []
         for region in (*regions, *map(slot_region, optimizer.slots if optimizer else ())):
-            for variable in trainable:
+            for variable in self.trained:
                 self.buffer(f"{region}/{variable.path}", region, variable.shape)
 
     def initial_values(self, optimizer: Optimizer | None) -> dict[str, float]:
@@ -236,16 +241,39 @@ class _Builder:
         """Return the name of the flat view of a region, whose size the layout gives."""
         return self.buffer(region, region, (flat_size(self.buffers.values(), region),))
 
+    def runs(self) -> list[list[Variable]]:
+        """Return the trained variables, those together that lie behind one another."""
+        runs: list[list[Variable]] = []
+        before = False
+        for variable in self.graph.variables:
+            if variable.trainable:
+                here = variable.layer not in self.frozen
+                if here and before:
+                    runs[-1].append(variable)
+                elif here:
+                    runs.append([variable])
+                before = here
+        return runs
+
+    def flat_run(self, region: str, run: Sequence[Variable]) -> str:
+        """Return the name of the flat view of the buffers of some variables in a region."""
+        if all(v in run for v in self.graph.variables if v.trainable):
+            return self.flat(region)
+        names = [f"{region}/{variable.path}" for variable in run]
+        size = flat_size((self.buffers[name] for name in names), region)
+        name = f"{names[0]}..{names[-1].removeprefix(f'{region}/')}"
+        dtype = self.buffers[names[0]].dtype
+        self.buffers.setdefault(name, BufferSpec(name, (size,), dtype, region, start=names[0]))
+        return name
+
     def _can_update_in_place(self, optimizer: Optimizer) -> bool:
         """Whether plain SGD can add each gradient to its weights as it is computed."""
         calls = Counter(unit.scope for unit in self.units if unit.kind == "dense")
         return (
             optimizer.op == "sgd"
-            and all(v.layer in calls for v in self.graph.variables if v.trainable)
             and not optimizer.clips
             and not optimizer.weight_decay
-            and max(calls.values(), default=0) <= 1
-            and all(v.regularizer is None for v in self.graph.variables)
+            and all(calls[v.layer] == 1 and v.regularizer is None for v in self.trained)
         )
 
     # Programs
@@ -375,6 +403,10 @@ class _Builder:
             columns=columns,
         )
 
+    def moves_statistics(self, unit: Unit) -> bool:
+        """Whether training normalizes by the batch, and moves the moving statistics."""
+        return unit.kind == "batch_normalization" and unit.scope not in self.frozen
+
     def gradient(self, path: str) -> str:
         return f"{GRADIENTS}/{path}"
 
@@ -397,8 +429,7 @@ class _Builder:
             raise ArgumentError("Training and evaluation need a loss for at least one output.")
         wanted = {unit for head in heads for unit in head.wanted}
         if training:  # moving statistics move, as in Keras, also where no loss depends on them
-            kinds = enumerate(unit.kind for unit in self.units)
-            wanted.update(i for i, kind in kinds if kind == "batch_normalization")
+            wanted.update(i for i, unit in enumerate(self.units) if self.moves_statistics(unit))
         Forward(self).run(wanted, training)
         gradients: dict[int, list[Callable[[str], None]]] = {}
         for head in heads:
@@ -410,7 +441,7 @@ class _Builder:
                     head.emit_loss(None)
             head.emit_metrics()
         if not training:
-            for variable in self.graph.variables:
+            for variable in self.trained:
                 if variable.regularizer is not None:
                     self.penalty("regularizer", variable, {})
         return gradients

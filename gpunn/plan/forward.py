@@ -126,7 +126,7 @@ class Forward:
         outputs = {"result": self.b.value(i)}
         statistics = ("mean", "variance")
         moving = {role: self.b.parameter(f"{unit.scope}/moving_{role}") for role in statistics}
-        if training:
+        if training and self.b.moves_statistics(unit):
             outputs |= self.b.saved_statistics(unit)
             outputs |= {f"moving_{role}": buffer for role, buffer in moving.items()}
             attrs = self._normalization_attrs(unit) | {"momentum": layer.momentum}

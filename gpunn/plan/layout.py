@@ -29,7 +29,8 @@ def _aligned(nbytes: int) -> int:
 def region_layout(buffers: Iterable[BufferSpec], region: str) -> RegionLayout:
     """Place the buffers of `region` one behind the other, in their order.
 
-    The buffer that has the region's own name is the flat view of all others.
+    The buffer that has the region's own name is the flat view of all others; one with a `start` is
+    that of some of them.
     """
     offsets: dict[str, int] = {}
     end = 0
@@ -38,6 +39,9 @@ def region_layout(buffers: Iterable[BufferSpec], region: str) -> RegionLayout:
             continue
         if buffer.name == region:
             offsets[buffer.name] = 0
+            continue
+        if buffer.start:
+            offsets[buffer.name] = offsets[buffer.start]
             continue
         offsets[buffer.name] = end
         end += _aligned(buffer.nbytes)

@@ -27,6 +27,7 @@ CONTROL, METRICS, BATCH, ACTIVATIONS, SCRATCH = (
 )
 # Arrays that belong to someone else, known when the plan is bound: the data set, its order.
 EXTERNAL = "external"
+ZEROS = "zeros"  # never written
 
 
 # Precision -> type of parameters and activations. TF32 and bfloat16 round the operands of matrix
@@ -59,6 +60,8 @@ class BufferSpec:
         The allocation it lies in.
     batched : bool
         Whether the first axis is the batch; a shorter batch uses the first rows.
+    start : str
+        For a flat view of several buffers: the first of them.
     """
 
     name: str
@@ -66,6 +69,7 @@ class BufferSpec:
     dtype: str
     region: str
     batched: bool = False
+    start: str = ""
 
     @property
     def size(self) -> int:

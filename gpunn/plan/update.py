@@ -10,7 +10,6 @@ from gpunn.plan.spec import GRADIENTS, PARAMETERS, slot_region
 
 if TYPE_CHECKING:
     from gpunn.plan.build import _Builder
-    from gpunn.specs.graph import Variable
     from gpunn.specs.optimizers import Optimizer
 
 # Far above the subnormal numbers of the type, so that products with a learning rate are no such
@@ -20,12 +19,11 @@ TINY = {"float32": 1e-30, "float64": 1e-290}
 
 def emit_update(b: _Builder, optimizer: Optimizer) -> None:
     """Emit what follows the backward pass: penalties, clipping, optimizer, constraints."""
-    trainable: list[Variable] = [v for v in b.graph.variables if v.trainable]
-    if not trainable:
+    if not any(v.trainable for v in b.graph.variables):
         raise PlanError("The model has no weights to train.")
-    if not b.in_place:
-        _optimize(b, optimizer, trainable)
-    for v in trainable:
+    if b.trained and not b.in_place:
+        _optimize(b, optimizer)
+    for v in b.trained:
         if v.constraint is not None:
             attrs = dict(v.constraint.attrs)
             if "axes" in OPS[v.constraint.op].attrs:
@@ -36,8 +34,8 @@ def emit_update(b: _Builder, optimizer: Optimizer) -> None:
 def emit_penalties(b: _Builder) -> None:
     """Add the penalties, and their gradients: one pass over the weights does both."""
     written = {name for step in b.steps for name in step.outputs.values()}
-    for v in b.graph.variables:
-        if v.trainable and v.regularizer is not None:
+    for v in b.trained:
+        if v.regularizer is not None:
             gradient = b.gradient(v.path)
             if gradient not in written:
                 # No loss depends on it: without this the penalties of all steps add up.
@@ -45,31 +43,32 @@ def emit_penalties(b: _Builder) -> None:
             b.penalty("regularizer_gradient", v, {"kernel_gradient": gradient})
 
 
-def _optimize(b: _Builder, optimizer: Optimizer, trainable: list[Variable]) -> None:
-    """Emit penalties' gradients, clipping, and the flat update of all parameters."""
+def _optimize(b: _Builder, optimizer: Optimizer) -> None:
+    """Emit penalties' gradients, clipping, and the update, flat over what lies together."""
     emit_penalties(b)
     flat = b.flat(GRADIENTS)
     if optimizer.clipvalue is not None:
         b.emit("clip_by_value", {}, {"gradients": flat}, limit=optimizer.clipvalue)
     if optimizer.clipnorm is not None:
-        for v in trainable:
+        for v in b.trained:
             gradient = b.gradient(v.path)
             _clip(b, gradient, optimizer.clipnorm)
     if optimizer.global_clipnorm is not None:
         _clip(b, flat, optimizer.global_clipnorm)
-    inputs = {"gradients": flat, "learning_rate": b.control("learning_rate", b.dtype)}
+    more = {"learning_rate": b.control("learning_rate", b.dtype)}
     if optimizer.op == "adam":
-        inputs["step"] = b.control("step", "int64")
-    outputs = {"parameters": b.flat(PARAMETERS)}
-    outputs |= {slot: b.flat(slot_region(slot)) for slot in optimizer.slots}
-    b.emit(
-        optimizer.op,
-        inputs,
-        outputs,
-        weight_decay=optimizer.weight_decay or 0.0,
-        **optimizer.attrs,
-        **({"tiny": TINY[b.dtype]} if "tiny" in OPS[optimizer.op].attrs else {}),
-    )
+        more["step"] = b.control("step", "int64")
+    for run in b.runs():
+        outputs = {"parameters": b.flat_run(PARAMETERS, run)}
+        outputs |= {slot: b.flat_run(slot_region(slot), run) for slot in optimizer.slots}
+        b.emit(
+            optimizer.op,
+            {"gradients": b.flat_run(GRADIENTS, run), **more},
+            outputs,
+            weight_decay=optimizer.weight_decay or 0.0,
+            **optimizer.attrs,
+            **({"tiny": TINY[b.dtype]} if "tiny" in OPS[optimizer.op].attrs else {}),
+        )
 
 
 def _clip(b: _Builder, gradients: str, limit: float) -> None:

@@ -249,40 +249,61 @@ class Session:
         data: Data,
         outputs: Sequence[OutputSpec],
         hooks: Hooks | None = None,
+        frozen: Collection[str] = (),
         *,
         what: str = "data",
         repeats: bool = False,
     ) -> Source:
-        """Return `data` as rows to evaluate, once or again and again, with the same hooks."""
+        """Return `data` as rows to evaluate, once or again and again, with the same hooks.
+
+        The penalties of layers that are `frozen` are no part of the loss, as in Keras.
+        """
         with self._lock:
-            bound, arrays = self._evaluation(data, outputs, hooks), data.external(self.graph)
+            bound = self._evaluation(data, outputs, hooks, frozen)
+            arrays = data.external(self.graph)
             return open_source(bound, arrays, data.rows, what=what, repeats=repeats)
 
     def prepare_evaluation(
-        self, data: Data, outputs: Sequence[OutputSpec], hooks: Hooks | None = None
+        self,
+        data: Data,
+        outputs: Sequence[OutputSpec],
+        hooks: Hooks | None = None,
+        frozen: Collection[str] = (),
     ) -> int:
         """Make the plan that evaluates `data`; return how many bytes to leave free for these."""
         with self._lock:
-            self._evaluation(data, outputs, hooks)
+            self._evaluation(data, outputs, hooks, frozen)
         arrays = data.external(self.graph).values()
         nbytes = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
         return min(nbytes, 2 * BLOCK_NBYTES)
 
     def _evaluation(
-        self, data: Data, outputs: Sequence[OutputSpec], hooks: Hooks | None
+        self,
+        data: Data,
+        outputs: Sequence[OutputSpec],
+        hooks: Hooks | None,
+        frozen: Collection[str],
     ) -> BoundPlan:
         specs = data.weighted_outputs(outputs)
+        regularized = {v.layer for v in self.graph.variables if v.regularizer is not None}
+        unpenalized = frozenset(regularized.intersection(frozen))
         size = hooks.batch_size if hooks else _inference_batch(data.rows)
         # A plan of their own: what hooks call must not disturb the counts of this one.
-        key = ("evaluate", size, data.input_dtypes, specs, hooks is not None)
-        return self._bound(key, lambda: self._inference_plan(size, data, specs, "evaluate"))
+        key = ("evaluate", size, data.input_dtypes, specs, hooks is not None, unpenalized)
+        return self._bound(
+            key, lambda: self._inference_plan(size, data, specs, "evaluate", unpenalized)
+        )
 
     def evaluate(
-        self, data: Data, outputs: Sequence[OutputSpec], hooks: Hooks | None = None
+        self,
+        data: Data,
+        outputs: Sequence[OutputSpec],
+        hooks: Hooks | None = None,
+        frozen: Collection[str] = (),
     ) -> dict[str, float]:
         """Return loss and metrics over `data`; `hooks` are called around each batch."""
         with self._lock:
-            source = self.evaluation_source(data, outputs, hooks)
+            source = self.evaluation_source(data, outputs, hooks, frozen)
             try:
                 return self.evaluate_source(source, hooks)
             finally:
@@ -397,7 +418,12 @@ class Session:
         return staged
 
     def _inference_plan(
-        self, batch_size: int, data: Data, specs: Sequence[OutputSpec], program: str
+        self,
+        batch_size: int,
+        data: Data,
+        specs: Sequence[OutputSpec],
+        program: str,
+        frozen: Collection[str] = (),
     ) -> BoundPlan:
         plan = build_plan(
             self.graph,
@@ -406,6 +432,7 @@ class Session:
             outputs=specs,
             input_dtypes=data.input_dtypes,
             programs=(program,),
+            frozen=frozen,
         )
         shared = {name: r for name, r in self._shared.items() if name in (PARAMETERS, STATE)}
         return BoundPlan(plan, self.backend, shared)

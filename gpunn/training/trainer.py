@@ -147,7 +147,9 @@ class Trainer:
         if self.validation is not None:
             # First, as the data to train on may have to leave memory for it.
             hooks = Hooks(model, callbacks, "test", self.validation.rows, self.batch_size)
-            reserve = self.session.prepare_evaluation(self.validation, task.outputs, hooks.batches)
+            reserve = self.session.prepare_evaluation(
+                self.validation, task.outputs, hooks.batches, task.frozen
+            )
         self._source = self.session.training_source(
             data, self.bound, shuffle=self.shuffle, reserve=reserve
         )
@@ -439,6 +441,7 @@ class Trainer:
                     self.validation,
                     self._outputs,
                     hooks.batches,
+                    self._frozen,
                     what="validation data",
                     repeats=True,
                 )
