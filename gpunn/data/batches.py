@@ -25,7 +25,7 @@ from gpunn.errors import (
     DeviceError,
     ShapeError,
 )
-from gpunn.plan.build import OutputSpec
+from gpunn.plan.spec import OutputSpec
 from gpunn.specs.graph import Graph, Node
 from gpunn.specs.losses import Loss
 from gpunn.specs.registry import check_number

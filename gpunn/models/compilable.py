@@ -19,8 +19,8 @@ from gpunn.models.compiling import (
     output_specs,
 )
 from gpunn.models.weights import Weights
-from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import Plan
+from gpunn.plan.build import build_plan
+from gpunn.plan.spec import OutputSpec, Plan
 from gpunn.specs import optimizers as optimizers_module
 from gpunn.specs.graph import Graph
 from gpunn.specs.optimizers import CompiledOptimizer

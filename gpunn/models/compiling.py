@@ -10,8 +10,7 @@ import numpy as np
 
 from gpunn.backends.select import Selection
 from gpunn.errors import ArgumentError, PlanError, UnknownNameError
-from gpunn.plan.build import OutputSpec
-from gpunn.plan.spec import STORAGE
+from gpunn.plan.spec import STORAGE, OutputSpec
 from gpunn.specs import losses as losses_module
 from gpunn.specs import metrics as metrics_module
 from gpunn.specs.graph import Graph

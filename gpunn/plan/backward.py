@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from gpunn.errors import PlanError
+from gpunn.plan.emitter import Emitter
 from gpunn.plan.spec import SCRATCH, ZEROS
+from gpunn.plan.units import Unit
 from gpunn.specs.activations import ExpressionActivation, linear
-
-if TYPE_CHECKING:
-    from gpunn.plan.build import _Builder
-    from gpunn.plan.units import Unit
 
 Losses = dict[int, list[Callable[[str], None]]]
 
@@ -24,7 +21,7 @@ class Backward:
     of a dense unit, before activation and dropout.
     """
 
-    def __init__(self, builder: _Builder, losses: Losses) -> None:
+    def __init__(self, builder: Emitter, losses: Losses) -> None:
         self.b = builder
         self.units = builder.units
         self.losses = losses
@@ -69,7 +66,7 @@ class Backward:
             for emit in emitters:
                 self.contribute(i, emit)
         for i in self.reached:
-            getattr(self, f"_backward_{self.units[i].kind}")(i, self.units[i])
+            GRADIENTS_OF[self.units[i].kind](self, i, self.units[i])
 
     def _buffer(self, prefix: str, i: int) -> str:
         unit = self.units[i]
@@ -319,7 +316,7 @@ class Backward:
         for path in paths.values():
             self.parameter_gradient_written(path)
 
-    _backward_layer_normalization = _backward_normalization
+    _backward_normalization = _backward_normalization
 
     def _backward_add(self, i: int, unit: Unit) -> None:
         d = self.gradient_of[i]
@@ -343,3 +340,19 @@ class Backward:
                     lambda result, n=columns, s=start: self.b.copy(d, result, n, source_start=s),  # type: ignore[misc]
                 )
             start += columns
+
+
+# What emits the gradients of a unit, by its kind; those of its input and of its weights.
+GRADIENTS_OF: dict[str, Callable[[Backward, int, Unit], None]] = {
+    "affine": Backward._backward_affine,
+    "dense": Backward._backward_dense,
+    "activation": Backward._backward_activation,
+    "expression": Backward._backward_expression,
+    "softmax": Backward._backward_softmax,
+    "prelu": Backward._backward_prelu,
+    "dropout": Backward._backward_dropout,
+    "batch_normalization": Backward._backward_batch_normalization,
+    "layer_normalization": Backward._backward_normalization,
+    "add": Backward._backward_add,
+    "concatenate": Backward._backward_concatenate,
+}

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
+from gpunn.plan.emitter import Emitter
 from gpunn.plan.spec import EXTERNAL
+from gpunn.plan.units import Unit
 from gpunn.specs.activations import ExpressionActivation
 from gpunn.specs.layers import BatchNormalization
-
-if TYPE_CHECKING:
-    from gpunn.plan.build import _Builder
-    from gpunn.plan.units import Unit
 
 
 class Forward:
     """Emits the values of units, in order."""
 
-    def __init__(self, builder: _Builder) -> None:
+    def __init__(self, builder: Emitter) -> None:
         self.b = builder
 
     def run(self, wanted: set[int], training: bool) -> None:
@@ -33,7 +32,7 @@ class Forward:
                 node, dtype = types[i]
                 self._gather(i, self.b.graph.nodes[node].name, dtype, training)
             else:
-                getattr(self, f"_{unit.kind}")(i, unit, training)
+                VALUES[unit.kind](self, i, unit, training)
 
     def _gather(self, i: int, name: str, dtype: str, training: bool) -> None:
         unit = self.b.units[i]
@@ -155,3 +154,19 @@ class Forward:
         for source, columns in zip(unit.inputs, unit.columns, strict=True):
             self.b.copy(self.b.value(source), self.b.value(i), columns, result_start=start)
             start += columns
+
+
+# What emits the value of a unit, by its kind; an input is gathered.
+VALUES: dict[str, Callable[[Forward, int, Unit, bool], None]] = {
+    "affine": Forward._affine,
+    "dense": Forward._dense,
+    "activation": Forward._activation,
+    "expression": Forward._expression,
+    "softmax": Forward._softmax,
+    "prelu": Forward._prelu,
+    "dropout": Forward._dropout,
+    "batch_normalization": Forward._batch_normalization,
+    "layer_normalization": Forward._layer_normalization,
+    "add": Forward._add,
+    "concatenate": Forward._concatenate,
+}

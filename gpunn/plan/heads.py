@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gpunn.errors import PlanError
-from gpunn.plan.spec import BATCH, EXTERNAL, METRICS, MetricOutput
+from gpunn.plan.emitter import Emitter
+from gpunn.plan.spec import BATCH, EXTERNAL, METRICS, MetricOutput, OutputSpec
 from gpunn.specs.metrics import Accuracy, BinaryAccuracy, Metric, RootMeanSquaredError
-
-if TYPE_CHECKING:
-    from gpunn.plan.build import OutputSpec, _Builder
 
 
 @dataclass
@@ -30,7 +27,7 @@ class Head:
         Number of outputs.
     """
 
-    builder: _Builder
+    builder: Emitter
     spec: OutputSpec
     name: str
     source: int
@@ -147,7 +144,7 @@ class Head:
             b.emit(metric.op, inputs, {"sum": total}, **attrs)
 
 
-def resolve_head(builder: _Builder, number: int, spec: OutputSpec) -> Head:
+def resolve_head(builder: Emitter, number: int, spec: OutputSpec) -> Head:
     """Find which unit the loss of output `number` reads, and check that loss and output fit."""
     graph = builder.graph
     node = graph.nodes[graph.outputs[number]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from gpunn.plan.ops import OPS, op_spec
+from gpunn.specs.losses import Loss
+from gpunn.specs.metrics import Metric
 
 Shape = tuple[int, ...]
 
@@ -141,6 +143,33 @@ class MetricOutput:
     weight: float = 0.0
     root: bool = False
     higher_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """What is asked of one output of the model.
+
+    Attributes
+    ----------
+    loss : Loss or None
+    metrics : sequence of Metric
+    loss_weight : float
+        Factor of this output's loss in the total.
+    weighted : bool
+        Whether sample weights are given.
+    """
+
+    loss: Loss | None = None
+    metrics: Sequence[Metric] = ()
+    loss_weight: float = 1.0
+    weighted: bool = False
+
+    @property
+    def sparse(self) -> bool:
+        """Whether targets are class numbers."""
+        if self.loss is not None:
+            return self.loss.sparse
+        return any("sparse" in metric.label for metric in self.metrics)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gpunn.errors import PlanError
@@ -85,33 +86,11 @@ class _Fusion:
         return self.units, self.unit_of
 
     def place(self, position: int, node: Node) -> int:
-        layer = node.layer
-        if isinstance(layer, layers.InputLayer):
-            return self.new("input", node)
-        if isinstance(layer, layers.Flatten):
-            return self.unit_of[node.inputs[0]]
-        if isinstance(layer, layers.Rescaling | layers.Normalization):
-            return self.affine(node, layer)
-        if isinstance(layer, layers.Dense):
-            return self.dense(position, node, layer)
-        if isinstance(layer, layers.ACTIVATION_LAYERS):
-            return self.activation(position, node, layer.activation)
-        if isinstance(layer, layers.PReLU):
-            return self.new("prelu", node)
-        if isinstance(layer, layers.Lambda):
-            return self.activation(position, node, layer.function)
-        if isinstance(layer, layers.Dropout):
-            return self.dropout(node, layer)
-        if isinstance(layer, layers.Add):
-            return self.new("add", node)
-        if isinstance(layer, layers.Concatenate):
-            return self.new("concatenate", node)
-        if isinstance(layer, layers.BatchNormalization | layers.LayerNormalization):
-            batch = isinstance(layer, layers.BatchNormalization)
-            index = self.new("batch_normalization" if batch else "layer_normalization", node)
-            self.units[index].layer = layer
-            return index
-        raise PlanError(f"Layer {node.name!r}: {type(layer).__name__} has no part in the plan.")
+        place = PLACES.get(type(node.layer))
+        if place is None:
+            kind = type(node.layer).__name__
+            raise PlanError(f"Layer {node.name!r}: {kind} has no part in the plan.")
+        return place(self, position, node)
 
     def new(self, kind: str, node: Node) -> int:
         sources = [self.unit_of[source] for source in node.inputs]
@@ -131,7 +110,20 @@ class _Fusion:
         )
         return self.units[seen] if alone else None
 
-    def affine(self, node: Node, layer: layers.Rescaling | layers.Normalization) -> int:
+    def flatten(self, position: int, node: Node) -> int:
+        return self.unit_of[node.inputs[0]]
+
+    def normalization(self, position: int, node: Node) -> int:
+        layer = node.layer
+        assert isinstance(layer, layers.BatchNormalization | layers.LayerNormalization)
+        batch = isinstance(layer, layers.BatchNormalization)
+        index = self.new("batch_normalization" if batch else "layer_normalization", node)
+        self.units[index].layer = layer
+        return index
+
+    def affine(self, index: int, node: Node) -> int:
+        layer = node.layer
+        assert isinstance(layer, layers.Rescaling | layers.Normalization)
         unit = self.fusible(node)
         if unit is None or unit.kind not in ("input", "affine") or unit.normalization:
             position = self.new("affine", node)
@@ -148,7 +140,9 @@ class _Fusion:
             )
         return position
 
-    def dense(self, position: int, node: Node, layer: layers.Dense) -> int:
+    def dense(self, position: int, node: Node) -> int:
+        layer = node.layer
+        assert isinstance(layer, layers.Dense)
         index = self.new("dense", node)
         unit = self.units[index]
         unit.use_bias = layer.use_bias
@@ -172,7 +166,11 @@ class _Fusion:
         self.units.append(Unit(kind, node.name, [source], features, activation=function))
         return len(self.units) - 1
 
-    def activation(self, position: int, node: Node, function: AnyActivation) -> int:
+    def activation(self, position: int, node: Node) -> int:
+        layer = node.layer
+        function: AnyActivation = (
+            layer.function if isinstance(layer, layers.Lambda) else layer.activation  # type: ignore[attr-defined]
+        )
         source = self.unit_of[node.inputs[0]]
         if isinstance(function, ExpressionActivation):
             return self.function(source, node, function)
@@ -188,7 +186,9 @@ class _Fusion:
         unit.name = node.name  # type: ignore[union-attr]
         return source
 
-    def dropout(self, node: Node, layer: layers.Dropout) -> int:
+    def dropout(self, position: int, node: Node) -> int:
+        layer = node.layer
+        assert isinstance(layer, layers.Dropout)
         source = self.unit_of[node.inputs[0]]
         call = DropoutCall(node.name, layer.rate, self.dropouts)
         self.dropouts += 1
@@ -202,6 +202,30 @@ class _Fusion:
         index = self.new("dropout", node)
         self.units[index].dropout = call
         return index
+
+
+def _alone(kind: str) -> Place:
+    """Return what gives a layer a unit of its own."""
+    return lambda fusion, position, node: fusion.new(kind, node)
+
+
+# What makes units of the calls of a layer, by the layer's class.
+Place = Callable[[_Fusion, int, Node], int]
+PLACES: dict[type[layers.Layer], Place] = {
+    layers.InputLayer: _alone("input"),
+    layers.Flatten: _Fusion.flatten,
+    layers.Rescaling: _Fusion.affine,
+    layers.Normalization: _Fusion.affine,
+    layers.Dense: _Fusion.dense,
+    **dict.fromkeys(layers.ACTIVATION_LAYERS, _Fusion.activation),
+    layers.Lambda: _Fusion.activation,
+    layers.PReLU: _alone("prelu"),
+    layers.Dropout: _Fusion.dropout,
+    layers.Add: _alone("add"),
+    layers.Concatenate: _alone("concatenate"),
+    layers.BatchNormalization: _Fusion.normalization,
+    layers.LayerNormalization: _Fusion.normalization,
+}
 
 
 def fuse(graph: Graph, sigmoid_heads: frozenset[int] = frozenset()) -> tuple[list[Unit], list[int]]:

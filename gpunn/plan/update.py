@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gpunn.errors import PlanError
+from gpunn.plan.emitter import Emitter
 from gpunn.plan.ops import OPS
 from gpunn.plan.spec import GRADIENTS, PARAMETERS, slot_region
-
-if TYPE_CHECKING:
-    from gpunn.plan.build import _Builder
-    from gpunn.specs.optimizers import Optimizer
+from gpunn.specs.optimizers import Optimizer
 
 # Far above the subnormal numbers of the type, so that products with a learning rate are no such
 # numbers either, and far below anything that could change a weight.
 TINY = {"float32": 1e-30, "float64": 1e-290}
 
 
-def emit_update(b: _Builder, optimizer: Optimizer) -> None:
+def emit_update(b: Emitter, optimizer: Optimizer) -> None:
     """Emit what follows the backward pass: penalties, clipping, optimizer, constraints."""
     if not any(v.trainable for v in b.graph.variables):
         raise PlanError("The model has no weights to train.")
@@ -31,7 +27,7 @@ def emit_update(b: _Builder, optimizer: Optimizer) -> None:
             b.emit(v.constraint.op, {}, {"kernel": b.parameter(v.path)}, **attrs)
 
 
-def emit_penalties(b: _Builder) -> None:
+def emit_penalties(b: Emitter) -> None:
     """Add the penalties, and their gradients: one pass over the weights does both."""
     written = {name for step in b.steps for name in step.outputs.values()}
     for v in b.trained:
@@ -43,7 +39,7 @@ def emit_penalties(b: _Builder) -> None:
             b.penalty("regularizer_gradient", v, {"kernel_gradient": gradient})
 
 
-def _optimize(b: _Builder, optimizer: Optimizer) -> None:
+def _optimize(b: Emitter, optimizer: Optimizer) -> None:
     """Emit penalties' gradients, clipping, and the update, flat over what lies together."""
     emit_penalties(b)
     flat = b.flat(GRADIENTS)
@@ -71,6 +67,6 @@ def _optimize(b: _Builder, optimizer: Optimizer) -> None:
         )
 
 
-def _clip(b: _Builder, gradients: str, limit: float) -> None:
+def _clip(b: Emitter, gradients: str, limit: float) -> None:
     axes = len(b.buffers[gradients].shape)
     b.emit("clip_by_norm", {}, {"gradients": gradients}, limit=limit, axes=axes)

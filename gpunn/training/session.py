@@ -17,13 +17,14 @@ from gpunn.data.batches import Data
 from gpunn.data.blocks import BLOCK_NBYTES
 from gpunn.data.sources import Resident, Source, open_source
 from gpunn.plan.bind import BoundPlan
-from gpunn.plan.build import OutputSpec, build_plan
+from gpunn.plan.build import build_plan
 from gpunn.plan.spec import (
     CONTROL,
     GRADIENTS,
     PARAMETERS,
     STATE,
     STORAGE,
+    OutputSpec,
     Plan,
     slot_region,
 )

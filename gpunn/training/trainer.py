@@ -15,8 +15,8 @@ from gpunn.checkpoints.format import Checkpoint
 from gpunn.data.batches import Data
 from gpunn.data.sources import Source
 from gpunn.errors import ArgumentError, DeviceError, TrainingError
-from gpunn.plan.build import RATES, OutputSpec
-from gpunn.plan.spec import CONTROL, METRICS
+from gpunn.plan.build import RATES
+from gpunn.plan.spec import CONTROL, METRICS, OutputSpec
 from gpunn.specs.optimizers import CompiledOptimizer
 from gpunn.specs.registry import check_count
 from gpunn.training import state as states

@@ -28,7 +28,7 @@ from gpunn.layers import (
     Rescaling,
     Softmax,
 )
-from gpunn.plan.build import OutputSpec
+from gpunn.plan.spec import OutputSpec
 from gpunn.specs.graph import SymbolicTensor
 
 Array = np.ndarray[Any, Any]

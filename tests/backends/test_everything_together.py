@@ -18,8 +18,8 @@ from gpunn.backends.interface import Backend
 from gpunn.backends.reference.backend import NumpyReference
 from gpunn.optimizers import Adam
 from gpunn.plan.bind import BoundPlan
-from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import METRICS, Plan
+from gpunn.plan.build import build_plan
+from gpunn.plan.spec import METRICS, OutputSpec, Plan
 from gpunn.specs.graph import Graph, build_graph
 
 Arrays = dict[str, np.ndarray[Any, Any]]

@@ -32,8 +32,7 @@ from gpunn.backends.interface import Backend
 from gpunn.backends.reference.backend import NumpyReference
 from gpunn.layers import Activation, Add, Concatenate, Dense, Dropout, Input, PReLU, Rescaling
 from gpunn.optimizers import SGD, Adam
-from gpunn.plan.build import OutputSpec
-from gpunn.plan.spec import GRADIENTS, PARAMETERS
+from gpunn.plan.spec import GRADIENTS, PARAMETERS, OutputSpec
 from gpunn.specs.graph import SymbolicTensor, build_graph
 
 # One thread: products this small gain nothing from more, and beside other work on the machine

@@ -17,7 +17,8 @@ from gpunn.backends.reference.backend import NumpyReference
 from gpunn.losses import MeanSquaredError
 from gpunn.optimizers import SGD, Adam
 from gpunn.plan.bind import BoundPlan
-from gpunn.plan.build import OutputSpec, build_plan
+from gpunn.plan.build import build_plan
+from gpunn.plan.spec import OutputSpec
 from gpunn.specs.graph import Graph, build_graph
 
 ROWS, BATCH, CLASSES = 203, 16, 4  # the last batch of an epoch has 11 rows

@@ -8,8 +8,8 @@ from typing import Any
 from gpunn import losses, metrics
 from gpunn.layers import Activation, Dense, Dropout, Flatten, Input, Rescaling
 from gpunn.optimizers import SGD, Optimizer
-from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import Plan
+from gpunn.plan.build import build_plan
+from gpunn.plan.spec import OutputSpec, Plan
 from gpunn.specs.graph import Graph, build_graph
 
 SPARSE = OutputSpec(losses.SparseCategoricalCrossentropy(), (metrics.Accuracy(),))

@@ -24,8 +24,8 @@ from gpunn.layers import (
     Rescaling,
 )
 from gpunn.optimizers import SGD, Adam, Optimizer, RMSprop
-from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import GRADIENTS, PARAMETERS, STATE, Step
+from gpunn.plan.build import build_plan
+from gpunn.plan.spec import GRADIENTS, PARAMETERS, STATE, OutputSpec, Step
 from gpunn.specs.graph import build_graph
 
 
@@ -297,7 +297,8 @@ import sys
 from gpunn import losses, optimizers
 from gpunn.specs.graph import build_graph
 from gpunn.layers import Dense, Dropout, Input
-from gpunn.plan.build import OutputSpec, build_plan
+from gpunn.plan.build import build_plan
+from gpunn.plan.spec import OutputSpec
 x = Input((3,))
 graph = build_graph([x], [Dense(2)(Dropout(0.5)(Dense(4, activation="gelu")(x)))])
 spec = OutputSpec(losses.MeanSquaredError())

@@ -8,7 +8,8 @@ from plan_graphs import costs, mnist_graph, mnist_plan, normalized_plan, ops
 from gpunn import constraints, losses
 from gpunn.layers import BatchNormalization, Dense, Input, LayerNormalization, PReLU
 from gpunn.optimizers import SGD, Adam, Optimizer
-from gpunn.plan.build import OutputSpec, build_plan
+from gpunn.plan.build import build_plan
+from gpunn.plan.spec import OutputSpec
 from gpunn.specs.graph import build_graph
 
 KERNELS = ((784, 300), (300, 100), (100, 10))

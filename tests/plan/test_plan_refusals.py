@@ -10,8 +10,8 @@ from gpunn.backends.reference.backend import NumpyReference
 from gpunn.errors import ArgumentError, PlanError
 from gpunn.layers import Activation, Dense, Input, Rescaling
 from gpunn.plan.bind import BoundPlan
-from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import PARAMETERS
+from gpunn.plan.build import build_plan
+from gpunn.plan.spec import PARAMETERS, OutputSpec
 from gpunn.specs.graph import Graph, build_graph
 
 

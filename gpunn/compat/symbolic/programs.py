@@ -15,8 +15,8 @@ from gpunn.compat.symbolic.graph import Graph
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.errors import ArgumentError, DataError
 from gpunn.plan.bind import BoundPlan
-from gpunn.plan.build import OutputSpec, build_plan
-from gpunn.plan.spec import CONTROL, EXTERNAL, METRICS
+from gpunn.plan.build import build_plan
+from gpunn.plan.spec import CONTROL, EXTERNAL, METRICS, OutputSpec
 from gpunn.specs.graph import SymbolicTensor, build_graph
 from gpunn.specs.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from gpunn.specs.metrics import Metric
