@@ -10,6 +10,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "CheckpointError",
+    "DataError",
+    "DatasetError",
+    "DeviceError",
+    "GpunnError",
+    "MissingPackageError",
+    "NotBuiltError",
+    "PlanError",
+    "ShapeError",
+    "TrainingError",
+    "UnknownNameError",
+]
+
 
 def with_article(noun: str) -> str:
     """Return a noun of a message after "a" or "an"."""

@@ -1,8 +1,8 @@
 """The graph: layers wired to a DAG, with names and shapes checked.
 
-Calling a layer on a `SymbolicTensor` notes the call; `build_graph` walks back from the outputs
-and returns the calls in an order in which they can run. Shapes are per sample: the batch axis
-is not part of them.
+Calling a layer on a `SymbolicTensor` records the call; `build_graph` traces back from the outputs
+and returns the calls in topological order. Shapes are per sample: they do not include the batch
+axis.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
-from gpunn.specs.traced_values import Valueless
+from gpunn.specs.traced_values import SymbolicValue
 
 if TYPE_CHECKING:
     from gpunn.specs.constraints import Constraint
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-# Of one variable: as many as a stream of random numbers has (see gpunn/randomness).
+# Values of one variable: as many as a random stream has (see gpunn/randomness).
 MAX_VALUES = 2**34
 
 
 @dataclass(frozen=True, eq=False)
-class SymbolicTensor(Valueless):
+class SymbolicTensor(SymbolicValue):
     """The output of a layer call, known by its shape only.
 
     Attributes
@@ -118,13 +118,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Layer calls in an order in which they can run."""
+    """Layer calls in topological order."""
 
     nodes: tuple[Node, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     variables: tuple[Variable, ...] = field(default=())
-    # By the layer's name: the layers of other models that weights are taken from.
+    # By name: layers of other models, whose weights are used.
     origins: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @cached_property
@@ -146,11 +146,11 @@ class Graph:
 
 
 def connect(layer: Layer, inputs: Sequence[SymbolicTensor], origin: Any = None) -> SymbolicTensor:
-    """Note a call of `layer` on `inputs`, checking their shapes."""
+    """Record a call of `layer` on `inputs`, after checking their shapes."""
     for tensor in inputs:
         if not isinstance(tensor, SymbolicTensor):
             raise ArgumentTypeError(
-                f"{describe(layer)} is called on symbolic inputs (what gpunn.Input or another "
+                f"{describe(layer)} must be called on symbolic tensors (what gpunn.Input or another "
                 f"layer returns), not on {type(tensor).__name__}. To run a model on arrays use "
                 f"model.predict."
             )
@@ -163,7 +163,7 @@ def connect(layer: Layer, inputs: Sequence[SymbolicTensor], origin: Any = None) 
 
 
 def describe(layer: Layer) -> str:
-    """Name a layer in a message: its name if it has one, and its kind."""
+    """Return how messages refer to a layer: by its class and, if it has one, its name."""
     kind = type(layer).__name__
     return f"Layer {layer.name!r} ({kind})" if layer.name else f"Layer {kind}"
 

@@ -69,7 +69,7 @@ CASES: dict[str, Case] = {
     "activation, a number": (
         lambda: Dense(3, 1.5),
         ArgumentTypeError,
-        "An activation is given by name, such as 'relu', or as a function, not as float",
+        "An activation must be a name, such as 'relu', or a function, not float",
     ),
     "activation, NumPy's": (
         lambda: Dense(3, np.tanh),
@@ -79,7 +79,7 @@ CASES: dict[str, Case] = {
     "loss, a number": (
         lambda: model(1.5),
         ArgumentTypeError,
-        "A loss is given as a name or a Loss object",
+        "A loss must be a name or a Loss object",
     ),
     "loss, NumPy's": (
         lambda: model(np.mean),
@@ -89,14 +89,14 @@ CASES: dict[str, Case] = {
     "optimizer, a number": (
         lambda: model(optimizer=0.1),
         ArgumentTypeError,
-        "An optimizer is given as a name or an Optimizer object, not as float: 0.1",
+        "An optimizer must be a name or an Optimizer object, not float: 0.1",
     ),
     "metric, a number": (lambda: model(metrics=[3]), ArgumentTypeError, "A metric is given as"),
     "initializer, None": (lambda: Dense(3, kernel_initializer=None), ArgumentError, "'zeros'"),
     "regularizer, a number": (
         lambda: Dense(3, kernel_regularizer=0.01),
         ArgumentTypeError,
-        "A regularizer is given as a name ... 0.01",
+        "A regularizer must be a name ... 0.01",
     ),
     # Arguments of specs
     "units, 0": (lambda: Dense(0), ArgumentError, "Dense: units must be at least 1, not 0"),

@@ -217,9 +217,9 @@ def test_a_net_too_large_for_any_memory() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("Conv2D", "no layer Conv2D: it trains multilayer perceptrons and does no convolutions"),
-        ("LSTM", "does no recurrent layers"),
-        ("Embedding", "does no embeddings"),
+        ("Conv2D", "no layer Conv2D: it trains multilayer perceptrons and has no convolutions"),
+        ("LSTM", "has no recurrent layers"),
+        ("Embedding", "has no embeddings"),
         ("Dens", "has no 'Dens'; its layers are .*Dense"),
     ],
 )

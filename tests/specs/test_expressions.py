@@ -544,5 +544,5 @@ def test_metrics_with_a_state_are_refused() -> None:
         def update_state(self, y_true: Any, y_pred: Any) -> None: ...
 
     for given in (MeanOfSomething, MeanOfSomething()):
-        with pytest.raises(ArgumentError, match=r"MeanOfSomething keeps a state.*give a function"):
+        with pytest.raises(ArgumentError, match=r"MeanOfSomething keeps state.*give a function"):
             metrics.get(given)

@@ -390,7 +390,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a constraint as a number": (
         lambda: layers.Dense(4, bias_constraint=2),
         ArgumentTypeError,
-        "A constraint is given as a name",
+        "A constraint must be a name",
     ),
     "axis": (
         lambda: constraints.MaxNorm(2, axis=1),
