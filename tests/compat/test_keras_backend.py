@@ -199,7 +199,7 @@ def test_to_categorical() -> None:
     ):
         with pytest.raises(DataError, match=message):
             keras.utils.to_categorical(wrong)
-    with pytest.raises(DataError, match="classes are from 0 to 1; x has values from 0 to 2"):
+    with pytest.raises(DataError, match="x must be from 0 to 1, but has values from 0 to 2"):
         keras.utils.to_categorical([0, 2], num_classes=2)
 
 

@@ -91,7 +91,7 @@ CASES: dict[str, Case] = {
         ArgumentTypeError,
         "An optimizer must be a name or an Optimizer object, not float: 0.1",
     ),
-    "metric, a number": (lambda: model(metrics=[3]), ArgumentTypeError, "A metric is given as"),
+    "metric, a number": (lambda: model(metrics=[3]), ArgumentTypeError, "A metric must be a name"),
     "initializer, None": (lambda: Dense(3, kernel_initializer=None), ArgumentError, "'zeros'"),
     "regularizer, a number": (
         lambda: Dense(3, kernel_regularizer=0.01),

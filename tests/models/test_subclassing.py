@@ -225,7 +225,7 @@ def test_dropout_of_itself_knows_training(training: bool) -> None:
     loss = net.train_on_batch(x, np.full((40, 1), 6))
     assert loss > 0.5  # units were dropped
     assert len(net.seen) == 1
-    with pytest.raises(ArgumentTypeError, match="training=True is not possible"):
+    with pytest.raises(ArgumentTypeError, match="training=True is not supported"):
         net(x, training=True)
 
 
