@@ -252,7 +252,9 @@ class ExpressionActivation:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ArgumentTypeError(f"The name of an activation must be a non-empty string, not {self.name!r}.")
+            raise ArgumentTypeError(
+                f"The name of an activation must be a non-empty string, not {self.name!r}."
+            )
         set_field(self, "expression", Expression.get(self.expression))
         if self.given_derivative is not None:
             set_field(self, "given_derivative", Expression.get(self.given_derivative))

@@ -150,9 +150,9 @@ def connect(layer: Layer, inputs: Sequence[SymbolicTensor], origin: Any = None) 
     for tensor in inputs:
         if not isinstance(tensor, SymbolicTensor):
             raise ArgumentTypeError(
-                f"{describe(layer)} must be called on symbolic tensors (what gpunn.Input or another "
-                f"layer returns), not on {type(tensor).__name__}. To run a model on arrays use "
-                f"model.predict."
+                f"{describe(layer)} must be called on symbolic tensors (what gpunn.Input or "
+                f"another layer returns), not on {type(tensor).__name__}. To run a model on "
+                f"arrays use model.predict."
             )
     try:
         shape = layer.output_shape(*(tensor.shape for tensor in inputs))

@@ -324,7 +324,9 @@ class ExpressionLoss(Loss):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.name, str) or not self.name:
-            raise ArgumentTypeError(f"The name of a loss must be a non-empty string, not {self.name!r}.")
+            raise ArgumentTypeError(
+                f"The name of a loss must be a non-empty string, not {self.name!r}."
+            )
         set_field(self, "expression", Expression.get(self.expression))
         if self.given_derivative is not None:
             set_field(self, "given_derivative", Expression.get(self.given_derivative))

@@ -94,8 +94,8 @@ def _stateful(kind: type) -> ArgumentError:
 
 def _own_class(metric: Metric) -> ArgumentTypeError:
     return ArgumentTypeError(
-        f"{type(metric).__name__}: a user-defined metric is a function of (y_true, y_pred), of which "
-        f"the mean is taken, not a class."
+        f"{type(metric).__name__}: a user-defined metric is a function of (y_true, y_pred), of "
+        f"which the mean is taken, not a class."
     )
 
 
@@ -337,7 +337,9 @@ class ExpressionMetric(Metric):
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ArgumentTypeError(f"The name of a metric must be a non-empty string, not {self.name!r}.")
+            raise ArgumentTypeError(
+                f"The name of a metric must be a non-empty string, not {self.name!r}."
+            )
         set_field(self, "expression", Expression.get(self.expression))
 
     @property

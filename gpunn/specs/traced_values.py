@@ -85,6 +85,6 @@ def check_training(training: object) -> None:
     """Raise `ArgumentTypeError` if the call of a layer sets `training`."""
     if training is not None and not isinstance(training, TrainingUnknown):
         raise ArgumentTypeError(
-            f"training={training} is not supported in a call: Dropout is active in fit and inactive "
-            f"in predict; omit it."
+            f"training={training} is not supported in a call: Dropout is active in fit and "
+            f"inactive in predict; omit it."
         )

@@ -108,7 +108,7 @@ def test_a_truth_table_prints() -> None:
         (lambda: logic.AND(1), ShapeError, "2 inputs .A, B., but 1"),
         (lambda: logic.AND(1, 2), DataError, "Input B must be 0 or 1, not 2"),
         (lambda: logic.AND(0.5, 1), ArgumentTypeError, "Input A must be bool, 0 or 1"),
-        (lambda: logic.AND([0, 1], [0, 1, 1]), ShapeError, r"\(2,\), \(3,\) do not fit"),
+        (lambda: logic.AND([0, 1], [0, 1, 1]), ShapeError, r"\(2,\), \(3,\) cannot be broadcast"),
         (
             lambda: Net([f"x{i}" for i in range(21)], {"C": Neuron(["x0"])}).truth_table(),
             ArgumentError,

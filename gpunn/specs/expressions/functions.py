@@ -520,8 +520,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     if name in _REDUCTIONS:
         raise _NotElementwise(
-            f"gpunn.ops has no {name!r}: activations, losses and metrics are elementwise functions; "
-            f"gpunn takes the mean of a loss or metric over the outputs by itself, which ops.mean "
-            f"may state"
+            f"gpunn.ops has no {name!r}: activations, losses and metrics are elementwise "
+            f"functions; gpunn takes the mean of a loss or metric over the outputs by itself, as "
+            f"ops.mean may state"
         )
     raise _NoSuchFunction("function of gpunn.ops", name, __all__)
