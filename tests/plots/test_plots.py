@@ -312,7 +312,7 @@ def test_models_and_matrices_that_do_not_fit() -> None:
     regression.compile("sgd", "mse", device="cpu")
     with pytest.raises(ArgumentError, match="model must be a classifier"):
         ConfusionMatrixDisplay.from_model(regression, IMAGES, LABELS)
-    with pytest.raises(ShapeError, match="display_labels must be 3 texts"):
+    with pytest.raises(ShapeError, match="display_labels must be 3 strings"):
         ConfusionMatrixDisplay.from_model(classifier(), IMAGES, LABELS, display_labels=["a"])
     with pytest.raises(ShapeError, match=re.escape("confusion_matrix has shape (2, 3)")):
         ConfusionMatrixDisplay(np.zeros((2, 3)))
