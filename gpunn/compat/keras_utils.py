@@ -95,9 +95,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
     labels = np.asarray(x)
     whole = labels.astype(np.int64) if labels.dtype.kind in "biuf" else None
     if whole is None or labels.size == 0 or not np.array_equal(whole, labels):
-        raise DataError(
-            "to_categorical: x must be whole class numbers, and not empty."
-        )
+        raise DataError("to_categorical: x must be whole class numbers, and not empty.")
     if whole.ndim > 1 and whole.shape[-1] == 1:
         whole = whole[..., 0]
     low, high = int(whole.min()), int(whole.max())

@@ -57,7 +57,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
         Determines initial weights, held-out rows, shuffling and dropout.
     tol : float, default=1e-4
         Smallest decrease of the loss (or increase of the validation score) that counts as an
-        improvement; for lbfgs, the norm of the gradient at which to stop.
+        improvement; for lbfgs, the largest component of the gradient at which to stop.
     verbose : bool, default=False
         Whether to print the loss of each epoch.
     warm_start : bool, default=False

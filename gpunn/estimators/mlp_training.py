@@ -140,7 +140,7 @@ def reported_loss(estimator: Any, total: float, bound: BoundPlan) -> float:
     """Return scikit-learn's loss, computed from that of the plan.
 
     With several outputs of a regressor, scikit-learn follows the gradient of the sum over outputs,
-    but reports the mean over them, with the penalty added once; so does this function.
+    but reports the mean over them, the penalty added to both; so does this function.
     """
     metric = next(metric for metric in bound.plan.metrics if metric.label == "loss")
     if estimator._mean_weight == metric.weight:

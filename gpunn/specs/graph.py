@@ -32,18 +32,18 @@ MAX_VALUES = 2**34
 
 @dataclass(frozen=True, eq=False)
 class SymbolicTensor(SymbolicValue):
-    """The output of a layer call, known by its shape only.
+    """The output of a layer call, of which only the shape is known.
 
     Attributes
     ----------
     shape : tuple of int
-        Per sample: unlike in Keras the batch axis, which would be None, is left out.
+        Per sample: unlike in Keras, the batch axis is not included.
     layer : Layer
         The layer that was called.
     inputs : tuple of SymbolicTensor
-        What it was called on; empty for an input.
+        The arguments of the call; empty for an input.
     origin : object, optional
-        A layer of another model, the weights of which the model that is built starts from.
+        A layer of another model, whose weights the new model uses.
     """
 
     shape: Shape
@@ -63,13 +63,13 @@ class Variable:
     shape : tuple of int
         Kernels are (inputs, outputs).
     initializer : Initializer
-        Its first values.
+        Its initial values.
     regularizer : L1L2 or None
         Its penalty.
     trainable : bool
         False for statistics that are not learned by gradient descent.
     constraint : Constraint or None
-        What follows each of its updates.
+        Applied after each update.
     """
 
     layer: str
@@ -104,9 +104,9 @@ class Node:
     layer_name : str
         Scope of the variables, the same for all calls of a layer.
     inputs : tuple of int
-        Positions of the nodes whose outputs it reads.
+        Indices of the nodes whose outputs it reads.
     shape : tuple of int
-        Of its output, per sample.
+        Shape of its output, per sample.
     """
 
     name: str
@@ -169,21 +169,26 @@ def describe(layer: Layer) -> str:
 
 
 def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTensor]) -> Graph:
-    """Order the calls between `inputs` and `outputs`, and name them.
+    """Sort the calls between `inputs` and `outputs`, and name them.
 
-    The order is Keras's: by the number of calls that follow on the longest way to an output,
-    most first; where that is equal, as they are met on the way back from the outputs.
+    The order is Keras's: by the number of calls on the longest path to an output, in decreasing
+    order; ties in the order in which they are met on the way back from the outputs.
 
     Parameters
     ----------
     inputs, outputs : sequence of SymbolicTensor
         At least one each.
 
+    Returns
+    -------
+    Graph
+        The calls in topological order.
+
     Raises
     ------
     ArgumentError
-        An output depends on an input that is not listed, an input is not used, something is
-        listed twice, or two layers have the same name.
+        An output depends on an input that is not listed, an input is not used, something is listed
+        twice, or two layers have the same name.
     """
     if not inputs or not outputs:
         raise ArgumentError("A model needs at least one input and one output.")
@@ -263,7 +268,7 @@ def _by_depth(
 
 
 def _visit(tensor: SymbolicTensor, order: list[SymbolicTensor]) -> None:
-    """Append `tensor` after all it depends on; without recursion, nets may be deep."""
+    """Append `tensor` after everything it depends on; not recursive, as nets may be deep."""
     done = set(map(id, order))
     stack = [(tensor, False)]
     while stack:
@@ -296,18 +301,18 @@ def _add_variables(
 
 
 def name_layers(layers: Sequence[Layer], foreign: Set[int] = frozenset()) -> dict[int, str]:
-    """Name layers by their kind, in the order in which they were made, as Keras does.
+    """Name layers by their class, in the order in which they were created, as Keras does.
 
     Parameters
     ----------
     layers : sequence of Layer
     foreign : set of int
-        The ids of layers of other models: if their name is taken they get another one.
+        The ids of layers of other models, which are renamed if their name is taken.
 
     Returns
     -------
-    dict
-        The names by the layers' ids.
+    dict of int to str
+        The names by the ids of the layers.
     """
     unique = list({id(layer): layer for layer in layers}.values())
     unique.sort(key=lambda layer: layer.serial)

@@ -143,9 +143,7 @@ def find_learning_rate(
     x = model._adopt_x(x)
     model._build_for(x)
     if all(spec.loss is None for spec in model.compiled.outputs):
-        raise ArgumentError(
-            f"{owner} needs a loss; compile with one, such as loss='mse'."
-        )
+        raise ArgumentError(f"{owner} needs a loss; compile with one, such as loss='mse'.")
     if y is None:
         raise ArgumentTypeError(f"{owner}: y is missing; give the targets, one for each row of x.")
     make = partial(Trainer, model, x, y, batch_size=batch_size)

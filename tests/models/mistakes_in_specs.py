@@ -74,7 +74,7 @@ CASES: dict[str, Case] = {
     "activation, NumPy's": (
         lambda: Dense(3, np.tanh),
         ArgumentTypeError,
-        "The activation 'tanh' ... np.tanh does not know symbols; use gpunn.ops (ops.tanh)",
+        "The activation 'tanh' ... np.tanh does not support symbols; use gpunn.ops (ops.tanh)",
     ),
     "loss, a number": (
         lambda: model(1.5),
@@ -84,7 +84,7 @@ CASES: dict[str, Case] = {
     "loss, NumPy's": (
         lambda: model(np.mean),
         ArgumentTypeError,
-        "The loss 'mean' ... np.mean does not know symbols; use gpunn.ops (ops.mean)",
+        "The loss 'mean' ... np.mean does not support symbols; use gpunn.ops (ops.mean)",
     ),
     "optimizer, a number": (
         lambda: model(optimizer=0.1),

@@ -154,7 +154,11 @@ Case = tuple[Callable[[], Any], type[GpunnError], str]
 FROZEN = "gpunn trains all weights, none can be frozen"
 CASES: dict[str, Case] = {
     "layer": (own_layer, ArgumentTypeError, "AlwaysDropout: user-defined layers are not supported"),
-    "initializer, class": (own_initializer_class, ArgumentTypeError, "such as Own, are not supported; pass weights"),
+    "initializer, class": (
+        own_initializer_class,
+        ArgumentTypeError,
+        "such as Own, are not supported; pass weights",
+    ),
     "initializer, function": (
         lambda: Dense(3, kernel_initializer=lambda shape, dtype=None: np.ones(shape)),
         ArgumentTypeError,

@@ -292,7 +292,7 @@ def untraceable(call: Callable[[Any, Any], Any]) -> gpunn.Model:
         (lambda net, x: net.dense(x) if x > 0 else x, rf"Comparing needs values.*{WHY}"),
         (lambda net, x: net.dense(x) if x == 0 else x, rf"'==' needs values.*{WHY}"),
         (lambda net, x: net.dense(x) if x else x, rf"'if'.* needs values.*{WHY}"),
-        (lambda net, x: net.dense(np.tanh(x)), rf"A NumPy function needs.*only layers compute.*{WHY}"),
+        (lambda net, x: net.dense(np.tanh(x)), rf"A NumPy function.*only layers compute.*{WHY}"),
         (lambda net, x: np.concatenate([x, x]), rf"A NumPy function needs values.*{WHY}"),
         (lambda net, x: np.float32(2) * x, rf"A NumPy function needs values.*{WHY}"),
         (lambda net, x: np.asarray(x), rf"Conversion to a NumPy array needs values.*{WHY}"),

@@ -51,7 +51,7 @@ class Callback:
     -----
     The hooks, `on_train_begin` and the others, do nothing here. Their arguments are `epoch` and
     `batch`, ints counted from 0, `step`, the number of steps taken, and `logs`, a dict of str to
-    float: the loss and the metrics by name, or an empty dict.
+    float: the loss and the metrics by name, if there are any yet.
     """
 
     trainer: Trainer
@@ -115,7 +115,7 @@ class Callback:
         """Run after an evaluation, with its metrics (without ``val_``)."""
 
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Run before each batch of an evaluation; if defined, batches are as small as in `fit`."""
+        """Run before each batch of an evaluation; if defined, these have `batch_size` rows."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Run after each batch of an evaluation, with the metrics so far.
@@ -130,7 +130,7 @@ class Callback:
         """Run after `Model.predict`."""
 
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Run before each batch of a prediction; if defined, batches are as small as in `fit`."""
+        """Run before each batch of a prediction; if defined, these have `batch_size` rows."""
 
     def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Run after each batch of a prediction, with its ``outputs`` in `logs`.
