@@ -109,7 +109,7 @@ def _opened(path: Path) -> Iterator[_Reader]:
     if start != HDF5_MAGIC:
         _refuse(path, "it is not an HDF5 file" if start else "it is empty", OLDER)
     if size > MAX_BYTES:
-        _refuse(path, f"it has {size} bytes, {MAX_BYTES} are allowed")
+        _refuse(path, f"it has {size} bytes, at most {MAX_BYTES} are allowed")
     with _damage_reported(path):
         # Checkpoints are replaced, never modified, and some network file systems cannot lock.
         file = h5py.File(path, "r", locking=False)
@@ -190,8 +190,8 @@ class _Reader:
         wanted = [*expected.weights.values(), *(expected.optimizer or {}).values()]
         needed = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in wanted)
         if needed > self.size:
-            found = f"its configuration calls for {needed} bytes of arrays"
-            self.refuse(f"{found}, the whole file has {self.size}", OLDER)
+            found = f"its configuration requires {needed} bytes of arrays"
+            self.refuse(f"{found}, but the whole file has {self.size}", OLDER)
 
         weights = self.datasets(self.group(self.model, "weights"), expected.weights)
         if expected.optimizer is None:
@@ -211,7 +211,7 @@ class _Reader:
     def names(self, group: _Node, limit: int = MAX_NAMES) -> list[str]:
         count = group.id.get_num_objs()
         if count > limit:
-            self.refuse(f"{group.where or '/'} has {count} entries, {limit} are allowed")
+            self.refuse(f"{group.where or '/'} has {count} entries, at most {limit} are allowed")
         return [name.decode() for name in group.id]
 
     def check_names(self, group: _Node, expected: Collection[str]) -> None:
@@ -270,7 +270,7 @@ class _Reader:
         node = _Node(node.id, node.where, space.shape, dtype)
         stored = node.id.get_storage_size()
         if stored != node.nbytes:
-            self.refuse(f"{node.where} needs {node.nbytes} bytes and has {stored}", OLDER)
+            self.refuse(f"{node.where} needs {node.nbytes} bytes, but has {stored}", OLDER)
         return node
 
     def stored_dtype(self, node: _Node) -> np.dtype[Any]:
@@ -306,14 +306,14 @@ class _Reader:
             shape, dtype = tuple(below[""][0]), np.dtype(below[""][1])
             if node.shape != shape or node.dtype != dtype.newbyteorder("<"):
                 actual = f"{node.where} is {node.dtype} of shape {node.shape}"
-                self.refuse(f"{actual}, its configuration calls for {dtype} of {shape}")
+                self.refuse(f"{actual}, but its configuration requires {dtype} of {shape}")
         return found
 
     def metrics(self, group: _Node) -> dict[str, _Node]:
         found = {name: self.dataset(group, name) for name in self.names(group, MAX_METRICS)}
         total = sum(node.nbytes for node in found.values())
         if total > MAX_METRICS_BYTES:
-            self.refuse(f"{group.where} has {total} bytes, {MAX_METRICS_BYTES} are allowed")
+            self.refuse(f"{group.where} has {total} bytes, at most {MAX_METRICS_BYTES} are allowed")
         return found
 
     def load_all(self, nodes: Mapping[str, _Node]) -> dict[str, np.ndarray]:
@@ -336,7 +336,9 @@ class _Reader:
         if node.dtype != np.uint8 or len(node.shape) != 1:
             self.refuse(f"{node.where} is not JSON text (1-D uint8)")
         if node.nbytes > MAX_JSON_BYTES:
-            self.refuse(f"{node.where} has {node.nbytes} bytes, {MAX_JSON_BYTES} are allowed")
+            self.refuse(
+                f"{node.where} has {node.nbytes} bytes, at most {MAX_JSON_BYTES} are allowed"
+            )
         try:
             value = json.loads(self.load(node).tobytes().decode())
         except (ValueError, RecursionError) as error:

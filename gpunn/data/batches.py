@@ -152,7 +152,9 @@ def as_array(value: Any, argument: str) -> Array:
     except ValueError as error:
         raise DataError(f"{argument}: rows have different lengths ({error}).") from None
     except TypeError as error:  # CuPy arrays in a list
-        raise ArgumentTypeError(f"{argument}: cannot be made one array ({error}).") from None
+        raise ArgumentTypeError(
+            f"{argument}: cannot be converted to one array ({error})."
+        ) from None
     if array.dtype == np.bool_:
         return array.view(np.uint8)
     if value is None:

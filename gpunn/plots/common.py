@@ -163,7 +163,7 @@ def probabilities(model: Any, x: Any) -> Array:
         )
     if outputs.ndim != 2:
         raise ShapeError(
-            f"model gives outputs of shape {outputs.shape[1:]} per row; it must give one "
+            f"model returns outputs of shape {outputs.shape[1:]} per row; it must return one "
             f"probability per class."
         )
     loss = None if model._compiled is None else model.compiled.outputs[0].loss

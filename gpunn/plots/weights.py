@@ -137,7 +137,7 @@ def _kernel(model: Any, layer: str | int | None) -> Array:
     elif isinstance(layer, int | np.integer) and not isinstance(layer, bool):
         found = model.get_layer(index=int(layer))
     else:
-        raise ArgumentTypeError(f"layer must be a name or a position, not {layer!r}.")
+        raise ArgumentTypeError(f"layer must be a name or an index, not {layer!r}.")
     if not hasattr(found, "kernel"):
         raise ArgumentError(
             f"layer: {found.name!r} ({type(found.spec).__name__}) has no kernel; choose a Dense "

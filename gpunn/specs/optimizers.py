@@ -62,10 +62,10 @@ class Optimizer:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if "lr" in kwargs:
-            raise ArgumentTypeError(f"{cls.__name__}: lr is called learning_rate.")
+            raise ArgumentTypeError(f"{cls.__name__}: use learning_rate instead of lr.")
         if "decay" in kwargs:
             raise ArgumentTypeError(
-                f"{cls.__name__}: there is no decay; give learning_rate a schedule, such as "
+                f"{cls.__name__}: decay is not supported; set learning_rate to a schedule, such as "
                 f"gpunn.schedules.InverseTimeDecay, or use weight_decay."
             )
         return super().__new__(cls)
@@ -121,8 +121,8 @@ def _refuse(optimizer: Any, name: str, value: object) -> None:
         else f"make another {type(optimizer).__name__}"
     )
     raise ArgumentError(
-        f"{type(optimizer).__name__}: {name} of an optimizer that was given to compile cannot be "
-        f"set, as models share it; {way}."
+        f"{type(optimizer).__name__}: {name} of an optimizer spec cannot be set, as models may "
+        f"share it; {way}."
     )
 
 

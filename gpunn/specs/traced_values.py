@@ -44,7 +44,7 @@ class SymbolicValue:
     __mul__ = __rmul__ = _refuse("'*'")
     __truediv__ = __rtruediv__ = _refuse("'/'")
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _refuse("Division")
-    __matmul__ = __rmatmul__ = _refuse("'@'; use gpunn.layers.Dense: it")
+    __matmul__ = __rmatmul__ = _refuse("'@' (use gpunn.layers.Dense)")
     __pow__ = __rpow__ = _refuse("'**'")
     __neg__ = __pos__ = __abs__ = _refuse("A unary operator")
 

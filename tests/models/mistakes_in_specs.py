@@ -118,7 +118,7 @@ CASES: dict[str, Case] = {
     "shape, with the batch axis": (
         lambda: Input((None, 4)),
         ArgumentError,
-        "Input: shape (None, 4) ... leave out the batch axis",
+        "Input: shape (None, 4) ... must not include the batch axis",
     ),
     "shape, 0": (lambda: Input((0,)), ArgumentError, "Input: shape must be at least 1, not 0"),
     "shape, text": (lambda: Input("4"), ArgumentTypeError, "Input: shape ... not '4'"),

@@ -415,7 +415,7 @@ def test_weights_that_are_no_images() -> None:
         WeightsDisplay.from_model(classifier(), "flatten")
     with pytest.raises(UnknownNameError, match="did you mean 'hidden'"):
         WeightsDisplay.from_model(classifier(), "hiden")
-    with pytest.raises(ArgumentTypeError, match="layer must be a name or a position"):
+    with pytest.raises(ArgumentTypeError, match="layer must be a name or an index"):
         WeightsDisplay.from_model(classifier(), 1.5)  # type: ignore[arg-type]
 
 

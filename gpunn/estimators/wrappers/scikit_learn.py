@@ -242,7 +242,7 @@ class KerasClassifier(ClassifierMixin, _Wrapper):
             self.classes_ = np.unique(y)
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass"):
-            raise DataError(f"Unknown label type: {kind}. KerasClassifier needs labels of classes.")
+            raise DataError(f"Unknown label type: {kind}. KerasClassifier needs class labels.")
         self.n_classes_ = len(self.classes_)
         return y, {
             "target_type_": kind,

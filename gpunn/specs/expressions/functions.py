@@ -521,7 +521,7 @@ def __getattr__(name: str) -> Any:
     if name in _REDUCTIONS:
         raise _NotElementwise(
             f"gpunn.ops has no {name!r}: activations, losses and metrics are elementwise "
-            f"functions; gpunn takes the mean of a loss or metric over the outputs by itself, as "
-            f"ops.mean may state"
+            f"functions; gpunn takes the mean of a loss or metric over the outputs by itself "
+            f"(ops.mean is optional)"
         )
     raise _NoSuchFunction("function of gpunn.ops", name, __all__)

@@ -184,7 +184,7 @@ class Symbol:
         if name in ("shape", "ndim", "size"):
             _refuse(_ELEMENTWISE.format(f".{name}"))
         raise _Unknown(
-            f"the numbers that a function is given have no .{name}; use the functions of gpunn.ops"
+            f"the arguments of a traced function have no .{name}; use the functions of gpunn.ops"
         )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:

@@ -61,9 +61,9 @@ class ReLU(Layer):
         super().__post_init__()
         check_number("ReLU", "negative_slope", self.negative_slope, minimum=0)
         if self.max_value is not None:
-            raise ArgumentError(f"ReLU: gpunn has no max_value; leave out {self.max_value!r}.")
+            raise ArgumentError(f"ReLU: max_value must be None, not {self.max_value!r}.")
         if self.threshold:
-            raise ArgumentError(f"ReLU: gpunn has no threshold but 0, not {self.threshold!r}.")
+            raise ArgumentError(f"ReLU: threshold must be 0, not {self.threshold!r}.")
 
     @property
     def activation(self) -> ActivationFunction:
@@ -199,7 +199,7 @@ class PReLU(Layer):
         set_field(self, "alpha_constraint", constraints.get(self.alpha_constraint))
         if self.shared_axes is not None:
             raise ArgumentError(
-                f"PReLU: gpunn has no shared_axes, each feature has its own alpha; leave out "
+                f"PReLU: shared_axes must be None, as each feature has its own alpha, not "
                 f"{self.shared_axes!r}."
             )
 
@@ -250,6 +250,6 @@ class Lambda(Layer):
         if isinstance(self.function, str) or self.function is None:
             raise ArgumentTypeError(
                 f"Lambda: function must be a function of one value, not {self.function!r}; "
-                f"activations with names go into an Activation layer."
+                f"for activations by name use an Activation layer."
             )
         set_field(self, "function", activations.get(self.function))

@@ -71,8 +71,8 @@ class Layer:
             isinstance(self.name, str) and _NAME.fullmatch(self.name) and self.name.strip(".")
         ):
             raise ArgumentError(
-                f"{type(self).__name__}: name must be letters, digits, '_', '-', '.' or spaces, "
-                f"not {self.name!r}."
+                f"{type(self).__name__}: name must consist of letters, digits, '_', '-', '.' or "
+                f"spaces, not {self.name!r}."
             )
 
     def __call__(
@@ -155,11 +155,11 @@ def _refuse_keyword(cls: type[Layer], name: str) -> None:
     if name in known:
         return
     if (kind, name) in _RENAMED:
-        raise ArgumentTypeError(f"{kind}: {name} is called {_RENAMED[kind, name]}.")
+        raise ArgumentTypeError(f"{kind}: use {_RENAMED[kind, name]} instead of {name}.")
     if name == "trainable":
         raise ArgumentTypeError(f"{kind}: {NO_FREEZING}.")
     if name in _KERAS_ONLY:
-        raise ArgumentTypeError(f"{kind}: gpunn has no {name!r}, as Keras has; leave it out.")
+        raise ArgumentTypeError(f"{kind}: Keras's argument {name!r} is not supported; omit it.")
     raise ArgumentTypeError(
         f"{kind} has no argument {name!r}; it takes {', '.join(sorted(known))}."
     )
@@ -172,7 +172,7 @@ def check_shape(owner: str, shape: object) -> Shape:
         raise ArgumentTypeError(f"{owner}: shape must be a tuple of sizes, not {shape!r}.")
     if any(size is None for size in shape):
         raise ArgumentError(
-            f"{owner}: shape {tuple(shape)} must be known and leave out the batch axis."
+            f"{owner}: shape {tuple(shape)} must be known and must not include the batch axis."
         )
     return tuple(check_count(owner, "shape", size) for size in shape)
 

@@ -177,7 +177,7 @@ class Dense(Layer):
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = self._one(shapes)
         if len(shape) != 1:
-            raise ShapeError("expects one axis per sample; put a Flatten layer before it")
+            raise ShapeError("expects one axis per sample; add a Flatten layer before it")
         return (self.units,)
 
     def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
@@ -274,7 +274,7 @@ class Concatenate(Layer):
         if len(shapes) < 2:
             raise ShapeError("takes a list of at least two inputs")
         if any(len(shape) != 1 for shape in shapes):
-            raise ShapeError("expects one axis per sample; put Flatten layers before it")
+            raise ShapeError("expects one axis per sample; add Flatten layers before it")
         return (sum(shape[0] for shape in shapes),)
 
 

@@ -121,7 +121,7 @@ class _Scaled(Layer):
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = self._one(shapes)
         if len(shape) != 1:
-            raise ShapeError("expects one axis per sample; put a Flatten layer before it")
+            raise ShapeError("expects one axis per sample; add a Flatten layer before it")
         return shape
 
     def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:

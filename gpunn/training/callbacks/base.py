@@ -342,7 +342,7 @@ def ends_broken_runs(trainer: Trainer) -> bool:
 
 def refuse(callback: Callback, error: TrainingError) -> None:
     """Warn that a non-finite model was not saved; stop training if a callback requests that."""
-    message = f"{type(callback).__name__}: {error} Files of earlier steps stay as they are."
+    message = f"{type(callback).__name__}: {error} Files of earlier steps are kept."
     warnings.warn(message, RuntimeWarning, stacklevel=2)
     if ends_broken_runs(callback.trainer):
         callback.trainer.stop_training = True
