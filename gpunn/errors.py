@@ -1,7 +1,7 @@
 """Errors raised by gpunn.
 
-Every message names the argument, says what was wrong with it and what would be right.
-Errors about arguments are also the built-in errors a caller would expect (``ValueError``,
+Every message names the argument, and says what was wrong with it and what would be right. Errors
+about arguments also derive from the built-in error that a caller would expect (``ValueError``,
 ``TypeError``, ...), so code written for Keras or scikit-learn keeps catching them.
 """
 
@@ -10,14 +10,30 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "CheckpointError",
+    "DataError",
+    "DatasetError",
+    "DeviceError",
+    "GpunnError",
+    "MissingPackageError",
+    "NotBuiltError",
+    "PlanError",
+    "ShapeError",
+    "TrainingError",
+    "UnknownNameError",
+]
+
 
 def with_article(noun: str) -> str:
-    """Return a noun of a message after "a" or "an"."""
+    """Return a noun with its indefinite article, for messages."""
     return f"{'an' if noun[0].lower() in 'aeio' else 'a'} {noun}"
 
 
 class GpunnError(Exception):
-    """Base class of all errors raised on purpose by gpunn."""
+    """Base class of the errors that gpunn raises."""
 
 
 class ArgumentError(GpunnError, ValueError):
@@ -29,7 +45,7 @@ class ArgumentTypeError(GpunnError, TypeError):
 
 
 class ShapeError(ArgumentError):
-    """Shapes do not fit together."""
+    """Shapes do not match."""
 
 
 class DataError(ArgumentError):
@@ -42,13 +58,13 @@ class UnknownNameError(ArgumentError):
     Parameters
     ----------
     kind : str
-        What the name should have named, for example ``"activation"``.
+        What the name should refer to, for example ``"activation"``.
     name : object
         The name as given.
     known : iterable of str
-        The names that would have been right.
+        The valid names.
     meant : str, optional
-        The one to suggest; by default the one that looks alike, if any does.
+        The name to suggest; by default the most similar one, if any is similar.
     """
 
     def __init__(
@@ -61,7 +77,7 @@ class UnknownNameError(ArgumentError):
 
 
 class PlanError(GpunnError, ValueError):
-    """A plan cannot be built or bound: what was put together does not fit."""
+    """A plan cannot be built or bound, as its parts do not match."""
 
 
 class DeviceError(GpunnError, RuntimeError):
@@ -77,11 +93,11 @@ class CheckpointError(GpunnError, OSError):
 
 
 class MissingPackageError(GpunnError, ImportError):
-    """A package that something optional needs is not installed."""
+    """A package that an optional feature needs is not installed."""
 
 
 class TrainingError(GpunnError, ArithmeticError):
-    """Training cannot go on: the loss is not finite, say."""
+    """Training cannot continue, for example because the loss is not finite."""
 
 
 class NotBuiltError(GpunnError, RuntimeError):

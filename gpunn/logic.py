@@ -1,8 +1,8 @@
 """Logical computations with neurons, as McCulloch and Pitts imagined them in 1943.
 
-A neuron has inputs that are on or off and fires when enough of them are on, here at least two. An
-input may be connected more than once, and a connection may inhibit: while that input is on, the
-neuron does not fire at all. Nets of such neurons compute every logical proposition.
+A neuron has inputs that are on or off and fires when enough of them are on, by default at least
+two. An input may be connected more than once, and a connection may inhibit: while that input is
+on, the neuron does not fire at all. Networks of such neurons can compute any logical proposition.
 
 >>> from gpunn import logic
 >>> logic.AND(True, False)
@@ -42,11 +42,16 @@ class Neuron:
     Parameters
     ----------
     excitatory : sequence of str, or str
-        The inputs, by name; one that is named twice has two connections.
+        Names of the inputs; one that is named twice has two connections.
     inhibitory : sequence of str, or str, optional
-        Inputs of which a single active one keeps the neuron silent.
+        Inputs of which a single active one keeps the neuron from firing.
     threshold : int, default=2
-        0 makes a neuron that always fires unless it is inhibited.
+        At least 0; with 0 a neuron always fires unless it is inhibited.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        `threshold` is negative or not an int, or the inputs are not names.
 
     Examples
     --------
@@ -68,7 +73,18 @@ class Neuron:
             raise ArgumentError(f"Neuron: threshold must be at least 0, not {threshold}.")
 
     def fires(self, signals: Mapping[str, Array]) -> Array:
-        """Return when it fires, from bool arrays of one shape, by the names of its inputs."""
+        """Return when the neuron fires.
+
+        Parameters
+        ----------
+        signals : mapping of str to bool ndarray
+            The inputs by name, of one shape.
+
+        Returns
+        -------
+        bool ndarray
+            Of the shape of the inputs.
+        """
         shape = np.shape(next(iter(signals.values())))
         active = np.zeros(shape, dtype=np.int64)
         silent = np.zeros(shape, dtype=np.bool_)
@@ -80,16 +96,22 @@ class Neuron:
 
 
 class Net:
-    """A net of neurons without loops: inputs, and neurons that read inputs and earlier neurons.
+    """A network of neurons without loops; neurons read inputs and earlier neurons.
 
     Parameters
     ----------
     inputs : sequence of str, or str
         Names of the inputs, ``"AB"`` for A and B.
-    neurons : dict from str to Neuron
+    neurons : dict of str to Neuron
         In the order in which they are computed. The last is the output.
     constants : sequence of str, or str, optional
-        Inputs that are on all the time; no arguments are given for them.
+        Inputs that are always on; no arguments are passed for them.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError, UnknownNameError
+        There is no input or no neuron, a name occurs twice, or a neuron reads what is not computed
+        before it.
 
     Examples
     --------
@@ -108,11 +130,11 @@ class Net:
         self.constants = _names("Net: constants", constants)
         self.neurons = dict(neurons)
         if not self.inputs or not self.neurons:
-            raise ArgumentError("Net: there must be an input and a neuron at least.")
+            raise ArgumentError("Net: there must be at least one input and one neuron.")
         names = [*self.inputs, *self.constants, *self.neurons]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ArgumentError(f"Net: names must differ; {', '.join(twice)} is there twice.")
+            raise ArgumentError(f"Net: names must differ; {', '.join(twice)} occurs twice.")
         known = [*self.inputs, *self.constants]
         for name, neuron in self.neurons.items():
             if not isinstance(neuron, Neuron):
@@ -123,21 +145,27 @@ class Net:
             known.append(name)
 
     def signals(self, *inputs: Any) -> dict[str, Any]:
-        """Return the inputs and what every neuron puts out, by name.
+        """Return the inputs and the outputs of all neurons.
 
         Parameters
         ----------
         *inputs : bool, 0 or 1, or arrays of them
-            One for each input of the net. Arrays are broadcast against each other.
+            One for each input of the network. Arrays are broadcast against each other.
 
         Returns
         -------
-        dict from str to bool, int or array
-            As the inputs are: bools for bools, an array if any of them is one.
+        dict of str to bool, int or ndarray
+            By name; bools if the inputs are bools, arrays if any input is one.
+
+        Raises
+        ------
+        ArgumentTypeError, DataError, ShapeError
+            The number of inputs is wrong, one is neither on nor off, or the shapes do not
+            broadcast.
         """
         if len(inputs) != len(self.inputs):
             raise ShapeError(
-                f"The net has {len(self.inputs)} inputs ({', '.join(self.inputs)}), but "
+                f"The network has {len(self.inputs)} inputs ({', '.join(self.inputs)}), but "
                 f"{len(inputs)} were given."
             )
         arrays = [_on_off(name, value) for name, value in zip(self.inputs, inputs, strict=True)]
@@ -145,7 +173,7 @@ class Net:
             given = np.broadcast_arrays(*arrays)
         except ValueError as error:
             shapes = ", ".join(str(array.shape) for array in arrays)
-            raise ShapeError(f"Inputs of shapes {shapes} do not fit together.") from error
+            raise ShapeError(f"Inputs of shapes {shapes} cannot be broadcast together.") from error
         on = {name: array.astype(np.bool_) for name, array in zip(self.inputs, given, strict=True)}
         on |= {name: np.ones(given[0].shape, dtype=np.bool_) for name in self.constants}
         for name, neuron in self.neurons.items():
@@ -158,21 +186,31 @@ class Net:
         return {name: array.item() for name, array in results.items()}
 
     def __call__(self, *inputs: Any) -> Any:
-        """Return what the last neuron puts out; see `signals`."""
+        """Return the output of the last neuron; see `signals`."""
         return self.signals(*inputs)[[*self.neurons][-1]]
 
     def truth_table(self, every_neuron: bool = False) -> TruthTable:
-        """Return the outputs for all inputs, in the order of counting in binary.
+        """Return the outputs for all inputs, in binary counting order.
 
         Parameters
         ----------
         every_neuron : bool, default=False
-            Whether to show the neurons between inputs and output as well.
+            Whether to include the neurons between inputs and output.
+
+        Returns
+        -------
+        TruthTable
+            A row for each combination of inputs.
+
+        Raises
+        ------
+        ArgumentError
+            The network has more than 20 inputs.
         """
         count = len(self.inputs)
         if count > MOST_INPUTS:
             raise ArgumentError(
-                f"A truth table has at most {MOST_INPUTS} inputs; the net has {count}."
+                f"A truth table has at most {MOST_INPUTS} inputs; the network has {count}."
             )
         rows = np.arange(2**count)
         inputs = [(rows >> (count - 1 - i)) & 1 for i in range(count)]
@@ -184,13 +222,13 @@ class Net:
 
 @dataclass(frozen=True, eq=False)
 class TruthTable:
-    """Inputs and outputs of a net; ``print`` shows it.
+    """Inputs and outputs of a network; ``print`` shows it.
 
     Parameters
     ----------
     names : tuple of str
-        Of the columns.
-    values : int array of shape (2**inputs, columns)
+        Names of the columns.
+    values : int ndarray, shape (2**inputs, columns)
         0 and 1.
     """
 
@@ -227,9 +265,8 @@ IDENTITY = Net("A", {"C": Neuron("AA")})
 AND = Net("AB", {"C": Neuron("AB")})
 OR = Net("AB", {"C": Neuron("AABB")})
 AND_NOT = Net("AB", {"C": Neuron("AA", "B")})
-# A AND NOT B, where A is on all the time.
+# A AND NOT B, where A is always on.
 NOT = Net("B", {"C": Neuron("AA", "B")}, constants="A")
-# One or the other, but not both.
 XOR = Net(
     "AB",
     {"either": Neuron("AABB"), "both": Neuron("AB"), "C": Neuron(["either", "either"], ["both"])},

@@ -1,1 +1,1 @@
-"""Checkpoints on disk: the HDF5 format, its distrusting reader, files written whole."""
+"""Checkpoints on disk: the HDF5 format, a reader that trusts no file, atomic writes."""

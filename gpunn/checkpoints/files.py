@@ -1,13 +1,13 @@
-"""Checkpoints on disk: written whole or not at all, pruned only once the new one is safe.
+"""Checkpoint files: written atomically, pruned only once the new one is durable.
 
-`hdf5_format` says what a file holds, `hdf5_reader` how it is checked. Mind the latter's warning:
-libhdf5 parses the bytes of a file before any check of ours can run.
+`format` defines the contents of a file, `reader` how it is validated. Mind the warning there:
+libhdf5 parses a file before any check of ours can run.
 
 A file appears under its name only when it is complete: it is built in memory, written to a
-temporary file of the same directory, flushed to the disk and then renamed. A process that is
+temporary file in the same directory, flushed to the disk and then renamed. A process that is
 killed meanwhile leaves at most a temporary file, ``.gpunn-<16 hex digits>.tmp``.
-`CheckpointDirectory` removes those at its next save once they are an hour old, so that it cannot
-take away one that another process is still writing.
+`CheckpointDirectory` removes those that are an hour old at its next save, so that it cannot
+remove one that another process is still writing.
 """
 
 from __future__ import annotations
@@ -44,30 +44,38 @@ STALE_SECONDS = 3600.0
 def write(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically, creating parent directories as needed.
 
-    When this returns, the file survives a power failure as far as the operating system can tell.
+    When this returns, the file survives a power failure, as far as the operating system guarantees
+    it.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    checkpoint : Checkpoint
+        What to save.
 
     Raises
     ------
     CheckpointError
-        If the checkpoint cannot be stored or the file cannot be written; a file that was there
-        before is then as it was. The one exception is a directory that cannot be flushed: the new
-        file is then in place and complete, but not yet certain to survive a power failure.
+        The checkpoint cannot be stored or the file cannot be written; an existing file is then
+        unchanged. The one exception is a directory that cannot be flushed: the new file is then
+        complete and in place, but may not survive a power failure.
     """
     _replace(Path(path), encode(checkpoint))
 
 
 class CheckpointDirectory:
-    """A directory with the latest checkpoints of a training run, and its best one.
+    """A directory with the latest checkpoints of a training run, and the best one.
 
-    Files are named ``step-0000012345.h5``, by training step, and ``best.h5``. No other file is
-    ever touched, but for the stale temporary files this module left itself.
+    Files are named ``step-0000012345.h5``, by training step, and ``best.h5``. No other files are
+    touched, except stale temporary files that this module has left.
 
     Parameters
     ----------
     path : path-like
         The directory; created at the first save.
     keep_last : int
-        How many ``step-`` files to keep, at least 1.
+        Number of ``step-`` files to keep, at least 1.
     """
 
     def __init__(self, path: str | os.PathLike[str], keep_last: int = 3) -> None:
@@ -79,15 +87,16 @@ class CheckpointDirectory:
     def save(self, checkpoint: Checkpoint, step: int, best: bool = False) -> Path:
         """Write a checkpoint and, once it is durable, remove those that are no longer needed.
 
-        Only files of earlier steps are removed. Files of later steps, as a run leaves them that
-        was resumed from further back, stay until steps pass them: mind that `latest` goes by step.
+        Only files of earlier steps are removed. Files of later steps, left by a run that was
+        resumed from an earlier one, are kept until training passes them; note that `latest` goes by
+        step.
 
         Parameters
         ----------
         checkpoint : Checkpoint
             What to save.
         step : int
-            Training step it belongs to, at least 0.
+            Training step of the checkpoint, at least 0.
         best : bool
             Whether to write it as ``best.h5`` too.
 
@@ -104,7 +113,7 @@ class CheckpointDirectory:
         Warns
         -----
         RuntimeWarning
-            If an old file cannot be removed; the next save tries again.
+            An old file cannot be removed; the next save tries again.
         """
         if operator.index(step) < 0:
             raise ArgumentError(f"step must be at least 0, not {step}.")
@@ -123,7 +132,7 @@ class CheckpointDirectory:
         return path
 
     def steps(self) -> list[int]:
-        """Return the training steps there are files of, ascending."""
+        """Return the training steps of the files, in ascending order."""
         try:
             names = [entry.name for entry in self.path.iterdir() if entry.is_file()]
         except FileNotFoundError:
@@ -134,12 +143,12 @@ class CheckpointDirectory:
         return sorted(step for step in steps if self._path_of(step).name in names)
 
     def latest(self) -> Path | None:
-        """Return the file of the highest step, None if there is none."""
+        """Return the file of the last step, or None if there is none."""
         steps = self.steps()
         return self._path_of(steps[-1]) if steps else None
 
     def best(self) -> Path | None:
-        """Return ``best.h5``, None if there is none."""
+        """Return ``best.h5``, or None if there is none."""
         path = self.path / "best.h5"
         return path if path.is_file() else None
 
@@ -161,25 +170,30 @@ class CheckpointDirectory:
         stale = []
         for path in self.path.iterdir():
             if TEMPORARY_FILE.fullmatch(path.name):
-                with suppress(FileNotFoundError):  # its own process may just have renamed it
+                with suppress(FileNotFoundError):  # its process may have renamed it
                     if time.time() - path.stat().st_mtime > STALE_SECONDS:
                         stale.append(path)
         return stale
 
 
 def resolve(path: str | os.PathLike[str]) -> Path:
-    """Return the checkpoint file that a path stands for.
+    """Return the checkpoint file for a path.
 
     Parameters
     ----------
     path : path-like
-        A file, which stands for itself, or a directory, which stands for its latest checkpoint
-        or, if it has no ``step-`` file, for its ``best.h5``.
+        A checkpoint file, or a directory: its latest checkpoint is taken or, if it has no ``step-``
+        file, its ``best.h5``.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
     CheckpointError
-        If there is no such file or directory, or no checkpoint in the directory.
+        There is no such file or directory, or no checkpoint in the directory.
     """
     path = Path(path)
     if path.is_file():
@@ -194,7 +208,7 @@ def resolve(path: str | os.PathLike[str]) -> Path:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put a complete file in the place of `path`, or leave what is there alone."""
+    """Replace `path` by a complete file, or leave it unchanged."""
     temporary = path.parent / f".gpunn-{secrets.token_hex(8)}.tmp"
     try:
         if path.is_dir():
@@ -206,7 +220,7 @@ def _replace(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except BaseException:  # an interrupt, too, must not leave the temporary file behind
+        except BaseException:  # including interrupts: remove the temporary file
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
@@ -222,7 +236,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _make_directory(path: Path) -> None:
-    """Create a directory and its parents so that they, too, survive a power failure."""
+    """Create a directory and its parents so that they survive a power failure, too."""
     if path.is_dir():
         return
     _make_directory(path.parent)
@@ -233,9 +247,9 @@ def _make_directory(path: Path) -> None:
 def _sync_directory(path: Path) -> None:
     """Flush the entries of a directory, so that a rename survives a power failure.
 
-    Windows cannot open a directory to flush it, and some network file systems answer that they
-    do not; there the rename is as durable as the system makes it. On macOS, fsync hands data to
-    the drive, which may still hold it in its cache.
+    Windows cannot open a directory to flush it, and some network file systems do not support it;
+    there the rename is as durable as the system makes it. On macOS, fsync passes data to the drive,
+    which may still hold it in its cache.
     """
     if os.name == "nt":
         return

@@ -1,4 +1,4 @@
-"""The HDF5 layout of a checkpoint, and how one is laid out as bytes.
+"""The HDF5 layout of a checkpoint, and its encoding as bytes.
 
 ::
 
@@ -6,18 +6,18 @@
     /model/config                          UTF-8 JSON, as a 1-D uint8 dataset
     /model/weights/<layer>/<parameter>
     /optimizer/<slot>/<layer>/<parameter>
-    /training/state                        UTF-8 JSON; absent where nothing was trained
+    /training/state                        UTF-8 JSON; absent if the model was not trained
     /training/metrics/<name>
 
-A model that is saved has no metrics, and the state of its training is where the next `fit` goes
-on; `gpunn/training/state.py` says what is in it, and what is in that of a run.
+A saved model has no metrics, and its training state is where the next `fit` continues;
+`gpunn/training/state.py` defines its contents, and those of a run's state.
 
 Datasets are little-endian, contiguous and unfiltered. The attribute ``sha256`` of each is the
-hexadecimal SHA-256 of ``"<dtype> <shape>\\n"`` (as in ``"<f4 784,100\\n"``) and then its bytes. It
-finds damage; it is no signature, for whoever can change the data can change the sum.
+hexadecimal SHA-256 of ``"<dtype> <shape>\\n"`` (as in ``"<f4 784,100\\n"``) followed by its bytes.
+It detects damage, but it is not a signature: whoever can change the data can change the checksum.
 
-`hdf5_reader` reads such a file. Mind its warning: libhdf5 parses the bytes of a file before any
-check of ours can run.
+`reader` reads such a file. Mind its warning: libhdf5 parses a file before any check of ours can
+run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FORMAT_VERSION = 1
 
 MAX_BYTES = 32 << 30  # of one file
 MAX_JSON_BYTES = 64 << 20  # of each of the two JSON texts
-MAX_METRICS_BYTES = 16 << 20  # of all metrics together: the configuration does not size them
+MAX_METRICS_BYTES = 16 << 20  # of all metrics, whose sizes the configuration does not determine
 MAX_METRICS = 1024
 
 _CODES = ("?", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8")
@@ -48,21 +48,21 @@ DTYPES = tuple(np.dtype(code) for code in _CODES)
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """All that is needed to use a model, or to go on training it, as host arrays and JSON.
+    """All that is needed to use a model, or to continue training it, as host arrays and JSON.
 
-    JSON keeps integers of any size and every float, NaN and infinities included, exactly; a
-    tuple comes back as a list.
+    JSON preserves integers of any size and every float, including NaN and infinities; a tuple
+    becomes a list.
 
     Attributes
     ----------
     model_config : dict
-        Configuration of the model, JSON-able.
+        Configuration of the model, JSON-serializable.
     weights : mapping of str to ndarray
         Keyed ``"<layer>/<parameter>"``.
     optimizer : mapping of str to ndarray
         Keyed ``"<slot>/<layer>/<parameter>"``.
     training : dict or None
-        State of the training, JSON-able; None for a model that was not trained.
+        State of the training, JSON-serializable; None for a model that was not trained.
     metrics : mapping of str to ndarray
         Accumulators of the metrics, keyed by name.
     """
@@ -79,7 +79,7 @@ Signature = Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]]
 
 @dataclass(frozen=True)
 class Expected:
-    """Names, shapes and dtypes that a validated configuration calls for.
+    """Names, shapes and dtypes that a validated configuration requires.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Expected:
     optimizer : mapping of str to (shape, dtype), or None
         Keyed as `Checkpoint.optimizer`; None leaves optimizer and training state unread.
     advice : str
-        What an error about optimizer or training state ends with.
+        Appended to errors about optimizer or training state.
     """
 
     weights: Signature
@@ -97,12 +97,22 @@ class Expected:
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """Lay a checkpoint out as the bytes of an HDF5 file; equal content gives equal bytes.
+    """Encode a checkpoint as the bytes of an HDF5 file; equal content gives equal bytes.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        What to save.
+
+    Returns
+    -------
+    bytes
+        The contents of the file.
 
     Raises
     ------
     CheckpointError
-        If a name, dtype or value cannot be stored, or is larger than `read` accepts.
+        A name, dtype or value cannot be stored, or is larger than `read` accepts.
     """
     import h5py
 
@@ -121,7 +131,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
     if sum(array.nbytes for array in arrays.values()) > MAX_BYTES:
         raise CheckpointError(f"Cannot save a checkpoint of more than {MAX_BYTES} bytes.")
 
-    # libhdf5 tells memory files apart by name, so two threads must not use the same one. The
+    # libhdf5 identifies in-memory files by name, so two threads must not use the same one. The
     # "earliest" layout has no time stamps in groups, which some releases of h5py write.
     name = f"gpunn-{secrets.token_hex(8)}"
     layout = {"libver": ("earliest", "v108"), "track_order": False}
@@ -138,7 +148,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
 
 
 def digest(array: np.ndarray) -> str:
-    """Return the checksum of a contiguous little-endian array: of its dtype, shape and bytes."""
+    """Return the checksum of the dtype, shape and bytes of a contiguous little-endian array."""
     shape = ",".join(map(str, array.shape))
     checksum = hashlib.sha256(f"{array.dtype.str} {shape}\n".encode())
     checksum.update(array.reshape(-1).view(np.uint8).data)
@@ -157,7 +167,7 @@ def _dump_json(value: dict[str, Any], what: str) -> np.ndarray:
 
 
 def _check_json(value: object, where: str) -> None:
-    """Refuse what `json.dumps` would change on the way (keys that are no strings) or not take."""
+    """Raise an error for values that `json.dumps` would change (keys other than str) or reject."""
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -173,7 +183,7 @@ def _check_json(value: object, where: str) -> None:
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray], depth: int) -> dict[str, np.ndarray]:
-    """Check names of `depth` parts and bring their arrays into the form they are stored in."""
+    """Validate names of `depth` parts and convert their arrays to the stored form."""
     stored = {}
     for name, array in arrays.items():
         parts = name.split("/")

@@ -1,13 +1,13 @@
 """Reading a checkpoint without trusting it.
 
-A file is data and nothing else: its JSON is only parsed, never imported or run. Reading refuses
-whatever `hdf5_format.encode` does not write, compares every name, shape and dtype with what the
-configuration calls for before it reads the first weight, and reads no more bytes of them than
-the file has. What the configuration does not size, JSON and metrics, has a cap of its own.
+A file is only data: its JSON is parsed, but never imported or executed. The reader rejects
+whatever `format.encode` does not write, compares every name, shape and dtype with what the
+configuration requires before it reads the first weight, and never reads more bytes than the file
+has. JSON and metrics, whose sizes the configuration does not determine, have their own limits.
 
-One limit remains: **libhdf5, which is C, parses the bytes of a file before any check here can
-run.** A file from someone you do not trust is as dangerous as the libhdf5 installed is
-vulnerable; keep h5py up to date.
+One limitation remains: **libhdf5, which is written in C, parses a file before any check here can
+run.** A file from someone you do not trust is as dangerous as the installed libhdf5 is vulnerable;
+keep h5py up to date.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ from gpunn.checkpoints.format import (
 from gpunn.errors import CheckpointError
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-MAX_NAMES = 1 << 16  # listed of a group whose names are compared afterwards
+MAX_NAMES = 1 << 16  # entries listed of a group before their names are compared
 OLDER = "Use an older checkpoint of the same folder if there is one."
 
 
 def read(path: str | os.PathLike[str], expect: Callable[[dict[str, Any]], Expected]) -> Checkpoint:
-    """Read a checkpoint against what its own configuration calls for.
+    """Read a checkpoint and compare it with what its own configuration requires.
 
     Parameters
     ----------
     path : path-like
         File to read.
     expect : callable
-        Called with the verified model configuration; validates it and returns the `Expected`
-        names, shapes and dtypes. What it raises is passed on unchanged.
+        Called with the verified model configuration; validates it and returns the `Expected` names,
+        shapes and dtypes. Its errors are passed on unchanged.
 
     Returns
     -------
     Checkpoint
-        With an empty optimizer, no training state and no metrics if `expect` asked for none.
+        With an empty optimizer, no training state and no metrics if `expect` requested none.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, from a newer gpunn, or holds anything unexpected.
+        The file is missing, damaged, from a newer gpunn, or contains anything unexpected.
     """
     with _opened(Path(path)) as reader:
         with _damage_reported(reader.path):
@@ -72,7 +72,17 @@ def read(path: str | os.PathLike[str], expect: Callable[[dict[str, Any]], Expect
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the verified model configuration of a checkpoint, and nothing else.
+    """Read only the verified model configuration of a checkpoint.
+
+    Parameters
+    ----------
+    path : path-like
+        File to read.
+
+    Returns
+    -------
+    dict
+        The configuration.
 
     Raises
     ------
@@ -99,9 +109,9 @@ def _opened(path: Path) -> Iterator[_Reader]:
     if start != HDF5_MAGIC:
         _refuse(path, "it is not an HDF5 file" if start else "it is empty", OLDER)
     if size > MAX_BYTES:
-        _refuse(path, f"it has {size} bytes, {MAX_BYTES} are allowed")
+        _refuse(path, f"it has {size} bytes, at most {MAX_BYTES} are allowed")
     with _damage_reported(path):
-        # Checkpoints are replaced, never changed, and some network file systems cannot lock.
+        # Checkpoints are replaced, never modified, and some network file systems cannot lock.
         file = h5py.File(path, "r", locking=False)
     with file:
         with _damage_reported(path):
@@ -111,7 +121,7 @@ def _opened(path: Path) -> Iterator[_Reader]:
 
 @contextmanager
 def _damage_reported(path: Path) -> Iterator[None]:
-    """Turn what the system or h5py raises while reading into a CheckpointError."""
+    """Convert errors of the system or of h5py while reading to a CheckpointError."""
     try:
         yield
     except CheckpointError:
@@ -140,10 +150,10 @@ class _Node(NamedTuple):
 
 
 class _Reader:
-    """An open file whose objects are checked before their data is read.
+    """An open file whose objects are validated before their data are read.
 
-    It uses h5py's low-level interface: the high-level one follows links, looks at the sources of
-    virtual datasets and makes Python objects of stored types before a check can run.
+    It uses h5py's low-level interface: the high-level one follows links, inspects the sources of
+    virtual datasets and creates Python objects of stored types before a check can run.
     """
 
     def __init__(self, path: Path, file: Any, size: int) -> None:
@@ -170,18 +180,18 @@ class _Reader:
         return self.load_json(self.dataset(self.model, "config"))
 
     def checkpoint(self, config: dict[str, Any], expected: Expected) -> Checkpoint:
-        """Check all that `expected` names, then read it."""
+        """Validate everything that `expected` names, then read it."""
         if expected.optimizer is not None:
             slots, training = self.group(self.root, "optimizer"), self.group(self.root, "training")
             has_state = "state" in self.names(training)
             if expected.optimizer and not has_state and not self.names(slots):
-                # Only a model was saved.
+                # The file is that of a saved model.
                 expected = Expected(expected.weights)
         wanted = [*expected.weights.values(), *(expected.optimizer or {}).values()]
         needed = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in wanted)
         if needed > self.size:
-            found = f"its configuration calls for {needed} bytes of arrays"
-            self.refuse(f"{found}, the whole file has {self.size}", OLDER)
+            found = f"its configuration requires {needed} bytes of arrays"
+            self.refuse(f"{found}, but the whole file has {self.size}", OLDER)
 
         weights = self.datasets(self.group(self.model, "weights"), expected.weights)
         if expected.optimizer is None:
@@ -201,7 +211,7 @@ class _Reader:
     def names(self, group: _Node, limit: int = MAX_NAMES) -> list[str]:
         count = group.id.get_num_objs()
         if count > limit:
-            self.refuse(f"{group.where or '/'} has {count} entries, {limit} are allowed")
+            self.refuse(f"{group.where or '/'} has {count} entries, at most {limit} are allowed")
         return [name.decode() for name in group.id]
 
     def check_names(self, group: _Node, expected: Collection[str]) -> None:
@@ -213,7 +223,7 @@ class _Reader:
             self.refuse(f"{where} holds {_some(unknown)}, which does not belong there")
 
     def child(self, parent: _Node, name: str) -> _Node:
-        """Open what a hard link points to, once."""
+        """Open the target of a hard link; each object only once."""
         from h5py import h5l, h5o
 
         where = f"{parent.where}/{name}"
@@ -237,13 +247,13 @@ class _Reader:
         return node
 
     def dataset(self, parent: _Node, name: str) -> _Node:
-        """Open a dataset that is stored the one way gpunn stores them; read none of it."""
+        """Open a dataset that is stored as gpunn stores them, without reading it."""
         from h5py import h5d, h5s
 
         node = self.child(parent, name)
         if not isinstance(node.id, h5d.DatasetID):
             self.refuse(f"{node.where} is not a dataset")
-        # First of all: asking a virtual dataset for its shape can open the files it refers to.
+        # Must come first: the shape of a virtual dataset can open the files it refers to.
         properties = node.id.get_create_plist()
         if properties.get_nfilters():
             self.refuse(f"{node.where} is compressed or filtered; gpunn writes plain data")
@@ -260,7 +270,7 @@ class _Reader:
         node = _Node(node.id, node.where, space.shape, dtype)
         stored = node.id.get_storage_size()
         if stored != node.nbytes:
-            self.refuse(f"{node.where} needs {node.nbytes} bytes and has {stored}", OLDER)
+            self.refuse(f"{node.where} needs {node.nbytes} bytes, but has {stored}", OLDER)
         return node
 
     def stored_dtype(self, node: _Node) -> np.dtype[Any]:
@@ -268,7 +278,7 @@ class _Reader:
 
         kind = node.id.get_type()
         for dtype in DTYPES:
-            # A named datatype is an object of its own, which other datasets may share.
+            # A named datatype is a separate object, which other datasets may share.
             if not kind.committed() and kind.equal(h5t.py_create(dtype, logical=True)):
                 return dtype
         found = type(kind).__name__.removeprefix("Type").removesuffix("ID").lower()
@@ -280,7 +290,7 @@ class _Reader:
         self.refuse(f"{node.where} has a datatype ({found}) other than {allowed}")
 
     def datasets(self, group: _Node, signature: Signature) -> dict[str, _Node]:
-        """Find exactly the datasets of a signature below a group, by name, shape and dtype."""
+        """Find exactly the datasets of a signature in a group, by name, shape and dtype."""
         children: dict[str, dict[str, Any]] = {}
         for name, wanted in signature.items():
             head, _, rest = name.partition("/")
@@ -296,14 +306,14 @@ class _Reader:
             shape, dtype = tuple(below[""][0]), np.dtype(below[""][1])
             if node.shape != shape or node.dtype != dtype.newbyteorder("<"):
                 actual = f"{node.where} is {node.dtype} of shape {node.shape}"
-                self.refuse(f"{actual}, its configuration calls for {dtype} of {shape}")
+                self.refuse(f"{actual}, but its configuration requires {dtype} of {shape}")
         return found
 
     def metrics(self, group: _Node) -> dict[str, _Node]:
         found = {name: self.dataset(group, name) for name in self.names(group, MAX_METRICS)}
         total = sum(node.nbytes for node in found.values())
         if total > MAX_METRICS_BYTES:
-            self.refuse(f"{group.where} has {total} bytes, {MAX_METRICS_BYTES} are allowed")
+            self.refuse(f"{group.where} has {total} bytes, at most {MAX_METRICS_BYTES} are allowed")
         return found
 
     def load_all(self, nodes: Mapping[str, _Node]) -> dict[str, np.ndarray]:
@@ -326,7 +336,9 @@ class _Reader:
         if node.dtype != np.uint8 or len(node.shape) != 1:
             self.refuse(f"{node.where} is not JSON text (1-D uint8)")
         if node.nbytes > MAX_JSON_BYTES:
-            self.refuse(f"{node.where} has {node.nbytes} bytes, {MAX_JSON_BYTES} are allowed")
+            self.refuse(
+                f"{node.where} has {node.nbytes} bytes, at most {MAX_JSON_BYTES} are allowed"
+            )
         try:
             value = json.loads(self.load(node).tobytes().decode())
         except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Keras's ``backend``: the few functions of it that programs for MLPs use."""
+"""The few functions of Keras's ``backend`` that programs for MLPs use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,18 @@ __all__ = [
 
 
 def get_value(x: Any) -> Any:
-    """Return a learning rate as a float, and anything else as a NumPy array."""
+    """Return a value as a Python or NumPy object.
+
+    Parameters
+    ----------
+    x : float or array_like
+        A learning rate, or anything else.
+
+    Returns
+    -------
+    float or ndarray
+        A float for a learning rate, else an array.
+    """
     return float(x) if isinstance(x, float) else np.asarray(x)
 
 
@@ -34,6 +45,7 @@ def set_value(x: Any, value: float) -> None:
     x : LearningRate
         What ``model.optimizer.learning_rate`` returns.
     value : float
+        The learning rate, at least 0.
 
     Raises
     ------
@@ -42,39 +54,68 @@ def set_value(x: Any, value: float) -> None:
     """
     if not isinstance(x, LearningRate):
         raise ArgumentTypeError(
-            f"set_value: sets model.optimizer.learning_rate, not {type(x).__name__}; for weights "
-            f"use set_weights."
+            f"set_value: x must be model.optimizer.learning_rate, not "
+            f"{type(x).__name__}; for weights use set_weights."
         )
     x.assign(value)
 
 
 def clear_session() -> None:
-    """Free the memory of models that are not used any more.
+    """Free the memory of models that are no longer used.
 
-    There is no global state to clear: names of layers are counted anew in each model.
+    There is no global state to clear: names of layers are counted per model.
     """
     gc.collect()
 
 
 def epsilon() -> float:
-    """Return 1e-7, which keeps Keras's formulas from dividing by zero."""
+    """Return the constant that keeps Keras's formulas from dividing by zero.
+
+    Returns
+    -------
+    float
+        Always 1e-7.
+    """
     return 1e-7
 
 
 def floatx() -> str:
-    """Return ``"float32"``; see `set_floatx`."""
+    """Return the default floating-point type.
+
+    Returns
+    -------
+    str
+        Always "float32"; see `set_floatx`.
+    """
     return "float32"
 
 
 def set_floatx(value: str) -> None:
-    """Accept ``"float32"``; other precisions are chosen model by model, in `Model.compile`."""
+    """Accept ``"float32"``; other precisions are chosen per model, in `Model.compile`.
+
+    Parameters
+    ----------
+    value : str
+        Must be "float32".
+
+    Raises
+    ------
+    ArgumentError
+        It is another type.
+    """
     if value != "float32":
         raise ArgumentError(
-            f"set_floatx: there is no precision for all models; use "
+            f"set_floatx: there is no global precision; use "
             f"model.compile(..., precision={value!r})."
         )
 
 
 def backend() -> str:
-    """Return ``"gpunn"``."""
+    """Return the name of the backend.
+
+    Returns
+    -------
+    str
+        Always "gpunn".
+    """
     return "gpunn"

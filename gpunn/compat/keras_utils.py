@@ -1,4 +1,4 @@
-"""What Keras keeps under ``keras.utils``."""
+"""The utilities of ``keras.utils``."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def set_random_seed(seed: int) -> None:
     Parameters
     ----------
     seed : int
-        At least 0 and below 2**64. The same program gives the same models from here on.
+        At least 0 and below 2**64. Afterwards the same program creates the same models.
 
     Raises
     ------
-    ArgumentError
-        The seed is out of range.
+    ArgumentError, ArgumentTypeError
+        `seed` is out of range or not an int.
     """
     set_seed(seed)
     seed = int(seed)
@@ -49,27 +49,44 @@ def set_random_seed(seed: int) -> None:
 def register_keras_serializable(
     package: str = "Custom", name: str | None = None
 ) -> Callable[[T], T]:
-    """Return a decorator that does nothing: functions of your own are saved with a model."""
+    """Return a decorator that does nothing: user-defined functions are saved with a model.
+
+    Parameters
+    ----------
+    package : str, default "Custom"
+        Ignored.
+    name : str, optional
+        Ignored.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
     return lambda function: function
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Array:
-    """Return class numbers as one-hot rows.
+    """Convert class numbers to one-hot rows.
 
     Parameters
     ----------
-    x : array of whole numbers, shape (n,) or (n, 1), or with more axes
+    x : array_like of int, shape (n,) or (n, 1), or with more axes
+        Class numbers.
     num_classes : int, optional
         Default: the largest class number plus one.
 
     Returns
     -------
-    array, float64, shape (n, num_classes)
+    float64 ndarray, shape (n, num_classes)
+        One-hot rows.
 
     Raises
     ------
+    ArgumentError, ArgumentTypeError
+        `num_classes` is not a whole number of at least 1.
     DataError
-        A value is no whole number, or not a class.
+        A value is not a whole number, or not below `num_classes`.
 
     Notes
     -----
@@ -87,7 +104,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
         classes = check_count("to_categorical", "num_classes", num_classes)
     if low < 0 or high >= classes:
         raise DataError(
-            f"to_categorical: classes are from 0 to {classes - 1}; x has values from {low} to "
+            f"to_categorical: x must be from 0 to {classes - 1}, but has values from {low} to "
             f"{high}."
         )
     rows: Array = (whole[..., np.newaxis] == np.arange(classes)).astype(np.float64)
@@ -95,7 +112,22 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
 
 
 def normalize(x: Any, axis: int = -1, order: int = 2) -> Array:
-    """Return `x` divided by its norm of this order along `axis`; zeros stay zero."""
+    """Divide an array by its norm.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    axis : int, default -1
+        Axis of the norm.
+    order : int, default 2
+        Order of the norm.
+
+    Returns
+    -------
+    float64 ndarray
+        Of the shape of `x`; where the norm is 0, the values are 0.
+    """
     values = np.asarray(x, dtype=np.float64)
     norms = np.atleast_1d(np.linalg.norm(values, order, axis))
     norms[norms == 0] = 1

@@ -1,10 +1,10 @@
-"""What the user hands over, checked once and laid out for the plan.
+"""User data, validated once and laid out for the plan.
 
-Inputs become one C-contiguous array of shape (rows, features) each: uint8 stays uint8 and is
-scaled as it is gathered, floats take the model's type. Nothing is copied that need not be.
+Each input becomes one C-contiguous array of shape (rows, features): uint8 is kept and converted
+batch by batch, floats are converted to the model's dtype. Nothing is copied unnecessarily.
 
-Arrays of other libraries come in through `adopt`. What stays on a device is checked there: NumPy's
-functions hand over to the device's own, and only single values are brought to the host.
+Arrays of other libraries are converted by `adopt`. Arrays on a device are checked there: NumPy's
+functions dispatch to the device's own, and only scalars are copied to the host.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gpunn.specs.graph import Graph, Node
 from gpunn.specs.losses import Loss
 from gpunn.specs.registry import check_number
 
-# NumPy's, or a device's.
+# Of NumPy, or of a device.
 Array = np.ndarray[Any, Any]
 
 
@@ -55,7 +55,7 @@ class Data:
 
     @property
     def input_dtypes(self) -> tuple[str, ...]:
-        """Types of the inputs, for the plan."""
+        """Dtypes of the inputs, for the plan."""
         return tuple(_type_name(array.dtype) for array in self.inputs)
 
     def external(self, graph: Graph) -> dict[str, Array]:
@@ -71,7 +71,7 @@ class Data:
         return arrays
 
     def weighted_outputs(self, outputs: Sequence[OutputSpec]) -> tuple[OutputSpec, ...]:
-        """Return what is asked of each output, noting which have sample weights."""
+        """Return the output specs, with those marked that have sample weights."""
         return tuple(
             replace(spec, metrics=tuple(spec.metrics), weighted=weights is not None)
             for spec, weights in zip(outputs, self.weights, strict=True)
@@ -80,24 +80,34 @@ class Data:
 
 @cache
 def _type_name(dtype: np.dtype[Any]) -> str:
-    # NumPy puts it together anew each time, which a prediction of one row would notice.
+    # Cached, as NumPy builds the name each time, which is slow for predictions of one row.
     return dtype.name
 
 
 def adopt(
     value: Any, argument: str, names: Sequence[str] = ("",), by: Callable[[Any], Any] = host_array
 ) -> Any:
-    """Return `value` with arrays of other libraries made NumPy's, or the device's.
+    """Convert arrays of other libraries to NumPy's, or to the device's.
 
     Parameters
     ----------
     value : array, or list, tuple or dict of arrays, or None
     argument : str
-        For messages.
+        Name of the argument, for messages.
     names : sequence of str
-        What one array each is expected for.
+        Names of the arrays that are expected.
     by : callable
-        `Backend.adopt` of the model's device; without it, everything comes to the host.
+        `Backend.adopt` of the model's device; by default everything is copied to the host.
+
+    Returns
+    -------
+    array, or list, tuple or dict of arrays, or None
+        Of the same structure.
+
+    Raises
+    ------
+    ArgumentTypeError
+        An array cannot be converted.
     """
     if value is None or isinstance(value, np.ndarray):
         return value
@@ -105,18 +115,18 @@ def adopt(
         if isinstance(value, Mapping):
             return {key: by(array) for key, array in value.items()}
         if isinstance(value, list | tuple):
-            # A longer list is rows of numbers.
+            # A longer list contains rows of numbers.
             return [by(array) for array in value] if len(value) <= len(names) else value
         return by(value)
     except DeviceError:
         raise
     except (BufferError, TypeError, ValueError, RuntimeError) as error:
-        # The other library's, or ours.
+        # Raised by the other library or by gpunn.
         raise ArgumentTypeError(f"{argument}: {error}") from error
 
 
 def as_list(value: Any, names: Sequence[str], argument: str) -> list[Any]:
-    """Return one entry per name from a single value, a list, a tuple or a dict by name."""
+    """Return one entry per name, from a single value, a list, a tuple or a dict by name."""
     if isinstance(value, Mapping):
         unknown = [key for key in value if key not in names]
         if unknown or len(value) != len(names):
@@ -135,14 +145,16 @@ def as_list(value: Any, names: Sequence[str], argument: str) -> list[Any]:
 
 
 def as_array(value: Any, argument: str) -> Array:
-    """Return `value` as a numeric array: a device's if it is one, else NumPy's."""
+    """Return `value` as a numeric array: NumPy's, or a device's if it is one."""
     try:
-        # Other libraries' arrays have been through `adopt`, so this is one of the device's own.
+        # `adopt` has converted arrays of other libraries, so this is one of the device.
         array = value if hasattr(value, "__cuda_array_interface__") else np.asarray(value)
     except ValueError as error:
         raise DataError(f"{argument}: rows have different lengths ({error}).") from None
     except TypeError as error:  # CuPy arrays in a list
-        raise ArgumentTypeError(f"{argument}: cannot be made one array ({error}).") from None
+        raise ArgumentTypeError(
+            f"{argument}: cannot be converted to one array ({error})."
+        ) from None
     if array.dtype == np.bool_:
         return array.view(np.uint8)
     if value is None:
@@ -155,10 +167,10 @@ def as_array(value: Any, argument: str) -> Array:
 
 
 def check_finite(array: Array, argument: str, original: Array | None = None) -> None:
-    """Raise `DataError` if a float array holds NaN or infinity, saying where.
+    """Raise `DataError` if a float array contains NaN or infinity, and say where.
 
-    `original` holds the values, in order, before they were converted to the model's type: what
-    is infinite only since then was too large for it.
+    `original` holds the values before conversion to the model's dtype: a value that became infinite
+    by the conversion was too large for it.
     """
     if array.dtype.kind != "f" or array.size == 0:
         return
@@ -166,7 +178,7 @@ def check_finite(array: Array, argument: str, original: Array | None = None) -> 
         if math.isfinite(array.sum()):
             return
     flat = array.reshape(len(array), -1)
-    for start in range(0, len(flat), 65536):  # in blocks: a mask as large as the data is not small
+    for start in range(0, len(flat), 65536):  # in blocks, to keep the mask small
         bad = ~np.isfinite(flat[start : start + 65536])
         if bad.any():
             row, column = divmod(int(bad.argmax()), bad.shape[1])
@@ -186,7 +198,7 @@ def check_finite(array: Array, argument: str, original: Array | None = None) -> 
 
 
 def prepare_input(value: Any, node: Node, dtype: str, argument: str) -> Array:
-    """Check one input and lay it out as (rows, features)."""
+    """Validate one input and lay it out as (rows, features)."""
     array = as_array(value, argument)
     shape = node.shape
     if array.ndim == 0 or array.shape[1:] != shape:
@@ -212,7 +224,7 @@ def prepare_input(value: Any, node: Node, dtype: str, argument: str) -> Array:
 def prepare_targets(
     value: Any, rows: int, columns: int, loss: Loss | None, sparse: bool, dtype: str, argument: str
 ) -> Array:
-    """Check the targets of one output and lay them out for its loss."""
+    """Validate the targets of one output and lay them out for its loss."""
     array = as_array(value, argument)
     if array.ndim == 0 or len(array) != rows:
         got = array.shape[0] if array.ndim else "a single value"
@@ -268,7 +280,7 @@ def _class_numbers(array: Array, classes: int, argument: str) -> Array:
 
 
 def prepare_weights(value: Any, rows: int, dtype: str, argument: str) -> Array:
-    """Check sample weights."""
+    """Validate sample weights."""
     array = as_array(value, argument)
     if array.shape != (rows,):
         raise ShapeError(f"{argument}: expected shape ({rows},), got {array.shape}.")
@@ -283,7 +295,7 @@ def prepare_weights(value: Any, rows: int, dtype: str, argument: str) -> Array:
 
 
 def class_weights(class_weight: Mapping[Any, float], y: Any, classes: int) -> Array:
-    """Return sample weights from weights by class; classes left out weigh 1, as in Keras."""
+    """Return sample weights from class weights; classes not listed have weight 1, as in Keras."""
     labels = as_array(y, "y")
     shape = labels.shape
     if labels.ndim > 1:
@@ -318,7 +330,7 @@ def prepare(
     outputs: Sequence[OutputSpec] = (),
     prefix: str = "",
 ) -> Data:
-    """Check and lay out a data set.
+    """Validate and lay out a data set.
 
     Parameters
     ----------
@@ -327,11 +339,21 @@ def prepare(
         One per input, shape (rows, *input shape).
     y, sample_weight : likewise, one per output, optional
     dtype : str
-        The model's type.
+        The model's dtype.
     outputs : sequence of OutputSpec
-        Losses that the targets are for.
+        Losses and metrics of the outputs.
     prefix : str
-        Goes before argument names in messages: ``"validation "``.
+        Prepended to argument names in messages: ``"validation "``.
+
+    Returns
+    -------
+    Data
+        Arrays in the layout of the plan.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError, DataError, ShapeError
+        The data do not match the model.
     """
     names = graph.input_names()
     x = as_list(x, names, f"{prefix}x")
@@ -386,21 +408,26 @@ def prepare(
 def split(
     graph: Graph, x: Any, y: Any, sample_weight: Any, share: float
 ) -> tuple[Any, Any, Any, Any]:
-    """Hold out the last `share` of the rows.
+    """Hold out the last rows for validation.
 
     Parameters
     ----------
     graph : Graph
     x, y, sample_weight : as for `prepare`
     share : float
-        Above 0 and below 1.
+        Fraction to hold out, above 0 and below 1.
 
     Returns
     -------
     x, y, sample_weight : array or list of arrays
-        The rows to train on.
+        The training rows.
     validation_data : tuple
-        The rows held out, with sample weights where there are any.
+        The rows held out, with sample weights if there are any.
+
+    Raises
+    ------
+    ArgumentError, ShapeError
+        `share` is out of range, or leaves no rows, or an argument is not an array.
     """
     if isinstance(share, bool) or not isinstance(share, float | int) or not 0 < share < 1:
         raise ArgumentError(f"validation_split must be above 0 and below 1, not {share!r}.")

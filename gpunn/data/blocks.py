@@ -1,8 +1,8 @@
-"""Which rows of an epoch are in which block, and how large a block is: for data in streams.
+"""Division of an epoch into blocks, for data that are streamed to the device.
 
 An epoch visits positions 0, 1, ... rows - 1; block b holds the rows at positions b * size to
-(b + 1) * size - 1, the last one what is left. A size is a multiple of the batch size, so no batch
-lies in two blocks.
+(b + 1) * size - 1, the last block the remainder. The size is a multiple of the batch size, so no
+batch spans two blocks.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ import numpy as np
 
 from gpunn.randomness.permutation import KeyedPermutation
 
-# Large enough for copies at full speed and for threads to be worth their start.
+# Large enough for copies at full bandwidth, and to pay for starting threads.
 BLOCK_NBYTES = 32 << 20
 LEAST_BATCHES = 4
-# Data that are put on the device without a look at what is free there: it may take as long as the
-# calculations.
+# Up to this size, data are put on the device without a query of its free memory, which may take
+# as long as the computation.
 SMALL_NBYTES = 1 << 20
-# What is left free for calls to come: their work space, graphs, other plans.
+# Left free for later calls: workspaces, graphs, other plans.
 MARGIN_NBYTES, MARGIN_SHARE = 256 << 20, 8
-# Rows that are looked up at once: their numbers stay in a processor's cache.
+# Rows that are gathered at a time: their numbers stay in the CPU cache.
 CHUNK = 1 << 14
 THREADS = max(1, min(8, (os.cpu_count() or 1) // 2))
 
 Array = np.ndarray[Any, Any]
 
 
-def room(free: int) -> int:
-    """Return how many of `free` bytes data may take."""
+def usable_bytes(free: int) -> int:
+    """Return how many of `free` bytes may be used for data."""
     return free - min(free // MARGIN_SHARE, MARGIN_NBYTES)
 
 
 def block_rows(rows: int, row_nbytes: int, batch_size: int, free: int) -> int | None:
-    """Return the rows of a block, of which two are on the device.
+    """Return the number of rows of a block, of which two are on the device.
 
-    A block takes some 32 MiB and holds 4 batches or more; less where that would be more than half
-    of what data may take, and never more than the data.
+    A block has about 32 MiB and at least 4 batches, but at most half of the usable memory and no
+    more than the data.
 
     Parameters
     ----------
     rows : int
-        Of the data.
+        Rows of the data.
     row_nbytes : int
-        Bytes of a row of all arrays together.
+        Bytes of a row, of all arrays together.
     batch_size : int
     free : int
         Free bytes of the device.
@@ -55,9 +55,9 @@ def block_rows(rows: int, row_nbytes: int, batch_size: int, free: int) -> int | 
     Returns
     -------
     int or None
-        A multiple of `batch_size`; None where there is no room for two blocks of one batch.
+        A multiple of `batch_size`; None if two blocks of one batch do not fit.
     """
-    most = room(free) // (2 * row_nbytes)
+    most = usable_bytes(free) // (2 * row_nbytes)
     if most < batch_size:
         return None
     wanted = max(BLOCK_NBYTES // row_nbytes, LEAST_BATCHES * batch_size)
@@ -85,11 +85,11 @@ class Blocks:
         return -(-self.rows // self.size)
 
     def find(self, position: int) -> tuple[int, int]:
-        """Return the block that a position is in, and its place there."""
+        """Return the block that contains a position, and the offset in it."""
         return divmod(position, self.size)
 
     def span(self, block: int) -> tuple[int, int]:
-        """Return the first position of a block, and the one behind its last."""
+        """Return the first position of a block, and the end (exclusive)."""
         start = block * self.size
         return start, min(start + self.size, self.rows)
 
@@ -102,22 +102,23 @@ def gather(
     stopped: Callable[[], bool] = lambda: False,
     rows_between: Callable[[KeyedPermutation, int, int], Array] | None = None,
 ) -> None:
-    """Copy the rows at the positions of `span` to the front of `targets`.
+    """Copy the rows at the positions of `span` to the beginning of `targets`.
 
-    NumPy lets go of the interpreter meanwhile, so a few threads share the work.
+    NumPy releases the GIL while copying, so a few threads share the work.
 
     Parameters
     ----------
     arrays, targets : mapping of str to array
-        By name, of the same type and the same shape but for the number of rows.
+        By name, of the same dtype and shape except for the number of rows.
     span : tuple of two int
-        First position, and the one behind the last.
+        First position, and the end (exclusive).
     order : KeyedPermutation, optional
-        Which row is at which position; without it, row i is at position i.
+        Which row is at which position; by default, row i is at position i.
     stopped : callable
-        Asked now and then; once it says so, what is left is left out.
+        Called between chunks; when it returns True, the remaining rows are not copied.
     rows_between : callable, optional
-        ``rows_between(order, first, last)`` as ``order.rows(np.arange(first, last))``, only faster.
+        A faster version of ``order.rows(np.arange(first, last))``, called with
+        ``(order, first, last)``.
     """
     start, stop = span
 
@@ -135,7 +136,7 @@ def gather(
             if rows is None:
                 target[...] = array[first:last]
             else:
-                # "raise" would gather into a buffer of its own first.
+                # mode="raise" would gather into a temporary buffer.
                 np.take(array, rows, axis=0, out=target, mode="clip")
 
     firsts = range(start, stop, CHUNK)

@@ -1,9 +1,9 @@
 """IDX files, the format of MNIST: a header of big-endian sizes, then the values.
 
-Format (Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database"): two zero bytes, a byte
-for the type of the values, a byte for the number of dimensions, a uint32 for the size of each
-dimension, then the values in C order. Files come from strangers: nothing the header says is
-believed before the bytes that are there agree with it.
+Format (Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database"): two zero bytes, a byte for the
+type of the values, a byte for the number of dimensions, a uint32 for the size of each dimension,
+then the values in C order. Files are not trusted: the header must agree with the number of bytes
+before it is used.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ DEFAULT_MAX_BYTES = 1 << 30
 
 
 def read_content(path: str | os.PathLike[str], max_bytes: int = DEFAULT_MAX_BYTES) -> bytearray:
-    """Read a file whole, decompressed if it is a gzip file.
+    """Read a whole file, decompressing it if it is a gzip file.
 
-    Whether it is one is told by its first two bytes, not by its name.
+    A gzip file is recognized by its first two bytes, not by its name.
 
     Parameters
     ----------
     path : str or path-like
         The file.
     max_bytes : int
-        The most bytes the content may have, decompressed. Memory is taken as bytes arrive,
-        so a small file that decompresses without end is stopped here.
+        Largest size of the decompressed content. It is checked while reading, so a decompression
+        bomb is stopped early.
 
     Returns
     -------
@@ -57,8 +57,7 @@ def read_content(path: str | os.PathLike[str], max_bytes: int = DEFAULT_MAX_BYTE
     Raises
     ------
     DatasetError
-        If the file cannot be read, is a damaged or truncated gzip file, or holds more than
-        `max_bytes`.
+        The file cannot be read, is a damaged or truncated gzip file, or exceeds `max_bytes`.
     """
     content = bytearray()
     try:
@@ -85,16 +84,16 @@ def read_content(path: str | os.PathLike[str], max_bytes: int = DEFAULT_MAX_BYTE
 
 
 def read_verified(path: str | os.PathLike[str], sha256: str, max_bytes: int) -> bytearray:
-    """Read a file like `read_content` and compare the checksum of the content.
+    """Read a file like `read_content` and verify the checksum of the content.
 
     Parameters
     ----------
     path : str or path-like
         The file, plain or gzip.
     sha256 : str
-        The SHA-256 that the decompressed content must have, in lower-case hex digits.
+        SHA-256 of the decompressed content, in lower-case hex digits.
     max_bytes : int
-        The most bytes the content may have, decompressed.
+        Largest size of the decompressed content.
 
     Returns
     -------
@@ -111,32 +110,31 @@ def read_verified(path: str | os.PathLike[str], sha256: str, max_bytes: int) -> 
     if found != sha256:
         raise DatasetError(
             f"{os.fspath(path)}: the content is not the expected one: sha256 {found}, "
-            f"expected {sha256}. Replace the file, or remove it to have it looked for elsewhere."
+            f"expected {sha256}. Replace the file, or remove it so that it is searched elsewhere."
         )
     return content
 
 
 def parse_idx(content: bytes | bytearray, source: str = "IDX data") -> NDArray[Any]:
-    """Turn the bytes of an IDX file into an array.
+    """Convert the bytes of an IDX file to an array.
 
     Parameters
     ----------
     content : bytes or bytearray
         The whole file, decompressed.
     source : str
-        What error messages call it: the path of the file, say.
+        How error messages refer to it, for example by its path.
 
     Returns
     -------
     ndarray
-        The values in native byte order, in the shape that the header gives. Values of one
-        byte share the memory of `content` (and are read-only if that is ``bytes``).
+        The values in native byte order, in the shape of the header. Values of one byte share the
+        memory of `content` (and are read-only if that is ``bytes``).
 
     Raises
     ------
     DatasetError
-        If the header is not one of an IDX file, or the file is shorter or longer than the
-        header says.
+        The header is not that of an IDX file, or does not match the size of the file.
     """
     if len(content) < 4 or content[0] or content[1]:
         magic = bytes(content[:4]).hex(" ") or "nothing"
@@ -158,7 +156,7 @@ def parse_idx(content: bytes | bytearray, source: str = "IDX data") -> NDArray[A
     if 0 in shape:
         raise DatasetError(f"{source}: holds no values: its header gives the shape {shape}")
     dtype = _DTYPES[code]
-    # Python's integers: sizes that would overflow 64 bits must not wrap round to the right one.
+    # Python integers, so that huge sizes cannot wrap around to the expected one.
     expected = offset + math.prod(shape) * dtype.itemsize
     if len(content) != expected:
         what = "truncated" if len(content) < expected else "too long"
@@ -178,18 +176,17 @@ def read_idx(path: str | os.PathLike[str], max_bytes: int = DEFAULT_MAX_BYTES) -
     path : str or path-like
         The file.
     max_bytes : int
-        The most bytes the file may have, decompressed.
+        Largest size of the decompressed file.
 
     Returns
     -------
     ndarray
-        The values in native byte order, in the shape that the header gives; writable.
+        The values in native byte order, in the shape of the header; writable.
 
     Raises
     ------
     DatasetError
-        If the file cannot be read or is not exactly one IDX array. The message starts with
-        the path.
+        The file cannot be read or is not exactly one IDX array. The message starts with the path.
 
     Examples
     --------

@@ -28,7 +28,7 @@ def _split(dataset: Dataset) -> Split:
 
 
 class _Images:
-    """Images and labels of one name."""
+    """Images and labels of a named data set."""
 
     _name: str
 
@@ -38,18 +38,17 @@ class _Images:
         Parameters
         ----------
         data_dir : str or path-like, optional
-            A folder to look in before ``$GPUNN_DATA``, the user's cache and the network.
+            A folder to search before ``$GPUNN_DATA``, the user's cache and the network.
 
         Returns
         -------
         (x_train, y_train), (x_test, y_test) : tuples of ndarray
-            uint8, of the shapes that the documentation of this object gives.
+            uint8, of the shapes given in the documentation of this object.
 
         Raises
         ------
         DatasetError
-            If a file is neither on this machine nor to be downloaded, or is not what it
-            should be.
+            A file is neither on this machine nor can be downloaded, or its content is wrong.
         """
         return _split(load(self._name, data_dir))
 
@@ -65,7 +64,7 @@ class _Mnist(_Images):
 
 
 class _FashionMnist(_Images):
-    """Fashion-MNIST, pictures of clothes in ten classes (Zalando Research; MIT).
+    """Fashion-MNIST, images of clothes in ten classes (Zalando Research; MIT).
 
     Images (60000, 28, 28) to train and (10000, 28, 28) to test, uint8 from 0 to 255; labels
     (60000,) and (10000,), uint8 from 0 to 9. A download of 30 MB.
@@ -75,10 +74,10 @@ class _FashionMnist(_Images):
 
 
 class _Digits:
-    """scikit-learn's handwritten digits, which come with it: no download.
+    """scikit-learn's handwritten digits, which it includes: no download.
 
     Images (1437, 8, 8) to train and (360, 8, 8) to test, uint8 from 0 to 16; labels (1437,) and
-    (360,), uint8 from 0 to 9. The split is always the same, and stratified.
+    (360,), uint8 from 0 to 9. The split is fixed and stratified.
     """
 
     def load_data(self) -> Split:
@@ -95,8 +94,8 @@ class _Digits:
 class _CaliforniaHousing:
     """California housing, median house values by district (1990 census; Pace and Barry, 1997).
 
-    Not what Keras calls by this name: the eight features are scikit-learn's (MedInc, HouseAge,
-    AveRooms, AveBedrms, Population, AveOccup, Latitude, Longitude), and the target is in
+    Different from Keras's data set of this name: the eight features are scikit-learn's (MedInc,
+    HouseAge, AveRooms, AveBedrms, Population, AveOccup, Latitude, Longitude), and the target is in
     100,000 dollars.
     """
 
@@ -112,25 +111,24 @@ class _CaliforniaHousing:
         Parameters
         ----------
         data_dir : str or path-like, optional
-            A folder to look in before ``$GPUNN_DATA``, the user's cache and the network.
-        test_split : float
-            The share of the rows that are test rows, 0 <= test_split < 1.
-        seed : int
-            Which shuffle; the same seed gives the same one on every machine.
+            A folder to search before ``$GPUNN_DATA``, the user's cache and the network.
+        test_split : float, default 0.2
+            The fraction of test rows, 0 <= test_split < 1.
+        seed : int, default 113
+            Seed of the shuffle, which is the same on every machine.
 
         Returns
         -------
         (x_train, y_train), (x_test, y_test) : tuples of ndarray
-            float32 features (n, 8) and targets (n,); of 20,433 rows from ``housing.csv``,
-            of 20,640 from scikit-learn's download.
+            float32 features (n, 8) and targets (n,); of 20,433 rows from ``housing.csv``, of 20,640
+            from scikit-learn's download.
 
         Raises
         ------
         ArgumentError, ArgumentTypeError
-            If `test_split` or `seed` cannot be used.
+            `test_split` or `seed` is not valid.
         DatasetError
-            If the data is neither on this machine nor to be downloaded, or is not what it
-            should be.
+            The data are neither on this machine nor can be downloaded, or their content is wrong.
         """
         return _split(load_california_housing(data_dir, test_split=test_split, seed=seed))
 

@@ -1,9 +1,9 @@
 """The named data sets: found on this machine or downloaded, verified, split.
 
-Each file is looked for in the folder given, in ``$GPUNN_DATA`` and in the user's cache (all three
-laid out alike: ``mnist/train-images-idx3-ubyte.gz``, ``california-housing/housing.csv``, ...),
-then downloaded. Whatever its source, the decompressed content must have the checksum written
-here: a damaged file is an error, and never passed over in silence.
+Each file is searched in the folder given, in ``$GPUNN_DATA`` and in the user's cache (all with the
+same layout: ``mnist/train-images-idx3-ubyte.gz``, ``california-housing/housing.csv``, ...), then
+downloaded. Whatever its source, the decompressed content must have the checksum written here: a
+damaged file is an error and never silently skipped.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ class Dataset:
     y_train, y_test : ndarray, shape (n,)
         Class numbers from 0, or the values to predict.
     task : {'classification', 'regression'}
-        What the targets are for.
+        Type of the targets.
     classes : int or None
         The number of classes; None for regression.
     feature_names : tuple of str
-        What the columns of the inputs are; empty for images.
+        Names of the input columns; empty for images.
     target_name : str or None
-        What the target is, with its unit.
+        Name of the target, with its unit.
     class_names : tuple of str
-        What the classes are; empty for regression.
+        Names of the classes; empty for regression.
     """
 
     name: str
@@ -76,12 +76,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class _File:
-    """A published file: its name without .gz, and what its content must be."""
+    """A published file: its name without .gz, its size and checksums."""
 
     name: str
     size: int
     sha256: str
-    download_hash: str | None = None  # of the public .gz, in the way of pooch
+    download_hash: str | None = None  # of the public .gz, in pooch's form
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class _Images:
 
 
 def _files(*checksums: tuple[str, str]) -> tuple[_File, ...]:
-    """MNIST's four files, or those of its drop-in replacement, which differ in checksums only."""
+    """Return the four files of MNIST or Fashion-MNIST, which differ only in their checksums."""
     names_and_sizes = (
         ("train-images-idx3-ubyte", 47_040_016),
         ("train-labels-idx1-ubyte", 60_008),
@@ -153,7 +153,7 @@ _IMAGES = {
         ),
         mirrors=(
             "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
-            # Plain http: the checksum of the content is the protection.
+            # Plain HTTP is safe, as the content is verified by its checksum.
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         ),
         target_name="kind of clothing",
@@ -181,26 +181,25 @@ def load(
     Parameters
     ----------
     name : {'digits', 'mnist', 'fashion-mnist', 'california-housing'}
-        Which one; underscores do for hyphens.
+        The data set; underscores may replace hyphens.
     data_dir : str or path-like, optional
-        A folder to look in first. Files that are not there are looked for in ``$GPUNN_DATA``
-        and in the user's cache, then downloaded into the cache.
-    progress : bool
+        A folder to search first. Files that are not there are searched in ``$GPUNN_DATA`` and in
+        the user's cache, then downloaded into the cache.
+    progress : bool, default True
         Whether a download shows its progress on standard error.
 
     Returns
     -------
     Dataset
         ``mnist`` and ``fashion-mnist``: uint8 images (60000, 28, 28) and (10000, 28, 28), labels
-        uint8. ``digits``: see `load_digits`. ``california-housing``: see
-        `load_california_housing`.
+        uint8. ``digits``: see `load_digits`. ``california-housing``: see `load_california_housing`.
 
     Raises
     ------
     UnknownNameError
-        If there is no data set of this name.
+        There is no data set of this name.
     DatasetError
-        If a file is neither on this machine nor to be downloaded, or is not what it should be.
+        A file is neither on this machine nor can be downloaded, or its content is wrong.
     """
     known = name.replace("_", "-") if isinstance(name, str) else name
     if known == "digits":
@@ -213,14 +212,14 @@ def load(
 
 
 def load_digits() -> Dataset:
-    """Load scikit-learn's handwritten digits, which come with it: no download.
+    """Load scikit-learn's handwritten digits, which it includes: no download.
 
     Returns
     -------
     Dataset
-        uint8 images of shape (n, 8, 8) with values 0 to 16, labels uint8; 1,437 images to train
-        and 360 to test. The split is always the same, and stratified: every class has a fifth of
-        its images, within one, in the test rows.
+        uint8 images of shape (n, 8, 8) with values 0 to 16, labels uint8; 1,437 images to train and
+        360 to test. The split is fixed and stratified: a fifth of the images of every class, within
+        one, are in the test rows.
     """
     x, y = _read_digits()
     order = _shuffled(len(x), _DIGITS_SEED)
@@ -249,26 +248,26 @@ def load_california_housing(
     Parameters
     ----------
     data_dir : str or path-like, optional
-        A folder to look in first, for ``california-housing/housing.csv``.
-    test_split : float
-        The share of the rows that are test rows, 0 <= test_split < 1.
-    seed : int
-        Which shuffle; the same seed gives the same one on every machine.
+        A folder to search first, for ``california-housing/housing.csv``.
+    test_split : float, default 0.2
+        The fraction of test rows, 0 <= test_split < 1.
+    seed : int, default 113
+        Seed of the shuffle, which is the same on every machine.
 
     Returns
     -------
     Dataset
         float32 inputs of shape (n, 8), scikit-learn's features; float32 targets of shape (n,), the
-        median house value in 100,000 dollars. From ``housing.csv`` there are 20,433 rows, those
-        of its 20,640 that have a number of bedrooms; downloaded by scikit-learn (which keeps it
-        in a cache of its own) there are all 20,640.
+        median house value in 100,000 dollars. ``housing.csv`` gives the 20,433 of its 20,640 rows
+        that have a number of bedrooms; scikit-learn's download (kept in its own cache) gives all
+        20,640.
 
     Raises
     ------
     ArgumentError, ArgumentTypeError
-        If `test_split` or `seed` cannot be used.
+        `test_split` or `seed` is not valid.
     DatasetError
-        As `load` does.
+        As for `load`.
     """
     if not (isinstance(test_split, Real) and 0 <= test_split < 1):
         raise ArgumentError(f"test_split must be a number, 0 <= test_split < 1, not {test_split!r}")
@@ -279,7 +278,7 @@ def load_california_housing(
     path = _find(folders, _HOUSING_CSV.name)
     x, y = _fetch_housing(folders) if path is None else _read_housing(path)
 
-    # Shuffled before incomplete rows go: a row's place does not depend on which source it is from.
+    # Shuffled before incomplete rows are removed, so that the order is the same for both sources.
     order = _shuffled(len(x), int(seed))
     order = order[np.isfinite(x[order]).all(axis=1)]
     train_rows, test_rows = np.split(order, [int(len(order) * (1 - test_split))])
@@ -325,7 +324,7 @@ def _load_images(name: str, data_dir: str | os.PathLike[str] | None, progress: b
 
 
 def _folders(name: str, data_dir: str | os.PathLike[str] | None) -> list[Path]:
-    """The folders to look in for the files of a data set, in order; the cache is the last."""
+    """Return the folders to search for the files of a data set, in order; the cache is the last."""
     places = [place for place in (data_dir, os.environ.get("GPUNN_DATA")) if place]
     cache = user_cache(appauthor=False) / "data"
     return [Path(place).expanduser() / name for place in (*places, cache)]
@@ -352,7 +351,7 @@ def _download(
 ) -> tuple[bytearray | None, list[str]]:
     """Download a file into the cache from the first mirror that has it.
 
-    Returns its content, or None, and for each mirror that failed the reason.
+    Return its content, or None, and the reason of each mirror that failed.
     """
     import pooch
 
@@ -364,10 +363,10 @@ def _download(
     except OSError as error:
         reason = error.strerror or error
         raise DatasetError(
-            f"{cache}: cannot keep a download there: {reason}. Make this folder writable, or pass "
-            "data_dir (--data-dir) or set GPUNN_DATA to a folder that has the data."
+            f"{cache}: a download cannot be stored there: {reason}. Make this folder writable, or "
+            "pass data_dir (--data-dir) or set GPUNN_DATA to a folder that has the data."
         ) from error
-    # A file is moved to its place only when its content is verified: no reader sees less.
+    # A file is moved into place only once it is verified, so no reader sees a partial one.
     with staging, _quiet(pooch.get_logger()):
         for mirror in mirrors:
             host = urlsplit(mirror).hostname
@@ -390,7 +389,7 @@ def _download(
 
 
 def _reason(error: OSError | ValueError) -> str:
-    """Say in a few words why a mirror failed."""
+    """Return briefly why a mirror failed."""
     if isinstance(error, DatasetError) or not isinstance(error, OSError):
         return "wrong checksum"  # pooch's is a ValueError, ours a DatasetError
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -399,7 +398,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 @contextmanager
 def _quiet(logger: Any) -> Iterator[None]:
-    """Keep pooch from announcing the names of temporary files."""
+    """Suppress pooch's messages about temporary files."""
     level = logger.level
     logger.setLevel("WARNING")
     try:
@@ -409,7 +408,7 @@ def _quiet(logger: Any) -> Iterator[None]:
 
 
 class _Bar:
-    """The part of tqdm's interface that pooch uses, on a task of rich's."""
+    """The part of tqdm's interface that pooch uses, for a task of rich."""
 
     def __init__(self, progress: Any, description: str) -> None:
         self._progress = progress
@@ -430,7 +429,7 @@ class _Bar:
         self._progress.update(self._task, completed=0)
 
     def close(self) -> None:
-        """Leave it to the `rich.progress.Progress` to close itself."""
+        """Do nothing: the `rich.progress.Progress` is closed by its own context."""
 
 
 @contextmanager
@@ -447,9 +446,9 @@ def _progress_bar(description: str, shown: bool) -> Iterator[_Bar | Literal[Fals
 
 
 def _read_digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read the images and labels that come with scikit-learn."""
-    # Importing sklearn.datasets takes about 1 s, half of a whole training; reading its file, 10 ms.
-    spec = importlib.util.find_spec("sklearn")  # finds it without importing it
+    """Read the images and labels that scikit-learn includes."""
+    # Importing sklearn.datasets takes about 1 s, half of a short training; reading its file 10 ms.
+    spec = importlib.util.find_spec("sklearn")  # does not import it
     folders = (spec.submodule_search_locations if spec else None) or ()
     for folder in folders:
         path = Path(folder) / "datasets" / "data" / "digits.csv.gz"
@@ -460,10 +459,10 @@ def _read_digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
                 images, labels = values[:, :-1].reshape(-1, 8, 8), values[:, -1]
                 return images.astype(np.uint8), labels.astype(np.uint8)
     try:
-        from sklearn.datasets import load_digits as load_bundled  # wherever it has them
+        from sklearn.datasets import load_digits as load_bundled
     except ImportError as error:
         raise DatasetError(
-            f"digits: they come with scikit-learn, which cannot be imported ({error}); "
+            f"digits: part of scikit-learn, which cannot be imported ({error}); "
             "pip install scikit-learn."
         ) from error
     bundled = load_bundled()
@@ -497,9 +496,9 @@ def _fetch_housing(
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "Retry downloading": the error says enough
+            warnings.simplefilter("ignore")  # "Retry downloading": the error is enough
             x, y = fetch_california_housing(return_X_y=True, n_retries=1)
-    # A damaged file in scikit-learn's cache raises whatever unpickling it comes to.
+    # Unpickling a damaged file of scikit-learn's cache may raise anything.
     except Exception as error:
         reason = str(error).replace("\n", " ") or type(error).__name__
         failures = [f"scikit-learn: {reason}"]
@@ -513,7 +512,7 @@ def _fetch_housing(
 
 
 def _shuffled(n: int, seed: int) -> NDArray[np.int64]:
-    """Row numbers 0 to n-1, ordered by hash: the same with every version of NumPy."""
+    """Return row numbers 0 to n-1, ordered by a hash: the same in every version of NumPy."""
     return np.argsort(_splitmix64(n, seed), kind="stable")
 
 

@@ -1,4 +1,4 @@
-"""Where a bound plan finds its rows: all of them on the device, or streamed to it."""
+"""The rows of a bound plan: all of them on the device, or streamed to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.data import blocks
-from gpunn.data.blocks import Blocks, block_rows, room
+from gpunn.data.blocks import Blocks, block_rows, usable_bytes
 from gpunn.errors import DeviceError
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.spec import CONTROL
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Source(ABC):
-    """The rows that a bound plan works on.
+    """The rows that a bound plan processes.
 
     Attributes
     ----------
@@ -37,21 +37,20 @@ class Source(ABC):
 
     @abstractmethod
     def begin(self, epoch: int = 0, offset: int = 0) -> None:
-        """Begin with row `offset` of an epoch; its number is what rows are shuffled by."""
+        """Start at row `offset` of an epoch; the number of the epoch determines the shuffling."""
 
     @abstractmethod
     def ready(self, offset: int) -> int:
-        """Have the next step begin with row `offset`; return how many rows can be worked on."""
+        """Prepare row `offset` for the next step; return how many rows are ready from there on."""
 
     def close(self) -> None:
-        """Let go of the arrays."""
+        """Release the arrays."""
         self.arrays = {}
 
     def run(self, program: str, offset: int, steps: int | None = None) -> tuple[int, int]:
-        """Run a program on rows from `offset` on, batch by batch; return steps and rows.
+        """Run a program on rows from `offset` on, batch by batch; return the steps and rows done.
 
-        They are at most `steps`, and no more than are ready; a batch that is not full is a run of
-        its own.
+        At most `steps` steps are run, on rows that are ready; a partial batch is run separately.
         """
         ready, batch_size = self.ready(offset), self.bound.plan.batch_size
         full = ready // batch_size
@@ -72,7 +71,7 @@ class Resident(Source):
     arrays : mapping of str to device array
     rows : int
     shuffle : bool
-        Whether the plan draws a new order for each epoch.
+        Whether the plan computes a new order for each epoch.
     """
 
     def __init__(
@@ -100,24 +99,29 @@ def open_source(
     repeats: bool = False,
     reserve: int = 0,
 ) -> Source:
-    """Put data on the device, or stream them where they do not fit what is free there.
+    """Put data on the device, or stream them if they do not fit into its free memory.
 
     Parameters
     ----------
     bound : BoundPlan
-        Bound before: what it takes is not free any more.
+        Already bound, so that its memory is no longer free.
     arrays : mapping of str to array
-        Data, targets and weights by their names in the plan. Where one of them is on the device
-        already, none is streamed.
+        Data, targets and weights by their names in the plan. If one of them is already on the
+        device, none is streamed.
     rows : int
     what : str
-        What the data are, for the log and for errors.
+        Description of the data, for the log and for errors.
     seed : int, optional
-        Of the orders that rows are shuffled into; without it they stay as they are.
+        Seed of the shuffling; None does not shuffle.
     repeats : bool
-        Whether the end is followed by the next epoch, whose first rows are then made ready.
+        Whether another epoch follows, whose first rows are then prepared.
     reserve : int
-        Bytes to leave free, up to half of what there is.
+        Bytes to leave free, at most half of what is usable.
+
+    Returns
+    -------
+    Source
+        The rows.
 
     Raises
     ------
@@ -130,7 +134,7 @@ def open_source(
     on_host = all(isinstance(array, np.ndarray) for array in arrays.values())
     may_stream = on_host and nbytes > blocks.SMALL_NBYTES
     lane, free = (backend.lane(), backend.free_bytes()) if may_stream else (None, None)
-    fits = free is None or nbytes + min(reserve, room(free) // 2) <= room(free)
+    fits = free is None or nbytes + min(reserve, usable_bytes(free) // 2) <= usable_bytes(free)
     if lane is None or free is None or fits:
         resident = {name: backend.upload(array) for name, array in arrays.items()}
         if ordered:
@@ -140,14 +144,14 @@ def open_source(
     if size is None:
         least = 2 * bound.plan.batch_size * row_nbytes
         raise DeviceError(
-            f"the {what} ({nbytes:,} bytes) do not fit {backend.name}, which has {free:,} bytes "
+            f"the {what} ({nbytes:,} bytes) do not fit on {backend.name}, which has {free:,} bytes "
             f"free, and neither do two batches of {bound.plan.batch_size} rows to stream them "
             f"through ({least:,} bytes); use a smaller batch_size or model, or free memory there."
         )
     from gpunn.data.streaming import Ring
 
     logger.info(
-        "the %s (%s) do not fit %s (%s free): streamed in blocks of %s rows (%s)",
+        "the %s (%s) do not fit on %s (%s free): streamed in blocks of %s rows (%s)",
         *(what, _size(nbytes), backend.name, _size(free)),
         *(f"{size:,}", _size(size * row_nbytes)),
     )
@@ -155,7 +159,7 @@ def open_source(
 
 
 def _size(nbytes: int) -> str:
-    """Return a number of bytes in words."""
+    """Return a number of bytes with its unit."""
     for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if nbytes >> shift:
             return f"{nbytes / (1 << shift):.1f} {unit}"

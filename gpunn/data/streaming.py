@@ -1,16 +1,15 @@
-"""Data that do not fit the device: streamed to it, block by block, beside the calculations.
+"""Data that do not fit on the device: streamed to it block by block, during computation.
 
-Two blocks of rows are on the device. While steps are taken on one of them, a thread gathers the
-rows of the next into page-locked memory, from where the device copies them to the other on a
-stream of its own. Calls are bound to the two blocks together, as to a data set of that size: to
-go from one to the other is to set the offset, which is read from the device's memory, so graphs
-hold for both.
+Two blocks of rows are on the device. While steps run on one of them, a thread gathers the rows
+of the next into page-locked memory, from where the device copies them into the other on a
+separate stream. Plans are bound to both blocks together, as to a data set of that size: switching
+blocks only sets the offset, which is read from device memory, so captured graphs remain valid.
 
-Rows are gathered in the epoch's own order, the keyed permutation by which data on the device are
-shuffled. So a run is bit for bit the one with all data on the device: shuffled over all rows,
-not block by block, resumed at any step, and a checkpoint does not know about blocks. The price
-is that the host reads rows here and there; data in a file that is mapped into memory (`np.memmap`)
-are read so from the disk. No order is stored: rows are computed from positions, block by block.
+Rows are gathered in the epoch's order, by the same keyed permutation that shuffles data on the
+device. So a run is bit for bit the same as with all data on the device: shuffled over all rows,
+not block by block, and resumable at any step; a checkpoint does not depend on blocks. The price
+is random access to rows on the host; data in a memory-mapped file (`np.memmap`) are read from the
+disk in that order. No order is stored: rows are computed from positions, block by block.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ Key = tuple[int, int]  # epoch and block
 
 
 class _Slot:
-    """One of the two blocks on the device, and the page-locked memory that it is filled from.
+    """One of the two blocks on the device, and the page-locked memory it is filled from.
 
     Attributes
     ----------
     first : int
-        Row of the arrays that it begins with.
+        First row of the block in the device arrays.
     copied : fence or None
-        Passed when the copy that was asked for last is done.
+        Signalled when the last requested copy has finished.
     fill : _Fill or None
-        What fills it, or has filled it.
+        The thread that fills it, or has filled it.
     """
 
     def __init__(self, lane: Lane, arrays: Mapping[str, Any], first: int, rows: int) -> None:
@@ -58,13 +57,13 @@ class _Slot:
         self.fill: _Fill | None = None
 
     def abandon(self) -> None:
-        """Stop what fills it."""
+        """Stop the thread that fills it."""
         if self.fill is not None:
             self.fill.abandoned = True
             self.fill.join()
 
     def finish(self) -> None:
-        """Wait until the copy has been asked for; raise what went wrong."""
+        """Wait until the copy has been requested; raise any error of the thread."""
         assert self.fill is not None
         self.fill.join()
         error = self.fill.error
@@ -73,7 +72,7 @@ class _Slot:
             raise error
 
     def leave(self, lane: Lane) -> None:
-        """Give up on what is being copied: the memory may be given back while it still is."""
+        """Abandon a copy in progress: later work waits for it, as its memory may be freed."""
         if self.fill is not None:
             self.fill.abandoned = True
         if self.copied is not None:
@@ -82,10 +81,10 @@ class _Slot:
 
 
 class _Fill(threading.Thread):
-    """Gathers one block and has it copied, then ends: between blocks there is no thread.
+    """Gathers one block and requests its copy, then ends: there is no thread between blocks.
 
-    It knows of no ring, so that a ring that nobody uses any more can go; nor of anything, once it
-    has ended.
+    It has no reference to the ring, so that an unused ring can be collected; and it drops its other
+    references when it ends.
     """
 
     def __init__(
@@ -107,7 +106,7 @@ class _Fill(threading.Thread):
     def run(self) -> None:
         try:
             self._fill()
-        except BaseException as error:  # whatever it is, it is the caller's
+        except BaseException as error:  # raised again by _Slot.finish
             self.error = error
         finally:
             del self._arrays, self._after, self._slot
@@ -115,7 +114,7 @@ class _Fill(threading.Thread):
     def _fill(self) -> None:
         lane, slot, (epoch, block) = self._lane, self._slot, self.key
         if slot.copied is not None:
-            lane.wait(slot.copied)  # it reads the staging memory
+            lane.wait(slot.copied)  # the copy reads the staging memory
         seed, blocks = self._seed, self._blocks
         order = None if seed is None else KeyedPermutation(blocks.rows, seed, epoch)
         start, stop = blocks.span(block)
@@ -128,7 +127,7 @@ class _Fill(threading.Thread):
             for name, array in slot.device.items()
         ]
         slot.copied = lane.copy(pairs, self._after)
-        if self.abandoned:  # since then
+        if self.abandoned:  # in the meantime
             slot.leave(lane)
 
 
@@ -143,7 +142,7 @@ class Ring(Source):
         The data, on the host; never copied as a whole.
     blocks : Blocks
     seed : int, optional
-        Of the orders that rows are shuffled into; without it they stay as they are.
+        Seed of the shuffling; None does not shuffle.
     repeats : bool
         Whether the last block is followed by the first one of the next epoch.
     """
@@ -177,7 +176,7 @@ class Ring(Source):
         return backend.view(region, 0, shape, str(array.dtype))[0]
 
     def begin(self, epoch: int = 0, offset: int = 0) -> None:
-        # Rows that are not shuffled are the same in every epoch.
+        # Without shuffling, all epochs are the same.
         self._epoch = 0 if self.seed is None else epoch
         self._inside = None
 
@@ -192,8 +191,8 @@ class Ring(Source):
         return stop - start - within
 
     def _enter(self, key: Key) -> _Slot:
-        """Have the steps to come find a block on the device, and the next one under way."""
-        # Behind the last step on the block that is overwritten.
+        """Make the next steps wait for a block, and start to fill the following one."""
+        # After the last step on the block that will be overwritten.
         fence = self._lane.fence()
         slots = self._slots
         here = next((s for s in slots if s.fill is not None and s.fill.key == key), None)
@@ -221,21 +220,21 @@ class Ring(Source):
     def _fill(self, slot: _Slot, key: Key, after: Any) -> None:
         slot.abandon()
         fill = _Fill(self._lane, slot, self._host, self.blocks, key, self.seed, after)
-        fill.start()  # where there are no more threads, this fails
+        fill.start()  # fails if no more threads can be created
         slot.fill = fill
 
     def close(self) -> None:
         for slot in self._slots:
             slot.abandon()
             if slot.copied is not None:
-                with suppress(DeviceError):  # the device may be what has failed
+                with suppress(DeviceError):  # the device may have failed
                     self._lane.wait(slot.copied)
         self._slots, self._host = [], {}
         super().close()
 
     def __del__(self) -> None:
-        # No waiting here: the collector may run in any thread, even in the one that fills. At the
-        # end of the process there may be nothing left to leave.
+        # Must not wait: the garbage collector may run in any thread, even in the filling one. At
+        # interpreter shutdown, attributes may be gone.
         with suppress(Exception):
             for slot in self._slots:
                 slot.leave(self._lane)

@@ -1,7 +1,7 @@
 """Estimators for scikit-learn's pipelines, searches and metrics.
 
-They follow its rules: ``__init__`` only stores, ``fit`` checks and trains, what was learned has a
-name that ends in an underscore.
+They follow its conventions: ``__init__`` only stores, ``fit`` validates and trains, and fitted
+attributes end in an underscore.
 """
 
 from __future__ import annotations

@@ -22,19 +22,20 @@ from gpunn.specs.optimizers import Adagrad
 from gpunn.specs.registry import check_count, check_number
 
 LARGEST_SEED = 2**31 - 1
-# TF.Learn's.
+# As in TF.Learn.
 LEARNING_RATE = 0.05
 
 
 @dataclass(frozen=True)
 class RealValuedColumn:
-    """Features that are numbers.
+    """Numeric features.
 
-    Attributes
+    Parameters
     ----------
-    name : str
-    dimension : int
-        How many.
+    name : str, default=""
+        Name of the column.
+    dimension : int, default=1
+        Number of features.
     """
 
     name: str = ""
@@ -42,11 +43,22 @@ class RealValuedColumn:
 
 
 def infer_real_valued_columns_from_input(x: Any) -> list[RealValuedColumn]:
-    """Return what `DNNClassifier` takes as `feature_columns`: one column with all features of x.
+    """Return the `feature_columns` of `DNNClassifier`: one column with all features.
 
     Parameters
     ----------
-    x : array of shape (n_samples, n_features)
+    x : array-like of shape (n_samples, n_features)
+        The data.
+
+    Returns
+    -------
+    list of RealValuedColumn
+        A single column.
+
+    Raises
+    ------
+    ShapeError
+        `x` has not two axes.
     """
     shape = np.shape(x) if not hasattr(x, "shape") else tuple(x.shape)
     if len(shape) != 2:
@@ -55,11 +67,11 @@ def infer_real_valued_columns_from_input(x: Any) -> list[RealValuedColumn]:
 
 
 class DNNClassifier(ClassifierMixin, BaseEstimator):
-    """Deep neural network that classifies, with the names of TensorFlow's TF.Learn.
+    """Deep neural network classifier, named as in TensorFlow's TF.Learn.
 
-    Hidden layers, then a softmax (for two classes a sigmoid), trained on the cross entropy for a
-    number of steps. It is a scikit-learn estimator as well, for pipelines and searches; for
-    penalties, early stopping and other rules of stopping there is `gpunn.MLPClassifier`.
+    Hidden layers, then a softmax (for two classes a sigmoid), trained on the cross-entropy for a
+    number of steps. It is also a scikit-learn estimator, for pipelines and searches; for penalties,
+    early stopping and other stopping rules use `gpunn.MLPClassifier`.
 
     Parameters
     ----------
@@ -69,26 +81,25 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
         Number of classes; labels are then 0 to ``n_classes - 1``, or as many labels of any kind.
         By default as many as `y` has.
     feature_columns : list of RealValuedColumn, optional
-        From `gpunn.estimators.infer_real_valued_columns_from_input`. All features are numbers
-        here, so that it says how many there are and `fit` checks that; None asks for nothing.
+        From `gpunn.estimators.infer_real_valued_columns_from_input`. `fit` checks that they are for
+        as many features as `x` has; None checks nothing.
     optimizer : str or Optimizer, optional
         Default ``gpunn.optimizers.Adagrad(0.05)``, as in TF.Learn.
     activation_fn : str or ActivationFunction, default="relu"
-        Of the hidden layers.
+        Activation of the hidden layers.
     dropout : float, optional
-        Probability that an output of a hidden layer is left out in training.
+        Probability that an output of a hidden layer is dropped in training.
     batch_size : int, default=128
-        Rows of a step; for `fit` the default of its own `batch_size`. All rows where there are
-        fewer.
+        Rows per step, at most all; `fit` can override it.
     steps : int, default=10000
-        Steps of a `fit`, likewise.
-    random_state : int, RandomState or None
-        Of first weights, shuffling and dropout.
+        Steps of a `fit`; `fit` can override it.
+    random_state : int, RandomState or None, default=None
+        Determines initial weights, shuffling and dropout.
     device, precision, threads : as for `gpunn.Model.compile`
 
     Attributes
     ----------
-    classes_ : array of shape (n_classes,)
+    classes_ : ndarray of shape (n_classes,)
     global_step_ : int
         Steps taken.
     n_features_in_, feature_names_in_ : as in scikit-learn
@@ -97,7 +108,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    `fit` starts anew, as in scikit-learn; in TF.Learn it goes on, which here `partial_fit` does.
+    `fit` starts anew, as in scikit-learn; in TF.Learn it continues, as `partial_fit` does here.
 
     Examples
     --------
@@ -144,15 +155,28 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
         steps: int | None = None,
         sample_weight: Any = None,
     ) -> DNNClassifier:
-        """Train from the start.
+        """Train from scratch.
 
         Parameters
         ----------
-        x : array, data frame or sparse matrix of shape (n_samples, n_features)
-        y : array of shape (n_samples,)
+        x : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Labels.
         batch_size, steps : int, optional
-            In place of the parameters of the estimator.
-        sample_weight : array of shape (n_samples,), optional
+            Override the parameters of the estimator.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+
+        Returns
+        -------
+        DNNClassifier
+            The estimator itself.
+
+        Raises
+        ------
+        ArgumentError, ArgumentTypeError, DataError, ShapeError
+            A parameter is not valid, or the data do not match it.
         """
         return self._train(x, y, batch_size, steps, sample_weight, None, fresh=True)
 
@@ -165,9 +189,23 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
         sample_weight: Any = None,
         classes: Any = None,
     ) -> DNNClassifier:
-        """Train on; the arguments are those of `fit`.
+        """Continue training.
 
-        `classes` are all labels there will be, needed at the first call unless `n_classes` says.
+        Parameters
+        ----------
+        x, y, batch_size, steps, sample_weight : as for `fit`
+        classes : array-like of shape (n_classes,), optional
+            All labels that will occur; required at the first call unless `n_classes` is set.
+
+        Returns
+        -------
+        DNNClassifier
+            The estimator itself.
+
+        Raises
+        ------
+        ArgumentError
+            `classes` is missing at the first call.
         """
         fresh = "model_" not in vars(self)
         if fresh and classes is None and self.n_classes is None:
@@ -207,7 +245,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
                     verbose=0,
                 )
         except Exception:
-            if fresh:  # rather none than one that has not been trained
+            if fresh:  # no model rather than an untrained one
                 del self.model_
             raise
         self.global_step_ += steps
@@ -217,8 +255,8 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
         found = Classes.of(y)
         if found.multilabel:
             raise ArgumentError(
-                "y: one label for each row, (n_samples,), is possible; for several at once use "
-                "gpunn.MLPClassifier."
+                "y: expected one label for each row, (n_samples,); for multilabel classification "
+                "use gpunn.MLPClassifier."
             )
         if classes is not None:
             found = Classes(np.unique(classes), False)
@@ -285,7 +323,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
         count = sum(column.dimension for column in columns)
         if count != self.n_features_in_:
             raise ShapeError(
-                f"feature_columns: are for {count} features, x has {self.n_features_in_}."
+                f"feature_columns: they have {count} features, but x has {self.n_features_in_}."
             )
 
     def _outputs(self, x: Any) -> Any:
@@ -298,24 +336,59 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
         return outputs if x.dtype == np.float32 else outputs.astype(np.float64)
 
     def predict(self, x: Any) -> Any:
-        """Return the labels, shape (n_samples,)."""
+        """Predict labels.
+
+        Parameters
+        ----------
+        x : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+            The data.
+
+        Returns
+        -------
+        array of shape (n_samples,)
+            Labels; numeric ones of data on a GPU stay there.
+        """
         outputs = self._outputs(x)
         return predicted_labels(self.model_, self._classes, outputs)
 
     def predict_proba(self, x: Any) -> Any:
-        """Return probabilities, shape (n_samples, n_classes), in the order of `classes_`."""
+        """Predict the probabilities of the classes.
+
+        Parameters
+        ----------
+        x : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+            The data.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            In the order of `classes_`; for data on a GPU it stays there.
+        """
         outputs = self._outputs(x)
         return probabilities(self.model_, self._classes, outputs)
 
     def evaluate(self, x: Any, y: Any) -> dict[str, float]:
-        """Return ``accuracy`` and ``loss`` (the mean cross entropy), and the ``global_step``."""
+        """Evaluate the model.
+
+        Parameters
+        ----------
+        x : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+            The data.
+        y : array-like of shape (n_samples,)
+            True labels.
+
+        Returns
+        -------
+        dict of str to float
+            ``accuracy``, ``loss`` (the mean cross-entropy) and ``global_step``.
+        """
         check_is_fitted(self, "model_")
         x, y = check_x_y(self, x, y, reset=False, y_numeric=False)
-        figures = self.model_.evaluate(x, self._encode(y), verbose=0, return_dict=True)
+        metrics = self.model_.evaluate(x, self._encode(y), verbose=0, return_dict=True)
         return {
-            "accuracy": figures["accuracy"],
+            "accuracy": metrics["accuracy"],
             "global_step": self.global_step_,
-            "loss": figures["loss"],
+            "loss": metrics["loss"],
         }
 
     def __sklearn_tags__(self) -> Any:

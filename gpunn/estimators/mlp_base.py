@@ -1,4 +1,4 @@
-"""What the MLP estimators share: parameters to model, data to training, outputs back."""
+"""What the MLP estimators share: building the model, preparing the data, training, prediction."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ LARGEST_SEED = 2**31 - 1
 
 
 class MLPBase(BaseEstimator, ABC):
-    """Base class of `MLPClassifier` and `MLPRegressor`, which have their parameters alike."""
+    """Base class of `MLPClassifier` and `MLPRegressor`."""
 
-    # Whether y is numbers; whether rows are held out class by class.
+    # Whether y is numeric; whether validation rows are stratified by class.
     _numeric = False
     _stratified = False
-    # Factor of the plan's loss, a mean over outputs, in the loss that is reported.
+    # Factor by which the plan's loss, a mean over outputs, is reported.
     _mean_weight: float
     model_: Sequential
     n_outputs_: int
@@ -99,22 +99,24 @@ class MLPBase(BaseEstimator, ABC):
         self.precision = precision
         self.threads = threads
 
-    # Targets, said by the subclasses
+    # Targets, which the subclasses define
 
     @abstractmethod
     def _encode(self, y: Array, classes: Any, first: bool) -> Array:
-        """Return targets for the model; sets what is known about them."""
+        """Return targets for the model; on the first fit, sets attributes that describe them."""
 
     def _check_same_targets(self, y: Array) -> None:
-        """Raise `DataError` where `warm_start` cannot go on with such targets."""
+        """Raise `DataError` if `warm_start` cannot continue with these targets."""
 
     @abstractmethod
     def _loss_and_factor(self, outputs: int) -> tuple[Loss, float]:
-        """Return the plan's loss and the factor that makes its gradient scikit-learn's."""
+        """Return the plan's loss and the factor that makes its gradient equal to scikit-learn's."""
 
     @abstractmethod
-    def _figures(self, outputs: Array, y: Array, weights: Array | None) -> tuple[float, float]:
-        """Return score and loss of outputs."""
+    def _score_and_loss(
+        self, outputs: Array, y: Array, weights: Array | None
+    ) -> tuple[float, float]:
+        """Return the score and the loss of outputs."""
 
     # Training
 
@@ -142,7 +144,7 @@ class MLPBase(BaseEstimator, ABC):
                 settings, X, y, sample_weight, validation_data, classes, continues, incremental
             )
         except BaseException:
-            if not continues:  # rather none than one that has not been trained
+            if not continues:  # no model rather than an untrained one
                 self.__dict__.pop("model_", None)
             raise
         return self
@@ -168,8 +170,8 @@ class MLPBase(BaseEstimator, ABC):
             self._build(settings, random, continues, mean_weight)
         if validation_data is not None and settings.optimizer is None:
             raise ArgumentError(
-                f"{type(self).__name__}: solver='lbfgs' has no epochs to validate after; leave "
-                f"validation_data out, or use solver='adam'."
+                f"{type(self).__name__}: solver='lbfgs' has no epochs after which to validate; "
+                f"omit validation_data, or use solver='adam'."
             )
         held_out = self._held_out(validation_data)
         if settings.early_stopping and held_out is None and settings.optimizer is not None:
@@ -185,7 +187,7 @@ class MLPBase(BaseEstimator, ABC):
             self._compile(settings, random)
         if weights is not None:
             if not weights.any():
-                raise DataError("sample_weight: is 0 for all rows that are trained on.")
+                raise DataError("sample_weight: is 0 for all training rows.")
             weights = weights / weights.mean()
         with share_of_threads():
             if settings.optimizer is None:
@@ -195,7 +197,7 @@ class MLPBase(BaseEstimator, ABC):
                 validation = None
                 if held_out is not None:
                     data, session = self.model_.prepare(held_out[0]), self.model_.session
-                    # Once, not in each epoch.
+                    # Uploaded once, not in each epoch.
                     arrays = tuple(map(session.backend.upload, data.inputs))
                     validation = (replace(data, inputs=arrays), *held_out[1:])
                 mlp_training.train(
@@ -230,10 +232,10 @@ class MLPBase(BaseEstimator, ABC):
             self.best_validation_score_ = None
 
     def _build(self, settings: Settings, random: Any, continues: bool, mean_weight: float) -> None:
-        """Make the model, with scikit-learn's first weights or those that it has."""
+        """Make the model, with scikit-learn's initial weights or those of the previous fit."""
         sizes = (self.n_features_in_, *settings.hidden, self.n_outputs_)
-        # The penalty is over the sum of the weights of the batch's rows, which are scaled to a
-        # mean of 1.
+        # scikit-learn divides the penalty by the sum of the batch's sample weights, which are
+        # scaled to a mean of 1 here.
         penalty = L1L2PerRow(l2=settings.alpha / 2 / mean_weight) if settings.alpha else None
         stack: list[Any] = [Input((self.n_features_in_,))]
         for units in settings.hidden:
@@ -250,8 +252,8 @@ class MLPBase(BaseEstimator, ABC):
             shapes = [w.shape for w in weights[::2]]
             if shapes != list(pairwise(sizes)):
                 raise ShapeError(
-                    f"warm_start: the layers have the shapes {shapes}; they cannot go on as those "
-                    f"of sizes {sizes}. Use warm_start=False, or the same hidden_layer_sizes."
+                    f"warm_start: the layers have the shapes {shapes}, which do not match the "
+                    f"sizes {sizes}. Use warm_start=False, or the same hidden_layer_sizes."
                 )
         else:
             weights = _first_weights(sizes, settings.activation.name, random)
@@ -271,11 +273,11 @@ class MLPBase(BaseEstimator, ABC):
         )
 
     def _split(self, y: Array, settings: Settings, random: Any) -> tuple[Array, Array]:
-        """Return the rows to train on and those held out: scikit-learn's choice."""
+        """Return the training and validation rows, chosen as in scikit-learn."""
         if not settings.validation_fraction:
             raise ArgumentError(
-                f"{type(self).__name__}: early_stopping needs rows held out; validation_fraction "
-                f"must be above 0, or give fit validation_data."
+                f"{type(self).__name__}: early_stopping needs validation rows; "
+                f"validation_fraction must be above 0, or give fit validation_data."
             )
         stratify = y if self._stratified else None
         train, test = train_test_split(
@@ -300,10 +302,10 @@ class MLPBase(BaseEstimator, ABC):
         weights = validation_data[2] if len(validation_data) == 3 else None
         return X, self._encode(y, None, False), check_weights(weights, None, y)
 
-    # Use
+    # Prediction
 
     def _outputs(self, X: Any) -> Any:
-        """Return the model's outputs: on the GPU for data there, else scikit-learn's type."""
+        """Return the model's outputs: on the GPU for data there, else in scikit-learn's dtype."""
         check_is_fitted(self, "model_")
         X = check_x(self, X, reset=False)
         if on_device(X):
@@ -314,12 +316,12 @@ class MLPBase(BaseEstimator, ABC):
 
     @property
     def coefs_(self) -> list[Array]:
-        """Copies of the kernels (inputs, outputs), layer by layer."""
+        """Copies of the kernels, shape (inputs, outputs), by layer."""
         return self._weights("coefs_")[0::2]
 
     @property
     def intercepts_(self) -> list[Array]:
-        """Copies of the biases (outputs,), layer by layer."""
+        """Copies of the biases, shape (outputs,), by layer."""
         return self._weights("intercepts_")[1::2]
 
     def _weights(self, name: str) -> list[Array]:
@@ -344,7 +346,7 @@ def _rows(estimator: MLPBase, X: Any, index: Array) -> Any:
 
 
 def _first_weights(sizes: tuple[int, ...], activation: str, random: Any) -> list[Array]:
-    """Draw weights as scikit-learn does: Glorot and Bengio's, for biases too."""
+    """Draw weights and biases as scikit-learn does: Glorot and Bengio's uniform distribution."""
     factor = 2.0 if activation == "sigmoid" else 6.0
     weights = []
     for inputs, outputs in pairwise(sizes):
@@ -355,5 +357,5 @@ def _first_weights(sizes: tuple[int, ...], activation: str, random: Any) -> list
 
 
 def takes_steps(estimator: MLPBase) -> bool:
-    """Return whether it is trained by steps on batches: there is `partial_fit` then."""
+    """Return whether training consists of steps on batches, so that there is a `partial_fit`."""
     return not (isinstance(estimator.solver, str) and estimator.solver == "lbfgs")

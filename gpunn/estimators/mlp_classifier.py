@@ -1,4 +1,4 @@
-"""Multilayer perceptron that classifies, as a scikit-learn estimator."""
+"""Multilayer perceptron classifier, as a scikit-learn estimator."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from gpunn.models.model import Model
 from gpunn.specs import losses
 from gpunn.specs.losses import Loss
 
-# Probabilities are kept this far from 0 before their logarithm is taken, as in scikit-learn.
+# Probabilities are clipped to at least this before the logarithm, as in scikit-learn.
 _EPSILON = np.finfo(np.float64).eps
 
 
 def predicted_labels(model: Model, classes: Classes, outputs: Any) -> Any:
-    """Return the labels for a model's outputs; numbers stay on the GPU that outputs are on."""
+    """Return the labels for a model's outputs; numeric labels stay on the outputs' GPU."""
     with model._current():
         chosen = classes.chosen(outputs)
         if classes.multilabel:
@@ -43,82 +43,85 @@ def probabilities(model: Model, classes: Classes, outputs: Any) -> Any:
         if classes.out_activation == "softmax":
             if outputs.dtype != np.float64:
                 return outputs
-            # What was computed in float32 sums up to 1 in float64 too.
+            # Makes the sums of float32 probabilities 1 in float64, too.
             return outputs / outputs.sum(axis=1, keepdims=True)
         return np.concatenate([1 - outputs, outputs], axis=1)
 
 
 class MLPClassifier(ClassifierMixin, MLPBase):
-    """Multilayer perceptron that classifies, trained on the cross entropy.
+    """Multilayer perceptron classifier, trained on the cross-entropy.
 
-    Parameters, attributes, rules of stopping and results are those of
+    Parameters, attributes, stopping rules and results are those of
     `sklearn.neural_network.MLPClassifier` where they have the same name. With the same
-    `random_state` the first weights are the same and so are the rows held out by early stopping;
-    batches are drawn in another order. With ``shuffle=False`` training is scikit-learn's but for
-    rounding (see Notes for what differs).
+    `random_state` the initial weights are the same, and so are the rows held out for early
+    stopping; batches are drawn in another order. With ``shuffle=False`` training equals
+    scikit-learn's up to rounding (see Notes for differences).
 
     Parameters
     ----------
     hidden_layer_sizes : int or sequence of int, default=(100,)
         Units of each hidden layer.
     activation : str or ActivationFunction, default="relu"
-        Of the hidden layers: "identity", "logistic", "tanh", "relu", or any other of
-        `gpunn.activations`.
+        Activation of the hidden layers: "identity", "logistic", "tanh", "relu", or any
+        other of `gpunn.activations`.
     solver : {"adam", "sgd", "lbfgs"}, another optimizer's name, or Optimizer, default="adam"
-        An object of `gpunn.optimizers` brings its own learning rate, or schedule. "lbfgs" is
-        SciPy's L-BFGS-B over all rows at once.
+        An object of `gpunn.optimizers` has its own learning rate, or schedule. "lbfgs" is SciPy's
+        L-BFGS-B on all rows at once.
     alpha : float, default=0.0001
-        L2 penalty on the kernels: ``alpha / 2 * sum(W**2)`` over the rows of the batch.
+        L2 penalty on the kernels: ``alpha / 2 * sum(W**2)``, divided by the rows of the batch.
     batch_size : int or "auto", default="auto"
         "auto" is ``min(200, n_samples)``.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         For solver="sgd": "invscaling" is ``learning_rate_init / (t_ + 1)**power_t`` after each
         epoch; "adaptive" divides the rate by 5 where training would stop, down to 1e-6.
     learning_rate_init : float, default=0.001
+        Initial learning rate.
     power_t : float, default=0.5
+        Exponent of "invscaling".
     max_iter : int, default=200
         Epochs; for lbfgs iterations.
     shuffle : bool, default=True
         Whether the rows are shuffled before each epoch.
-    random_state : int, RandomState or None
-        Of first weights, rows held out, shuffling and dropout.
+    random_state : int, RandomState or None, default=None
+        Determines initial weights, held-out rows, shuffling and dropout.
     tol : float, default=1e-4
-        An epoch is an improvement if it betters the loss (or validation score) by this much; for
-        lbfgs the size of the gradient to stop at.
+        Smallest decrease of the loss (or increase of the validation score) that counts as an
+        improvement; for lbfgs, the largest component of the gradient at which to stop.
     verbose : bool, default=False
+        Whether to print the loss of each epoch.
     warm_start : bool, default=False
-        Whether `fit` starts from the weights of the last one.
+        Whether `fit` starts from the weights of the previous one.
     momentum : float, default=0.9
         For solver="sgd".
     nesterovs_momentum : bool, default=True
         For solver="sgd".
     early_stopping : bool, default=False
-        Whether the score on rows held out decides; the best weights are put back at the end.
+        Whether to stop by the score on held-out rows; the best weights are restored at the end.
     validation_fraction : float, default=0.1
-        Share of rows held out.
+        Fraction of rows held out for early stopping.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
         For solver="adam".
     n_iter_no_change : int, default=10
-        Training ends after more than so many epochs in a row without an improvement.
+        Training ends after more than this many consecutive epochs without an improvement.
     max_fun : int, default=15000
-        For lbfgs: how often the loss is computed at most.
+        For lbfgs: largest number of evaluations of the loss.
     dropout : float, default=0.0
-        Probability that an output of a hidden layer is left out in training.
+        Probability that an output of a hidden layer is dropped in training.
     class_weight : dict or "balanced", optional
         Weights of the classes, which multiply `sample_weight`.
     device : str, default="auto"
         "cpu", "cuda" and others, as for `gpunn.Model.compile`.
     precision : {"float32", "float64", "tf32", "bfloat16"}, optional
-        Of the computation; by default float64 for X of that type, and for lbfgs, else float32.
+        Precision of the computation; by default float64 if X is, or for lbfgs, else float32.
     threads : int, optional
-        Threads of the CPU; default: what the BLAS finds, or a worker process's share.
+        CPU threads; default: that of the BLAS, or the share of a worker process.
 
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
         The labels, in the order of `predict_proba`'s columns.
     model_ : Sequential
-        The gpunn model: for `gpunn.Model.save`, `gpunn.plots` and all else.
+        The gpunn model, for example for `gpunn.Model.save` and `gpunn.plots`.
     loss_, best_loss_ : float
         Loss of the last and of the best epoch; the latter is None with early stopping.
     loss_curve_, validation_scores_, validation_loss_curve_ : list of float
@@ -134,16 +137,17 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     Notes
     -----
-    As in scikit-learn, float64 data are computed with in float64. float32 takes half the time on
-    a CPU, a small part of it on most GPUs, and about six digits of the results are right: give
-    float32 data, or ``precision="float32"``. uint8 data stay uint8 until they are needed. The line
+    As in scikit-learn, computations on float64 data use float64. float32 takes half the time on a
+    CPU, far less on most GPUs, and gives about six correct digits: pass float32 data, or
+    ``precision="float32"``. uint8 data are kept as uint8 and converted batch by batch. The line
     searches of lbfgs need float64.
 
-    Sample weights are scaled to a mean of 1; scikit-learn divides by the sum of each batch's, which
-    is the same over all rows. The penalty is in proportion.
+    Sample weights are scaled to a mean of 1 over all rows; scikit-learn divides by the sum of the
+    weights of each batch. The penalty is scaled accordingly.
 
-    A sparse X is made dense, for which there must be room. Arrays on a GPU (CuPy's, PyTorch's) are
-    taken as they are where the model computes there, and `predict` then leaves its result there.
+    A sparse X is converted to a dense array, which must fit into memory. Arrays on a GPU (CuPy's,
+    PyTorch's) are used in place if the model runs there, and `predict` then returns its result
+    there.
 
     Examples
     --------
@@ -220,18 +224,30 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
     ) -> MLPClassifier:
-        """Train from the start, or with `warm_start` from where the last fit ended.
+        """Train from scratch, or with `warm_start` continue from the last fit.
 
         Parameters
         ----------
-        X : array, data frame or sparse matrix of shape (n_samples, n_features)
-            float32 and uint8 stay what they are. A sparse matrix is made dense.
-        y : array of shape (n_samples,), or (n_samples, n_labels) of 0 and 1
-            Labels of any kind; columns are labels that may apply together.
-        sample_weight : array of shape (n_samples,), optional
+        X : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+            Training data; float32 and uint8 are kept. A sparse matrix is converted to a dense
+            array.
+        y : array-like of shape (n_samples,), or (n_samples, n_labels) of 0 and 1
+            Labels of any kind; or, for multilabel classification, one column per label.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
         validation_data : tuple, optional
-            ``(X, y)`` or ``(X, y, sample_weight)`` for `validation_scores_`, and for early
-            stopping in place of rows of X.
+            ``(X, y)`` or ``(X, y, sample_weight)`` for `validation_scores_`, and for early stopping
+            instead of held-out rows of X.
+
+        Returns
+        -------
+        MLPClassifier
+            The estimator itself.
+
+        Raises
+        ------
+        ArgumentError, ArgumentTypeError, DataError, ShapeError
+            A parameter is not valid, or the data do not match it.
         """
         return self._fit(X, y, sample_weight, validation_data)
 
@@ -239,13 +255,23 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> MLPClassifier:
-        """Train for one epoch over these rows.
+        """Train for one epoch on these rows.
 
         Parameters
         ----------
         X, y, sample_weight : as for `fit`
-        classes : array of shape (n_classes,)
-            All labels there will be, needed at the first call.
+        classes : array-like of shape (n_classes,), optional
+            All labels that will occur; required at the first call.
+
+        Returns
+        -------
+        MLPClassifier
+            The estimator itself.
+
+        Raises
+        ------
+        ArgumentError
+            `class_weight` is "balanced", or `early_stopping` is True.
         """
         if isinstance(self.class_weight, str):
             raise ArgumentError(
@@ -260,8 +286,8 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         if not same or set(own.labels) != set(self._classes.labels):
             raise DataError(
                 f"warm_start can only be used where `y` has the same classes as in the previous "
-                f"call to fit. Previously got {self.classes_}, `y` has {own.labels}. To go on with "
-                f"some of the classes, use partial_fit."
+                f"call to fit. Previously got {self.classes_}, `y` has {own.labels}. To continue "
+                f"with some of the classes, use partial_fit."
             )
 
     def _encode(self, y: Array, classes: Any, first: bool) -> Array:
@@ -271,7 +297,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
                 own = Classes(np.unique(classes), False)
             self._classes, self.classes_ = own, own.labels
             self.n_outputs_, self.out_activation_ = own.outputs, own.out_activation
-            # As in scikit-learn: with several outputs rows are held out whatever their class.
+            # As in scikit-learn, which does not stratify with several outputs.
             self._stratified = own.outputs == 1
             self._mean_weight = float(own.outputs) if own.multilabel else 1.0
         elif type_of_target(y).startswith("continuous"):
@@ -281,7 +307,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         if unknown.size:
             raise DataError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
-                f"'y' has {unknown.tolist()} besides."
+                f"`y` also has {unknown.tolist()}."
             )
         return self._classes.encode(y)
 
@@ -290,7 +316,9 @@ class MLPClassifier(ClassifierMixin, MLPBase):
             return losses.SparseCategoricalCrossentropy(), 1.0
         return losses.BinaryCrossentropy(), float(outputs)
 
-    def _figures(self, outputs: Array, y: Array, weights: Array | None) -> tuple[float, float]:
+    def _score_and_loss(
+        self, outputs: Array, y: Array, weights: Array | None
+    ) -> tuple[float, float]:
         chosen = self._classes.chosen(outputs)
         if self.out_activation_ == "softmax":
             right = chosen == y
@@ -305,20 +333,50 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         )
 
     def predict(self, X: Any) -> Any:
-        """Return the labels, shape (n_samples,), or 0 and 1 for each of several labels.
+        """Predict labels.
 
-        Number labels of data on a GPU stay there.
+        Parameters
+        ----------
+        X : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+            The data.
+
+        Returns
+        -------
+        array of shape (n_samples,), or (n_samples, n_labels) of 0 and 1
+            Labels; numeric ones of data on a GPU stay there.
         """
         outputs = self._outputs(X)
         return predicted_labels(self.model_, self._classes, outputs)
 
     def predict_proba(self, X: Any) -> Any:
-        """Return probabilities, shape (n_samples, n_classes), in the order of `classes_`."""
+        """Predict the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+            The data.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            In the order of `classes_`; for data on a GPU it stays there.
+        """
         outputs = self._outputs(X)
         return probabilities(self.model_, self._classes, outputs)
 
     def predict_log_proba(self, X: Any) -> Any:
-        """Return the logarithm of `predict_proba`; -inf where that is 0."""
+        """Return the logarithm of `predict_proba`.
+
+        Parameters
+        ----------
+        X : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+            The data.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            Log probabilities; -inf where the probability is 0.
+        """
         probabilities = self.predict_proba(X)
         with np.errstate(divide="ignore"), self.model_._current():
             return np.log(probabilities)

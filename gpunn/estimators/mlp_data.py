@@ -1,4 +1,4 @@
-"""Data of the MLP estimators: scikit-learn's checks, and arrays that stay on a GPU."""
+"""Data of the MLP estimators: scikit-learn's validation, and arrays that stay on a GPU."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from gpunn.specs.registry import check_number
 
 Array = np.ndarray[Any, Any]
 
-# What X may be; another type becomes the first, as in scikit-learn.
+# Dtypes that X may have; others are converted to the first, as in scikit-learn.
 INPUT_TYPES = (np.float64, np.float32, np.uint8)
 
 
 def on_device(value: Any) -> bool:
-    """Return whether an array lies in a GPU's memory."""
+    """Return whether an array is in GPU memory."""
     return hasattr(value, "__cuda_array_interface__")
 
 
 def check_x(estimator: Any, X: Any, *, reset: bool) -> Any:
-    """Return X as (rows, features): float32, float64 or uint8; a GPU's array as it is."""
+    """Return X as (rows, features): float32, float64 or uint8; a GPU array as it is."""
     if on_device(X):
         return _check_device_x(estimator, X, reset)
     X = validate_data(
@@ -85,7 +85,7 @@ def _check_device_x(estimator: Any, X: Any, reset: bool) -> Any:
 
 
 def dense(X: Any) -> Any:
-    """Return X as an array, if there is room for it."""
+    """Return X as a dense array, if it fits into memory."""
     if not sparse.issparse(X):
         return X
     needed, free = X.shape[0] * X.shape[1] * X.dtype.itemsize, available_memory()
@@ -95,15 +95,15 @@ def dense(X: Any) -> Any:
         return X.toarray()
     except MemoryError:
         raise DataError(
-            f"X: is sparse, and the matrix products need it dense; with shape {X.shape} that is "
-            f"{needed / 2**30:,.1f} GiB, and there is no room for it. Use fewer features "
+            f"X: is sparse, but the matrix products need it dense; with shape {X.shape} that is "
+            f"{needed / 2**30:,.1f} GiB, which do not fit into memory. Use fewer features "
             f"(sklearn.decomposition.TruncatedSVD), float32, or partial_fit with some rows at a "
             f"time."
         ) from None
 
 
 def available_memory() -> int | None:
-    """Return the bytes that can be allocated without swapping; None where it is not known."""
+    """Return the bytes that can be allocated without swapping; None if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -122,7 +122,7 @@ def _check_class_weight(class_weight: Any) -> None:
 
 
 def check_weights(sample_weight: Any, class_weight: Any, y: Array) -> Array | None:
-    """Return the weights of the rows, (rows,) float64; None where all are alike."""
+    """Return the weights of the rows, (rows,) float64; None if all are equal."""
     if sample_weight is None and class_weight is None:
         return None
     rows = len(y)
@@ -146,12 +146,12 @@ def check_weights(sample_weight: Any, class_weight: Any, y: Array) -> Array | No
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a classifier, and what the model's outputs are for them.
+    """The classes of a classifier, and the model outputs they correspond to.
 
     Attributes
     ----------
-    labels : array
-        In sorted order; for multilabel targets the numbers of the columns.
+    labels : ndarray
+        In sorted order; for multilabel targets, column numbers.
     multilabel : bool
     """
 
@@ -167,8 +167,8 @@ class Classes:
             return cls(np.arange(y.shape[1]), True)
         if y.ndim != 1:
             raise ArgumentError(
-                f"y: one column of classes, or columns of 0 and 1 for several labels at once, are "
-                f"possible, not {kind} targets of shape {y.shape}."
+                f"y: expected one column of classes, or columns of 0 and 1 for multilabel "
+                f"classification, not {kind} targets of shape {y.shape}."
             )
         return cls(np.unique(y), False)
 
@@ -193,7 +193,7 @@ class Classes:
         return index.astype(np.float32)[:, np.newaxis]
 
     def check_shape(self, y: Array) -> None:
-        """Raise `ShapeError` for columns where there was one, or for others than there were."""
+        """Raise `ShapeError` unless `y` has the form of the targets of the first fit."""
         rows = len(y)
         expected = (rows, len(self.labels)) if self.multilabel else (rows,)
         if y.shape != expected:
@@ -203,11 +203,11 @@ class Classes:
             )
 
     def unknown(self, y: Array) -> Array:
-        """Return the labels of y that are not among the classes."""
+        """Return the labels of `y` that are not among the classes."""
         return np.empty(0) if self.multilabel else np.setdiff1d(y, self.labels)
 
     def chosen(self, outputs: Any) -> Any:
-        """Return the number of the class for each row of outputs, or which labels apply."""
+        """Return the class number for each row of outputs, or which labels apply."""
         if self.multilabel:
             return (outputs > 0.5).astype(np.int64)
         if self.outputs > 1:

@@ -1,4 +1,4 @@
-"""Multilayer perceptron that predicts numbers, as a scikit-learn estimator."""
+"""Multilayer perceptron regressor, as a scikit-learn estimator."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from gpunn.specs.losses import Loss
 
 
 class MLPRegressor(RegressorMixin, MLPBase):
-    """Multilayer perceptron that predicts one number or several.
+    """Multilayer perceptron regressor for one output or several.
 
-    Parameters, attributes, rules of stopping and results are those of
+    Parameters, attributes, stopping rules and results are those of
     `sklearn.neural_network.MLPRegressor` where they have the same name. With the same
-    `random_state` the first weights are the same and so are the rows held out by early stopping;
-    batches are drawn in another order. With ``shuffle=False`` training is scikit-learn's but for
-    rounding (see Notes for what differs).
+    `random_state` the initial weights are the same, and so are the rows held out for early
+    stopping; batches are drawn in another order. With ``shuffle=False`` training equals
+    scikit-learn's up to rounding (see Notes for differences).
 
     Parameters
     ----------
@@ -33,59 +33,62 @@ class MLPRegressor(RegressorMixin, MLPBase):
     hidden_layer_sizes : int or sequence of int, default=(100,)
         Units of each hidden layer.
     activation : str or ActivationFunction, default="relu"
-        Of the hidden layers: "identity", "logistic", "tanh", "relu", or any other of
-        `gpunn.activations`.
+        Activation of the hidden layers: "identity", "logistic", "tanh", "relu", or any
+        other of `gpunn.activations`.
     solver : {"adam", "sgd", "lbfgs"}, another optimizer's name, or Optimizer, default="adam"
-        An object of `gpunn.optimizers` brings its own learning rate, or schedule. "lbfgs" is
-        SciPy's L-BFGS-B over all rows at once.
+        An object of `gpunn.optimizers` has its own learning rate, or schedule. "lbfgs" is SciPy's
+        L-BFGS-B on all rows at once.
     alpha : float, default=0.0001
-        L2 penalty on the kernels: ``alpha / 2 * sum(W**2)`` over the rows of the batch.
+        L2 penalty on the kernels: ``alpha / 2 * sum(W**2)``, divided by the rows of the batch.
     batch_size : int or "auto", default="auto"
         "auto" is ``min(200, n_samples)``.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         For solver="sgd": "invscaling" is ``learning_rate_init / (t_ + 1)**power_t`` after each
         epoch; "adaptive" divides the rate by 5 where training would stop, down to 1e-6.
     learning_rate_init : float, default=0.001
+        Initial learning rate.
     power_t : float, default=0.5
+        Exponent of "invscaling".
     max_iter : int, default=200
         Epochs; for lbfgs iterations.
     shuffle : bool, default=True
         Whether the rows are shuffled before each epoch.
-    random_state : int, RandomState or None
-        Of first weights, rows held out, shuffling and dropout.
+    random_state : int, RandomState or None, default=None
+        Determines initial weights, held-out rows, shuffling and dropout.
     tol : float, default=1e-4
-        An epoch is an improvement if it betters the loss (or validation score) by this much; for
-        lbfgs the size of the gradient to stop at.
+        Smallest decrease of the loss (or increase of the validation score) that counts as an
+        improvement; for lbfgs, the largest component of the gradient at which to stop.
     verbose : bool, default=False
+        Whether to print the loss of each epoch.
     warm_start : bool, default=False
-        Whether `fit` starts from the weights of the last one.
+        Whether `fit` starts from the weights of the previous one.
     momentum : float, default=0.9
         For solver="sgd".
     nesterovs_momentum : bool, default=True
         For solver="sgd".
     early_stopping : bool, default=False
-        Whether the score on rows held out decides; the best weights are put back at the end.
+        Whether to stop by the score on held-out rows; the best weights are restored at the end.
     validation_fraction : float, default=0.1
-        Share of rows held out.
+        Fraction of rows held out for early stopping.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
         For solver="adam".
     n_iter_no_change : int, default=10
-        Training ends after more than so many epochs in a row without an improvement.
+        Training ends after more than this many consecutive epochs without an improvement.
     max_fun : int, default=15000
-        For lbfgs: how often the loss is computed at most.
+        For lbfgs: largest number of evaluations of the loss.
     dropout : float, default=0.0
-        Probability that an output of a hidden layer is left out in training.
+        Probability that an output of a hidden layer is dropped in training.
     device : str, default="auto"
         "cpu", "cuda" and others, as for `gpunn.Model.compile`.
     precision : {"float32", "float64", "tf32", "bfloat16"}, optional
-        Of the computation; by default float64 for X of that type, and for lbfgs, else float32.
+        Precision of the computation; by default float64 if X is, or for lbfgs, else float32.
     threads : int, optional
-        Threads of the CPU; default: what the BLAS finds, or a worker process's share.
+        CPU threads; default: that of the BLAS, or the share of a worker process.
 
     Attributes
     ----------
     model_ : Sequential
-        The gpunn model: for `gpunn.Model.save`, `gpunn.plots` and all else.
+        The gpunn model, for example for `gpunn.Model.save` and `gpunn.plots`.
     loss_, best_loss_ : float
         Loss of the last and of the best epoch; the latter is None with early stopping.
     loss_curve_, validation_scores_, validation_loss_curve_ : list of float
@@ -101,16 +104,17 @@ class MLPRegressor(RegressorMixin, MLPBase):
 
     Notes
     -----
-    As in scikit-learn, float64 data are computed with in float64. float32 takes half the time on
-    a CPU, a small part of it on most GPUs, and about six digits of the results are right: give
-    float32 data, or ``precision="float32"``. uint8 data stay uint8 until they are needed. The line
+    As in scikit-learn, computations on float64 data use float64. float32 takes half the time on a
+    CPU, far less on most GPUs, and gives about six correct digits: pass float32 data, or
+    ``precision="float32"``. uint8 data are kept as uint8 and converted batch by batch. The line
     searches of lbfgs need float64.
 
-    Sample weights are scaled to a mean of 1; scikit-learn divides by the sum of each batch's, which
-    is the same over all rows. The penalty is in proportion.
+    Sample weights are scaled to a mean of 1 over all rows; scikit-learn divides by the sum of the
+    weights of each batch. The penalty is scaled accordingly.
 
-    A sparse X is made dense, for which there must be room. Arrays on a GPU (CuPy's, PyTorch's) are
-    taken as they are where the model computes there, and `predict` then leaves its result there.
+    A sparse X is converted to a dense array, which must fit into memory. Arrays on a GPU (CuPy's,
+    PyTorch's) are used in place if the model runs there, and `predict` then returns its result
+    there.
     """
 
     _numeric = True
@@ -182,23 +186,51 @@ class MLPRegressor(RegressorMixin, MLPBase):
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
     ) -> MLPRegressor:
-        """Train from the start, or with `warm_start` from where the last fit ended.
+        """Train from scratch, or with `warm_start` continue from the last fit.
 
         Parameters
         ----------
-        X : array, data frame or sparse matrix of shape (n_samples, n_features)
-            float32 and uint8 stay what they are. A sparse matrix is made dense.
-        y : array of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array of shape (n_samples,), optional
+        X : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+            Training data; float32 and uint8 are kept. A sparse matrix is converted to a dense
+            array.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
         validation_data : tuple, optional
-            ``(X, y)`` or ``(X, y, sample_weight)`` for `validation_scores_`, and for early
-            stopping in place of rows of X.
+            ``(X, y)`` or ``(X, y, sample_weight)`` for `validation_scores_`, and for early stopping
+            instead of held-out rows of X.
+
+        Returns
+        -------
+        MLPRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        ArgumentError, ArgumentTypeError, DataError, ShapeError
+            A parameter is not valid, or the data do not match it.
         """
         return self._fit(X, y, sample_weight, validation_data)
 
     @available_if(takes_steps)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """Train for one epoch over these rows; the arguments are those of `fit`."""
+        """Train for one epoch on these rows.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as for `fit`
+
+        Returns
+        -------
+        MLPRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        ArgumentError
+            `early_stopping` is True.
+        """
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _encode(self, y: Array, classes: Any, first: bool) -> Array:
@@ -208,8 +240,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
             self.n_outputs_ = targets.shape[1]
         elif targets.shape[1] != self.n_outputs_:
             raise ShapeError(
-                f"y: has {targets.shape[1]} columns, the model has {self.n_outputs_} outputs; "
-                f"training goes on with as many as it began with."
+                f"y: has {targets.shape[1]} columns, but the model has {self.n_outputs_} outputs; "
+                f"training can only continue with as many."
             )
         self._mean_weight = 0.5 if regression_loss(self.loss).op == "squared_error" else 1.0
         return targets
@@ -217,7 +249,9 @@ class MLPRegressor(RegressorMixin, MLPBase):
     def _loss_and_factor(self, outputs: int) -> tuple[Loss, float]:
         return regression_loss(self.loss), self._mean_weight * outputs
 
-    def _figures(self, outputs: Array, y: Array, weights: Array | None) -> tuple[float, float]:
+    def _score_and_loss(
+        self, outputs: Array, y: Array, weights: Array | None
+    ) -> tuple[float, float]:
         loss = regression_loss(self.loss)
         error = np.abs(outputs - y)
         if loss.op == "squared_error":
@@ -231,10 +265,18 @@ class MLPRegressor(RegressorMixin, MLPBase):
         return score, float(np.average(each.mean(axis=1), weights=weights))
 
     def predict(self, X: Any) -> Any:
-        """Return the numbers, shape (n_samples,) or (n_samples, n_outputs).
+        """Predict the targets.
 
-        They are float32 where training and X were, else float64; those of data on a GPU stay
-        there.
+        Parameters
+        ----------
+        X : array-like, data frame or sparse matrix of shape (n_samples, n_features)
+            The data.
+
+        Returns
+        -------
+        array of shape (n_samples,) or (n_samples, n_outputs)
+            float32 if both the training data and X are, else float64; for data on a GPU it stays
+            there.
         """
         outputs = self._outputs(X)
         with self.model_._current():

@@ -1,4 +1,4 @@
-"""The parameters of the MLP estimators, checked."""
+"""Validation of the MLP estimators' parameters."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from gpunn.specs.optimizers import SGD, Adam, Optimizer
 from gpunn.specs.registry import check_count, check_number
 
 LEARNING_RATES = ("constant", "invscaling", "adaptive")
-# scikit-learn's names of losses, and gpunn's.
+# Losses: scikit-learn's names and gpunn's.
 LOSSES = {
     "squared_error": "mean_squared_error",
     "absolute_error": "mean_absolute_error",
     "huber": "huber",
 }
-# Which other losses a regressor can have: those that read no probabilities.
+# Losses that a regressor can have: those that do not expect probabilities.
 REGRESSION_OPS = ("squared_error", "absolute_error", "huber")
 FLAGS = ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Parameters of an estimator, checked; `optimizer` is None for lbfgs."""
+    """Validated parameters of an estimator; `optimizer` is None for lbfgs."""
 
     hidden: tuple[int, ...]
     activation: AnyActivation
@@ -58,7 +58,7 @@ class Settings:
 
 
 def check_settings(estimator: Any) -> Settings:
-    """Return the parameters of an MLPClassifier or MLPRegressor, checked."""
+    """Return the validated parameters of an MLPClassifier or MLPRegressor."""
     owner = type(estimator).__name__
     for name in FLAGS:
         if not isinstance(value := getattr(estimator, name), bool | np.bool_):
@@ -108,19 +108,19 @@ def check_settings(estimator: Any) -> Settings:
     )
     if settings.optimizer is None and settings.dropout:
         raise ArgumentError(
-            f"{owner}: solver='lbfgs' needs the same loss each time, so there is no dropout with "
-            f"it; leave dropout out, or use solver='adam'."
+            f"{owner}: solver='lbfgs' needs a deterministic loss, so it cannot be used with "
+            f"dropout; set dropout=0, or use solver='adam'."
         )
     return settings
 
 
 def check_sizes(owner: str, argument: str, sizes: Any) -> tuple[int, ...]:
-    """Return sizes of hidden layers, given as a whole number or a sequence of such."""
+    """Return sizes of hidden layers, given as a whole number or a sequence of them."""
     if isinstance(sizes, numbers.Integral) and not isinstance(sizes, bool):
         sizes = (sizes,)
     if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
         raise ArgumentTypeError(
-            f"{owner}: {argument} must be a whole number or a sequence of such, not {sizes!r}."
+            f"{owner}: {argument} must be a whole number or a sequence of them, not {sizes!r}."
         )
     try:
         return tuple(check_count(owner, argument, size) for size in sizes)
@@ -129,7 +129,7 @@ def check_sizes(owner: str, argument: str, sizes: Any) -> tuple[int, ...]:
 
 
 def check_seed(owner: str, random_state: Any) -> np.random.RandomState:
-    """Return the random numbers that `random_state` stands for."""
+    """Return the random generator for `random_state`."""
     try:
         return check_random_state(random_state)
     except ValueError as error:

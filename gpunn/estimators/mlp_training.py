@@ -1,7 +1,7 @@
-"""Training of the MLP estimators: scikit-learn's rules around gpunn's loop.
+"""Training of the MLP estimators: scikit-learn's rules around gpunn's training loop.
 
-When to stop, what counts as an improvement and how the learning rate falls are those of
-``sklearn.neural_network``; the steps themselves are the plan's.
+Stopping, improvement and learning-rate rules are those of ``sklearn.neural_network``; the steps
+themselves are run by the plan.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from gpunn.training.trainer import Trainer
 
 Array = np.ndarray[Any, Any]
 
-# Below it an adaptive learning rate is not lowered any further.
+# Below it an adaptive learning rate is not lowered further.
 LOWEST_RATE = 1e-6
 ADAPTIVE_FACTOR = 5.0
 
 
 class EpochEnd(Callback):
-    """What is done after each epoch: figures noted, the learning rate set, or an end made.
+    """Records metrics, sets the learning rate and stops training at the end of each epoch.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Whose attributes are kept.
+        Whose attributes are updated.
     settings : Settings
     validation : tuple of Data, y and weights, optional
         Rows that are not trained on.
     incremental : bool
-        Whether there is one epoch only, in `partial_fit`.
+        Whether there is only one epoch, in `partial_fit`.
     """
 
     def __init__(
@@ -91,14 +91,14 @@ class EpochEnd(Callback):
         outputs = session.predict(data)[0].astype(np.float64)
         score, loss = math.nan, math.nan
         if np.isfinite(outputs).all():
-            score, loss = estimator._figures(outputs, y, weights)
+            score, loss = estimator._score_and_loss(outputs, y, weights)
         estimator.validation_scores_.append(score)
         estimator.validation_loss_curve_.append(loss)
         if self.settings.verbose:
             print(f"Validation score: {score:f}")
 
     def _count(self, loss: float) -> None:
-        """Note whether this epoch is better than those before it."""
+        """Record whether this epoch has improved on those before it."""
         estimator, tol = self.estimator, self.settings.tol
         if not self.early_stopping:
             worse = loss > estimator.best_loss_ - tol
@@ -137,10 +137,10 @@ def _warn_of_iterations(max_iter: int) -> None:
 
 
 def reported_loss(estimator: Any, total: float, bound: BoundPlan) -> float:
-    """Return scikit-learn's loss from the plan's total.
+    """Return scikit-learn's loss, computed from that of the plan.
 
-    With several outputs of a regressor scikit-learn follows the gradient of the sum over outputs
-    and reports the mean over them, each with the penalty added; so does this.
+    With several outputs of a regressor, scikit-learn follows the gradient of the sum over outputs,
+    but reports the mean over them, the penalty added to both; so does this function.
     """
     metric = next(metric for metric in bound.plan.metrics if metric.label == "loss")
     if estimator._mean_weight == metric.weight:
@@ -164,7 +164,7 @@ def train(
     validation: tuple[Data, Array, Array | None] | None,
     incremental: bool,
 ) -> None:
-    """Train by steps on batches until `tol` or `max_iter` says so."""
+    """Train by steps on batches until `tol` or `max_iter` ends it."""
     rows = len(X)
     batch_size = min(200, rows) if settings.batch_size is None else settings.batch_size
     if batch_size > rows:
@@ -204,7 +204,7 @@ def minimize(
     targets: Array,
     weights: Array | None,
 ) -> None:
-    """Minimize the loss over all rows by L-BFGS (SciPy's); the plan gives it and its gradient."""
+    """Minimize the loss over all rows by SciPy's L-BFGS; the plan computes loss and gradient."""
     from scipy.optimize import minimize as scipy_minimize
 
     data = model.prepare(X, targets, weights)
@@ -236,7 +236,7 @@ def minimize(
     with backend.threads():
         result = scipy_minimize(
             loss_and_gradient,
-            # Padding between the weights takes part, with a gradient of 0.
+            # Includes the padding between weights, whose gradient is 0.
             bound.read(PARAMETERS).astype(np.float64),
             method="L-BFGS-B",
             jac=True,
@@ -264,7 +264,7 @@ def minimize(
 
 
 def check_weights_finite(model: Model) -> None:
-    """Raise `DataError` if training has broken the model."""
+    """Raise `DataError` if weights are not finite after training."""
     if not all(np.isfinite(values).all() for values in model.get_weights()):
         raise DataError(
             "Solver produced non-finite parameter weights. The input data may contain large "

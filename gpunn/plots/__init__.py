@@ -1,8 +1,8 @@
-"""Pictures of a training, of a model and of its mistakes, in one line each.
+"""Plots of training, of a model and of its mistakes.
 
-They need matplotlib (``pip install matplotlib``) and follow scikit-learn's displays: a
-class method ``from_...`` computes what there is to see, draws it and returns the display, which
-keeps the data, the figure (``figure_``) and its axes (``ax_``); ``plot(ax=...)`` draws it again.
+They need matplotlib (``pip install matplotlib``) and follow scikit-learn's displays: a class
+method ``from_...`` computes what is to be shown, draws it and returns the display, which keeps
+the data, the figure (``figure_``) and its axes (``ax_``); ``plot(ax=...)`` draws it again.
 
 >>> history = model.fit(x_train, y_train, epochs=10)                       # doctest: +SKIP
 >>> gpunn.plots.LearningCurveDisplay.from_history(history)                 # doctest: +SKIP

@@ -12,9 +12,9 @@ from gpunn.errors import ArgumentError, ArgumentTypeError
 from gpunn.plots.common import COLOURS, QUIET, Array, panels
 from gpunn.specs import activations
 
-# Lines lie upon each other, relu's and step's for negative inputs say.
+# Lines overlap, for example those of relu and step for negative inputs.
 STYLES = ("-", "--", "-.", ":")
-# What grows without bound is cut here, so that the others keep a shape.
+# Unbounded functions are cut off here, so that the shape of the others stays visible.
 HIGHEST = 2.0
 
 
@@ -23,9 +23,9 @@ class ActivationDisplay:
 
     Parameters
     ----------
-    functions : list of ActivationFunction
-        From `gpunn.activations`, also of your own (`gpunn.activations.from_function`); functions
-        of one number, so softmax is not among them.
+    functions : list of ActivationFunction or ExpressionActivation
+        Elementwise functions, so not softmax; user-defined ones are made by
+        `gpunn.activations.from_function`.
     limits : tuple of float, default (-5, 5)
         Smallest and largest input.
 
@@ -38,10 +38,15 @@ class ActivationDisplay:
     figure_ : matplotlib Figure
     ax_ : ndarray of matplotlib Axes, shape (2,)
 
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        There is no function, one is softmax, or the limits are not two increasing numbers.
+
     Notes
     -----
-    A cross marks the derivative of a function that jumps (step, sign): it is 0 everywhere, and
-    not defined at 0, so that gradient descent has nothing to work with.
+    A cross marks the derivative of a step function (step, sign): it is 0 everywhere and undefined
+    at 0, so that gradient descent cannot train through it.
     """
 
     def __init__(
@@ -51,12 +56,12 @@ class ActivationDisplay:
     ) -> None:
         self.functions = list(functions)
         if not self.functions:
-            raise ArgumentError("names is empty; give one activation at least, such as 'relu'.")
+            raise ArgumentError("names is empty; give at least one activation, such as 'relu'.")
         for function in self.functions:
             if isinstance(function, activations.ActivationFunction) and function.name == "softmax":
                 raise ArgumentError(
                     "names: 'softmax' is a function of all outputs of a layer, and has no curve; "
-                    "leave it out."
+                    "omit it."
                 )
         self.limits = _checked(limits)
         self.names = [_label(function) for function in self.functions]
@@ -75,27 +80,39 @@ class ActivationDisplay:
         Parameters
         ----------
         names : str, ActivationFunction or function of one number, or list of them
-            ``["step", "sigmoid", "tanh", "relu"]``, say.
+            For example ``["step", "sigmoid", "tanh", "relu"]``.
         limits : tuple of float, default (-5, 5)
             Smallest and largest input.
         ax : matplotlib Axes, or array of two, optional
-            Where to draw; one Axes gives its place to both. Default: a new figure.
+            Where to draw; a single Axes is divided into both panels. Default: a new figure.
 
         Returns
         -------
         ActivationDisplay
+            The display.
 
         Raises
         ------
         UnknownNameError, ArgumentError, ArgumentTypeError
-            If a name is not known or has no curve, or the limits are none.
+            A name is not known or has no curve, or the limits are not two increasing numbers.
         """
         several = isinstance(names, list | tuple)
         functions = [activations.get(name) for name in (names if several else [names])]
         return cls(functions, limits).plot(ax)
 
     def plot(self, ax: Any = None) -> ActivationDisplay:
-        """Draw functions and derivatives; `ax` as in `from_names`."""
+        """Draw functions and derivatives.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, or array of two, optional
+            As for `from_names`.
+
+        Returns
+        -------
+        ActivationDisplay
+            The display itself.
+        """
         self.figure_, self.ax_ = panels(2, ax, columns=2, size=(4.4, 3.4))
         titles = ("activation function", "derivative")
         for axes, title, rows in zip(
@@ -106,7 +123,7 @@ class ActivationDisplay:
             for i, row in enumerate(rows):
                 colour, style = COLOURS[i % len(COLOURS)], STYLES[i % len(STYLES)]
                 axes.plot(self.z, row, style, color=colour, lw=1.8, label=self.names[i])
-            drawn = rows[np.isfinite(rows)]  # where a function is not defined there is no line
+            drawn = rows[np.isfinite(rows)]
             low, high = max(drawn.min(), -HIGHEST), min(drawn.max(), HIGHEST)
             margin = 0.08 * (high - low) or 0.1
             axes.set_ylim(low - margin, high + margin)
@@ -127,7 +144,7 @@ class ActivationDisplay:
 
 
 def _label(function: activations.AnyActivation) -> str:
-    """Return the name, with the parameter where it is not the default."""
+    """Return the name, with the parameter if it is not the default."""
     if isinstance(function, activations.ExpressionActivation):
         return function.name
     default = activations.get(function.name).parameter

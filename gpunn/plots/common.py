@@ -1,4 +1,4 @@
-"""What the displays share: figures and their panels, colours, checked classes."""
+"""What the displays share: panels, colours, checks of classes and images."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from gpunn.specs.activations import sigmoid, softmax
 
 Array = np.ndarray[Any, Any]
 
-# Told apart by the colour-blind: matplotlib's first two, and the palette of Okabe and Ito (2008).
+# Safe for colour-blind readers: matplotlib's first two, and the palette of Okabe and Ito (2008).
 TRAINING, VALIDATION = "#1f77b4", "#ff7f0e"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 QUIET = "#8c8c8c"
 
 
 def pyplot() -> Any:
-    """Return matplotlib's pyplot, which draws without a screen where there is none."""
+    """Return matplotlib's pyplot."""
     try:
         import matplotlib.pyplot
     except ImportError as error:
@@ -46,11 +46,11 @@ def panels(
     ----------
     count, columns : int
     ax : None, Axes, or array of `count` Axes
-        None makes a figure. One Axes gives its place to all panels.
+        None creates a figure. A single Axes is divided into the panels.
     size : tuple of float
         Width and height of a panel in a new figure, in inches.
     space : float
-        Between the panels that share the place of one Axes, in panels.
+        Distance between panels of a divided Axes, as a fraction of a panel.
     """
     plt = pyplot()
     from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ def panels(
     columns = min(columns, count)
     rows = -(-count // columns)
     if ax is None:
-        # A lone narrow column would cut off the title above it.
+        # A single narrow column would cut off the title.
         width = max(size[0] * columns, 3.2)
         figure = plt.figure(figsize=(width, size[1] * rows), layout="constrained")
         grid = figure.add_gridspec(rows, columns)
@@ -69,7 +69,7 @@ def panels(
         ax.set_axis_off()
         spec = ax.get_subplotspec()
         if spec is not None:
-            # A layout engine finds the room for titles itself, and would add to it.
+            # A layout engine leaves space for titles itself; these gaps would add to it.
             gaps = {} if figure.get_layout_engine() else {"wspace": space, "hspace": space}
             grid = spec.subgridspec(rows, columns, **gaps)
         else:
@@ -98,14 +98,14 @@ def single(ax: Any, size: tuple[float, float]) -> tuple[Any, Any]:
 
 
 def plain(axes: Any) -> None:
-    """Leave an image without frame and ticks."""
+    """Remove the frame and the ticks of an image."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
 
 
 def host(value: Any, argument: str) -> Array:
-    """Return `value` as an array of NumPy's; texts and whatever else a class may be stay."""
+    """Return `value` as a NumPy array: numbers, or class labels of any kind."""
     if isinstance(value, str) or value is None:
         raise ArgumentTypeError(f"{argument} must be an array, not {value!r}.")
     value = adopt(value, argument)
@@ -114,7 +114,7 @@ def host(value: Any, argument: str) -> Array:
 
 
 def check_rows(first: Array, second: Array, first_name: str, second_name: str) -> None:
-    """Raise `ShapeError` unless both have as many rows, and at least one."""
+    """Raise an error unless both arrays have the same number of rows, at least one."""
     if len(first) != len(second):
         raise ShapeError(
             f"{second_name} has {len(second)} rows, but {first_name} has {len(first)}: give one "
@@ -132,7 +132,7 @@ def whole(array: Array) -> bool:
 
 
 def class_numbers(value: Any, classes: int, argument: str) -> Array:
-    """Return class numbers (rows,) from 0 to `classes` - 1, of numbers or of one-hot rows."""
+    """Return class numbers (rows,) from 0 to `classes` - 1, from numbers or one-hot rows."""
     array = host(value, argument)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -155,15 +155,15 @@ def class_numbers(value: Any, classes: int, argument: str) -> Array:
 
 
 def probabilities(model: Any, x: Any) -> Array:
-    """Return what a model of one output predicts, (rows, classes); two classes for one column."""
+    """Return a model's predictions, (rows, classes); a single output column becomes two classes."""
     outputs = model.predict(x)
     if isinstance(outputs, list):
         raise ArgumentError(
-            f"model has {len(outputs)} outputs; a picture of classes needs a model of one."
+            f"model has {len(outputs)} outputs; a plot of classes needs a model with one."
         )
     if outputs.ndim != 2:
         raise ShapeError(
-            f"model gives outputs of shape {outputs.shape[1:]} per row; it must give one "
+            f"model returns outputs of shape {outputs.shape[1:]} per row; it must return one "
             f"probability per class."
         )
     loss = None if model._compiled is None else model.compiled.outputs[0].loss
@@ -173,30 +173,30 @@ def probabilities(model: Any, x: Any) -> Array:
     regression = one and loss is not None and loss.head is None
     if regression or outputs.min(initial=0) < 0 or outputs.max(initial=0) > 1:
         raise ArgumentError(
-            "model must be a classifier: its outputs are no probabilities. End it with softmax, "
-            "or with sigmoid for two classes, or compile a loss with from_logits=True."
+            "model must be a classifier, but its outputs are not probabilities. End it with "
+            "softmax, or with sigmoid for two classes, or compile a loss with from_logits=True."
         )
     return np.hstack([1 - outputs, outputs]) if one else outputs
 
 
 def names_of(classes: int, display_labels: Sequence[Any] | None) -> list[str]:
-    """Return the texts of the classes: their numbers, or what the caller calls them."""
+    """Return the labels of the classes: those given, or their numbers."""
     if display_labels is None:
         return [str(i) for i in range(classes)]
     if isinstance(display_labels, str) or len(display_labels) != classes:
         raise ShapeError(
-            f"display_labels must be {classes} texts, one for each class, not {display_labels!r}."
+            f"display_labels must be {classes} strings, one for each class, not {display_labels!r}."
         )
     return [str(label) for label in display_labels]
 
 
 def grid_columns(count: int) -> int:
-    """Return a number of columns for `count` images: about square, rather wide."""
+    """Return the number of columns for `count` images: about square, rather wide."""
     return max(1, min(8, round(math.sqrt(count * 1.3))))
 
 
 def check_limit(value: Any, argument: str) -> int:
-    """Return a number of images, at least 1."""
+    """Return a number of images; raise an error unless it is at least 1."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise ArgumentError(f"{argument} must be a whole number of at least 1, not {value!r}.")
     return int(value)

@@ -1,4 +1,4 @@
-"""The images that a model mistakes."""
+"""The images that a model misclassifies."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ from gpunn.plots.common import (
 
 
 class MisclassifiedDisplay:
-    """Images that were taken for another class, the most confident mistakes first.
+    """Misclassified images, the most confident mistakes first.
 
     Parameters
     ----------
-    images : array, shape (rows, height, width), or (rows, height, width, 1 or 3)
-    true, predicted : array of int, shape (rows,)
+    images : array_like, shape (rows, height, width), or (rows, height, width, 1 or 3)
+        The images.
+    true, predicted : array_like of int, shape (rows,)
         Class numbers.
-    confidence : array of float, shape (rows,)
+    confidence : array_like of float, shape (rows,)
         Probability of the predicted class.
     display_labels : sequence of str, optional
-        Names of the classes; default their numbers.
+        Names of the classes; default: their numbers.
 
     Attributes
     ----------
     indices : ndarray of int, shape (mistakes,)
-        Which rows are mistaken, in the order in which they are drawn.
+        Rows that are misclassified, in the order in which they are drawn.
     images, true, predicted, confidence : ndarray
         Of all rows.
     figure_ : matplotlib Figure
@@ -89,27 +90,29 @@ class MisclassifiedDisplay:
         Parameters
         ----------
         model : Model
-            A classifier of one output: one probability for each class, or for the second of two.
-        images : array, shape (rows, height, width), (rows, height, width, 1 or 3) or (rows, pixels)
-        labels : array, shape (rows,) or (rows, classes)
+            A classifier with one output: a probability for each class, or for the second of two.
+        images : array_like, shape (rows, height, width) or (rows, pixels)
+            The images; the former may have 1 or 3 channels at the end.
+        labels : array_like, shape (rows,) or (rows, classes)
             True class numbers, or one-hot rows.
         image_shape : tuple of int, optional
             Height and width (and 3 for colours) of images that are rows of pixels.
         max_images : int, default 24
-            Draw so many at most.
+            Largest number of images to draw.
         display_labels : sequence of str, optional
-            Names of the classes; default their numbers.
+            Names of the classes; default: their numbers.
         ax : matplotlib Axes, optional
-            Gives its place to the images. Default: a new figure.
+            Where to draw; it is divided into the images. Default: a new figure.
 
         Returns
         -------
         MisclassifiedDisplay
+            The display.
 
         Raises
         ------
         ShapeError, DataError, ArgumentError
-            If the images are none, or the labels do not fit them or the model.
+            `images` are not images, or `labels` do not match them or the model.
         """
         limit = check_limit(max_images, "max_images")
         array = _image_rows(host(images, "images"), image_shape)
@@ -123,7 +126,20 @@ class MisclassifiedDisplay:
         )
 
     def plot(self, ax: Any = None, *, max_images: int = 24) -> MisclassifiedDisplay:
-        """Draw the mistakes; parameters as in `from_model`."""
+        """Draw the mistakes.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            As for `from_model`.
+        max_images : int, default 24
+            Largest number of images to draw.
+
+        Returns
+        -------
+        MisclassifiedDisplay
+            The display itself.
+        """
         shown = self.indices[: check_limit(max_images, "max_images")]
         rows, mistakes = len(self.images), len(self.indices)
         if not mistakes:
@@ -139,7 +155,7 @@ class MisclassifiedDisplay:
         self.figure_, self.ax_ = panels(
             len(shown), ax, columns=columns, size=(width, 1.6), space=0.45
         )
-        # One scale for all: brightness would mean something else in each picture.
+        # One scale for all, so that brightness can be compared.
         low, high = float(self.images.min()), float(self.images.max())
         for axes, index, title in zip(self.ax_, shown, titles, strict=True):
             axes.imshow(_drawable(self.images[index]), cmap="gray", vmin=low, vmax=high)

@@ -13,15 +13,15 @@ from gpunn.training.callbacks.history import History, loss_first
 
 
 class LearningCurveDisplay:
-    """Loss and metrics by epoch, a panel for each.
+    """Loss and metrics by epoch, one panel for each.
 
     Parameters
     ----------
     epochs : sequence of int
         Numbers of the epochs, from 1.
     curves : dict of str to sequence of float
-        ``loss``, the metrics, and the same with ``val_`` for validation; a value for each epoch,
-        None in epochs that have none: the line leads past these.
+        ``loss``, the metrics, and the same with ``val_`` for validation; a value for each epoch, or
+        None, which the line skips.
 
     Attributes
     ----------
@@ -29,6 +29,11 @@ class LearningCurveDisplay:
     ax_ : ndarray of matplotlib Axes, shape (panels,)
     lines_ : dict of str to matplotlib Line2D
         By the names of the curves.
+
+    Raises
+    ------
+    ShapeError, DataError
+        A curve has not one value per epoch, or there are none.
     """
 
     def __init__(self, epochs: Sequence[int], curves: Mapping[str, Sequence[float | None]]) -> None:
@@ -57,20 +62,21 @@ class LearningCurveDisplay:
         history : History, Model, or dict of str to list of float
             What `fit` returned, its ``.history``, or the model that was fitted.
         metrics : str or list of str, optional
-            Which panels, such as ``"loss"``; default all.
+            The panels, such as ``"loss"``; default: all.
         ax : matplotlib Axes, or array of one for each panel, optional
-            Where to draw; one Axes gives its place to all panels. Default: a new figure.
+            Where to draw; a single Axes is divided into the panels. Default: a new figure.
 
         Returns
         -------
         LearningCurveDisplay
+            The display.
 
         Raises
         ------
         ArgumentTypeError, DataError, ShapeError
-            If `history` is no record of a fit, or of no epoch.
-        UnknownNameError
-            If there is no such curve as `metrics` names.
+            `history` is not a record of a fit, or has no epochs.
+        ArgumentError, UnknownNameError
+            `metrics` is empty, or one of them is not in the history.
         """
         record, epochs = history, None
         while not isinstance(record, Mapping) and hasattr(record, "history"):
@@ -92,7 +98,25 @@ class LearningCurveDisplay:
     def plot(
         self, ax: Any = None, *, metrics: str | Sequence[str] | None = None
     ) -> LearningCurveDisplay:
-        """Draw the curves; parameters as in `from_history`."""
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, or array of one for each panel, optional
+            As for `from_history`.
+        metrics : str or list of str, optional
+            As for `from_history`.
+
+        Returns
+        -------
+        LearningCurveDisplay
+            The display itself.
+
+        Raises
+        ------
+        ArgumentError, UnknownNameError
+            `metrics` is empty, or one of them is not among the curves.
+        """
         known = loss_first(dict.fromkeys(name.removeprefix("val_") for name in self.curves))
         chosen = known if metrics is None else [metrics] if isinstance(metrics, str) else metrics
         for name in chosen:
@@ -110,7 +134,7 @@ class LearningCurveDisplay:
 
 
 def _spread(history: History, name: str) -> list[float | None]:
-    """Return a value for each epoch, None in epochs without one."""
+    """Return a value for each epoch, None for epochs without one."""
     values = history.history[name]
     if len(values) == len(history.epoch):
         return list(values)
@@ -128,7 +152,7 @@ def draw_curves(
     ):
         if name in curves:
             points = [(e, v) for e, v in zip(epochs, curves[name], strict=True) if v is not None]
-            # A line between few points, or past epochs without one, does not show where they are.
+            # Without markers, few points or epochs without one could not be made out.
             marker = "o" if len(epochs) <= 10 or len(points) < len(epochs) else ""
             where, values = np.asarray(points, dtype=float).reshape(-1, 2).T
             (lines[name],) = axes.plot(

@@ -1,4 +1,4 @@
-"""The loss by learning rate, to choose one by."""
+"""The loss by learning rate, from which to choose one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gpunn.training.learning_rate_finder import LearningRateSearch, find_learnin
 
 
 class LearningRateFinderDisplay:
-    """The loss of each batch by learning rate, with the rate that is suggested.
+    """The loss of each batch by learning rate, with the suggested learning rate.
 
     Parameters
     ----------
-    learning_rates, losses, smoothed : array, shape (steps,)
+    learning_rates, losses, smoothed : array_like, shape (steps,)
         Of each step; see `LearningRateSearch`.
     suggestion, divergence : float, optional
-        Rates to mark.
+        Learning rates to mark.
 
     Attributes
     ----------
@@ -31,6 +31,11 @@ class LearningRateFinderDisplay:
         The smoothed losses.
     suggestion_, divergence_ : matplotlib Line2D or None
         The marks.
+
+    Raises
+    ------
+    ShapeError, DataError
+        The shapes differ, or no loss is finite.
     """
 
     def __init__(
@@ -64,22 +69,24 @@ class LearningRateFinderDisplay:
     def from_result(
         cls, result: LearningRateSearch, *, ax: Any = None
     ) -> LearningRateFinderDisplay:
-        """Draw what `gpunn.find_learning_rate` returned.
+        """Draw the result of `gpunn.find_learning_rate`.
 
         Parameters
         ----------
         result : LearningRateSearch
+            The result.
         ax : matplotlib Axes, optional
             Where to draw. Default: a new figure.
 
         Returns
         -------
         LearningRateFinderDisplay
+            The display.
 
         Raises
         ------
         ArgumentTypeError, DataError
-            If `result` is none, or of losses of which none was finite.
+            `result` is something else, or no loss is finite.
         """
         if not isinstance(result, LearningRateSearch):
             raise ArgumentTypeError(
@@ -98,11 +105,39 @@ class LearningRateFinderDisplay:
     def from_model(
         cls, model: Any, x: Any, y: Any, *, ax: Any = None, **options: Any
     ) -> LearningRateFinderDisplay:
-        """Search with `gpunn.find_learning_rate`, which takes the `options`, and draw it."""
+        """Search with `gpunn.find_learning_rate`, and draw the result.
+
+        Parameters
+        ----------
+        model : Model
+            Must be compiled; it is not changed.
+        x, y : array_like, or list or dict of them
+            Inputs and targets, as for `Model.fit`.
+        ax : matplotlib Axes, optional
+            Where to draw. Default: a new figure.
+        **options : object
+            Further arguments of `gpunn.find_learning_rate`.
+
+        Returns
+        -------
+        LearningRateFinderDisplay
+            The display.
+        """
         return cls.from_result(find_learning_rate(model, x, y, **options), ax=ax)
 
     def plot(self, ax: Any = None) -> LearningRateFinderDisplay:
-        """Draw it; parameters as in `from_result`."""
+        """Draw the losses.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            As for `from_result`.
+
+        Returns
+        -------
+        LearningRateFinderDisplay
+            The display itself.
+        """
         self.figure_, axes = single(ax, (6.0, 3.8))
         self.ax_ = axes
         rates = self.learning_rates
@@ -136,11 +171,11 @@ class LearningRateFinderDisplay:
         return self
 
     def _limits(self) -> tuple[float, float]:
-        """Return limits of the losses: a divergence goes off the top, the way there is seen."""
+        """Return limits of the losses that cut off a divergence but show the way there."""
         smoothed = self.smoothed[np.isfinite(self.smoothed)]
         losses = self.losses[np.isfinite(self.losses)]
         low = float(min(smoothed.min(initial=np.inf), losses.min()))
-        # Before the divergence: what was lost at the start, and somewhat more.
+        # The losses before the divergence, with some margin.
         top = float(np.quantile(losses[: max(len(losses) // 2, 1)], 0.98))
-        room = max(top - low, 1e-3 * max(abs(top), 1e-30))
-        return low - 0.08 * room, top + 0.35 * room
+        height = max(top - low, 1e-3 * max(abs(top), 1e-30))
+        return low - 0.08 * height, top + 0.35 * height

@@ -1,4 +1,4 @@
-"""A model as boxes and arrows."""
+"""A diagram of a model's layers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gpunn.specs.registry import check_number
 
 FORMATS = ("pdf", "png", "svg")
 DIRECTIONS = ("LR", "TB")
-# Keras's arguments for Graphviz, with the values that mean nothing here.
+# Keras's arguments for Graphviz, with their defaults.
 FIXED = {"splines": "ortho", "layer_range": None}
 KEYWORDS = ("show_shapes", "show_layer_names", "rankdir", "dpi", "show_layer_activations")
-LINE, GAP = 0.17, 0.34  # inches: height of a line of text, room between boxes
+LINE, GAP = 0.17, 0.34  # inches: height of a line of text, distance between boxes
 CHARACTER = 0.075
 FACES = {"InputLayer": "#f2f2f2", "Dense": "#d6e6f4"}
 
@@ -35,46 +35,53 @@ def plot_model(
     show_trainable: bool = False,
     **others: Any,
 ) -> Any:
-    """Draw the layers of a model as boxes, and write the picture to a file.
+    """Draw the layers of a model as boxes, and write the figure to a file.
 
     The arguments are Keras's, but more is shown by default.
 
     Parameters
     ----------
     model : Model
+        A model whose input shape is known.
     to_file : path-like or None, default "model.png"
         A .png, .svg or .pdf file; None writes none.
     show_shapes : bool, default True
         Write the shape of each layer's output; None stands for the number of rows.
+    show_dtype : bool, default False
+        Keras's; only the default is supported.
     show_layer_names : bool, default True
         Write the names of the layers above their classes.
     rankdir : {"TB", "LR"}
         From top to bottom or from left to right.
     expand_nested : bool, default False
-        Models are not nested, so this makes no difference.
+        Ignored, as models are not nested.
     dpi : float, default 100
         Dots per inch of a .png file.
     show_layer_activations : bool, default True
         Write the names of activations other than "linear".
-    show_dtype, show_trainable, splines, layer_range
-        Keras's; they cannot be changed from their defaults.
+    show_trainable : bool, default False
+        Keras's; only the default is supported.
+    **others : object
+        Keras's `splines` and `layer_range`; only their defaults are supported.
 
     Returns
     -------
     matplotlib Figure
+        The diagram.
 
     Raises
     ------
     NotBuiltError
-        If the input shape is not known yet.
+        The input shape is not known yet.
     ArgumentError, ArgumentTypeError, UnknownNameError
-        If `model` is none, the file's ending or `rankdir` none of these, or another argument
-        one that is not supported.
+        `model` is not a model, the file's extension or `rankdir` is not known, or an argument is
+        not supported.
 
     Notes
     -----
-    Layers stand in ranks, as far from the inputs as their longest path (Sugiyama, Tagawa and
-    Toda, 1981); arrows over several ranks keep a place of their own in each, clear of the boxes.
+    Layers are placed in ranks by their longest path from the inputs (Sugiyama, Tagawa and Toda,
+    1981); arrows that span several ranks get a place of their own in each, so that they pass
+    between the boxes.
     """
     if not hasattr(type(model), "graph"):
         raise ArgumentTypeError(f"model must be a gpunn model, not {model!r}.")
@@ -155,7 +162,7 @@ def plot_model(
 
 
 def _edge(place: tuple[float, float], along: float, down: bool, side: int) -> tuple[float, float]:
-    """Return the middle of a box's edge where arrows leave (1) or arrive (-1)."""
+    """Return the midpoint of the edge of a box where arrows leave (1) or arrive (-1)."""
     x, y = place
     return (x, y - side * along / 2) if down else (x + side * along / 2, y)
 
@@ -172,7 +179,7 @@ def _text(node: Node, show_shapes: bool, show_name: bool, show_activation: bool)
 
 
 def _ranks(graph: Graph) -> list[list[Any]]:
-    """Return the nodes by rank, and (source, target, rank) for each rank an arrow passes."""
+    """Return the nodes by rank, and (source, target, rank) for each rank that an arrow passes."""
     depth: list[int] = []
     for node in graph.nodes:
         depth.append(max((depth[i] + 1 for i in node.inputs), default=0))
@@ -189,7 +196,7 @@ def _ranks(graph: Graph) -> list[list[Any]]:
                 sources[passing] = [before]
                 before = passing
             sources[i].append(before)
-    # Each below what it reads, as far as the others let it.
+    # Each node close to its sources, as far as the others allow.
     at: dict[Any, float] = {}
     for rank in ranks:
         rank.sort(key=lambda item: sum(at[s] for s in sources[item]) / (len(sources[item]) or 1))

@@ -1,4 +1,4 @@
-"""What a layer looks for: its weights as images."""
+"""The weights of a layer as images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from gpunn.plots.common import Array, check_limit, grid_columns, host, image_siz
 
 
 class WeightsDisplay:
-    """The weights of each unit of a layer as an image: red adds, blue subtracts, white is 0.
+    """The weights of each unit of a layer as an image: red is positive, blue negative, white 0.
 
     Parameters
     ----------
-    kernel : array, shape (height * width, units)
+    kernel : array_like, shape (height * width, units)
+        The weights.
     image_shape : tuple of int
         Height and width.
 
@@ -25,6 +26,11 @@ class WeightsDisplay:
     images : ndarray, shape (units, height, width)
     figure_ : matplotlib Figure
     ax_ : ndarray of matplotlib Axes, shape (units drawn,)
+
+    Raises
+    ------
+    ShapeError
+        `kernel` is not a matrix, or its inputs do not match `image_shape`.
     """
 
     def __init__(self, kernel: Any, image_shape: tuple[int, ...]) -> None:
@@ -51,23 +57,25 @@ class WeightsDisplay:
         Parameters
         ----------
         model : Model
+            The model.
         layer : str or int, optional
-            Name or position of the layer; default the first that has a kernel.
+            Name or index of the layer; default: the first that has a kernel.
         image_shape : tuple of int, optional
-            Height and width; default those of the model's input.
+            Height and width; default: those of the model's input.
         max_units : int, default 24
-            Draw the first so many units at most.
+            Largest number of units to draw.
         ax : matplotlib Axes, optional
-            Gives its place to the images. Default: a new figure.
+            Where to draw; it is divided into the images. Default: a new figure.
 
         Returns
         -------
         WeightsDisplay
+            The display.
 
         Raises
         ------
-        ArgumentError, ShapeError, UnknownNameError
-            If there is no such layer, it has no kernel, or its inputs are no image.
+        ArgumentError, ArgumentTypeError, ShapeError, UnknownNameError
+            There is no such layer, it has no kernel, or its inputs are not an image.
         """
         limit = check_limit(max_units, "max_units")
         kernel = _kernel(model, layer)
@@ -78,17 +86,30 @@ class WeightsDisplay:
             if not fitting:
                 raise ArgumentError(
                     f"image_shape must be given: the layer has {len(kernel)} inputs, and the "
-                    f"model's input, of shape {shapes[0]}, does not say how they lie in an image."
+                    f"model's input, of shape {shapes[0]}, does not say how they form an image."
                 )
             image_shape = fitting[0]
         return cls(kernel, image_shape).plot(ax, max_units=limit)
 
     def plot(self, ax: Any = None, *, max_units: int = 24) -> WeightsDisplay:
-        """Draw the images; parameters as in `from_model`."""
+        """Draw the images.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            As for `from_model`.
+        max_units : int, default 24
+            Largest number of units to draw.
+
+        Returns
+        -------
+        WeightsDisplay
+            The display itself.
+        """
         units = len(self.images)
         shown = self.images[: check_limit(max_units, "max_units")]
-        # One scale for all units, the same to both sides of 0. A few outliers may go beyond it, so
-        # that the rest does not fade.
+        # One scale for all units, symmetric about 0. A few outliers may exceed it, so that the
+        # others do not fade.
         sizes = np.abs(shown)
         largest = float(np.quantile(sizes, 0.995)) or float(sizes.max()) or 1.0
         size = (1.3, 1.3)
@@ -116,7 +137,7 @@ def _kernel(model: Any, layer: str | int | None) -> Array:
     elif isinstance(layer, int | np.integer) and not isinstance(layer, bool):
         found = model.get_layer(index=int(layer))
     else:
-        raise ArgumentTypeError(f"layer must be a name or a position, not {layer!r}.")
+        raise ArgumentTypeError(f"layer must be a name or an index, not {layer!r}.")
     if not hasattr(found, "kernel"):
         raise ArgumentError(
             f"layer: {found.name!r} ({type(found.spec).__name__}) has no kernel; choose a Dense "
@@ -134,7 +155,7 @@ def _height_width(image_shape: Any, inputs: int) -> tuple[int, int]:
     if len(shape) != 2:
         raise ShapeError(
             f"image_shape must be (height, width), not {image_shape!r}: the weights of three "
-            f"colours have no one picture."
+            f"colours are not one image."
         )
     if math.prod(shape) != inputs:
         raise ShapeError(

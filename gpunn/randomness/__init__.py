@@ -1,12 +1,12 @@
 """Everything random in gpunn: pure functions of the seed and the position in training.
 
-No generator, and so no generator state: which rows make up a batch, which units dropout
-removes and what weights a layer starts from follow from (seed, position) alone. Any step can
-be entered directly, every backend sees the same values, and a checkpoint need store no
-randomness beyond the seed and how far training has come.
+There is no generator, and so no generator state: the rows of a batch, the units that dropout
+drops and the initial weights of a layer depend on (seed, position) alone. Training can start at
+any step, every backend sees the same values, and a checkpoint need not store any random state
+beyond the seed and the position.
 
-The source is Philox4x32-10, which turns a counter of four 32-bit words and a key of two into
-four random words. **This is the layout of key and counter, for all backends**:
+The source is Philox4x32-10, which maps a counter of four 32-bit words and a key of two to four
+random words. **This is the layout of key and counter, for all backends**:
 
 ========== ============================================================================
 key[0]     low 32 bits of the model's 64-bit seed
@@ -18,14 +18,14 @@ counter[3] stream: the purpose in the top 8 bits, the layer or variable in the l
 ========== ============================================================================
 
 Each of the four words is one value: value ``i`` of a buffer is word ``i % 4`` of group
-``i // 4``. The stream keeps different uses apart; two of them never read the same word.
+``i // 4``. The stream separates different uses; no two of them read the same word.
 
 Modules
 -------
 philox
-    The words, and the uniform, normal and dropout values made from them.
+    The words, and the uniform, normal and dropout values derived from them.
 permutation
     The shuffled order of an epoch's rows, as a keyed bijection that needs no storage.
 
-Both need NumPy alone and are the definition that the other backends are tested against.
+Both need only NumPy and are the reference for the other backends.
 """

@@ -7,16 +7,16 @@ others, and each round changes one half by a hash of the other::
     even rounds    left  ^= mix(round_key ^ right) & left_mask
     odd rounds     right ^= mix(round_key ^ left)  & right_mask
 
-Each round undoes itself, so together they are a bijection whatever `mix` is. Results beyond the
-last row are put through again until they fall on a row (cycle-walking), which leaves a
-bijection of ``0 .. n - 1`` [1]_. From nine rows on, more than half of all results are rows, so
-that takes fewer than two passes on average.
+Each round is its own inverse, so the network is a bijection for any `mix`. Results beyond the last
+row are encrypted again until they fall on a row (cycle-walking), which leaves a bijection of
+``0 .. n - 1`` [1]_. From nine rows on, more than half of all results are rows, so that fewer than
+two passes are needed on average.
 
-`mix` is the finaliser of SplitMix64 [2]_. It must be strong: after 24 rounds of a bare
-multiplication, neighbouring positions still give related rows. After 12 rounds of this one (the
-tests hold it to that) a row's position, the rows at neighbouring positions, and the orders of
-different epochs and seeds look independent and uniform. Not every one of the n! orders can
-occur: there are only as many as there are keys.
+`mix` is the finaliser of SplitMix64 [2]_. It must be strong: after 24 rounds of a plain
+multiplication, neighbouring positions still give correlated rows. After 12 rounds of this one, the
+position of a row, the rows at neighbouring positions, and the orders of different epochs and seeds
+appear independent and uniform, which the tests verify. Not all n! orders can occur, only as many
+as there are keys.
 
 References
 ----------
@@ -39,7 +39,8 @@ from gpunn.randomness.philox import Purpose, UInt64Array, check_integer
 ROUNDS = 12
 MAX_ROWS = 2**62
 # With 3 bits, one half is a single bit and mixes slowly: pairs of rows were 17% off uniform. With 4
-# they are within 1%; two and three rows, within 3%, as a network this wide is always even.
+# they are within 1%; for two and three rows within 3%, as a network this wide is an even
+# permutation.
 MIN_BITS = 4
 MIX_SHIFTS = (30, 27, 31)
 MIX_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)

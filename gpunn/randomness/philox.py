@@ -1,6 +1,6 @@
-"""Philox4x32-10 and the values drawn from it, in plain NumPy.
+"""Philox4x32-10 and the values drawn from it, in NumPy.
 
-The layout of key and counter is written down in :mod:`gpunn.randomness`.
+The layout of key and counter is documented in :mod:`gpunn.randomness`.
 
 References
 ----------
@@ -41,10 +41,10 @@ _WORD_MASK = 0xFFFFFFFF
 
 
 class Purpose(IntEnum):
-    """What random values are for: the top 8 bits of a stream.
+    """The use of random values: the top 8 bits of a stream.
 
-    The numbers are part of what a seed means. Add to the end; renumbering would change every
-    result, and a run resumed from a checkpoint would no longer be the run it continues.
+    The numbers are part of the definition of a seed. Append new ones; renumbering would change
+    every result, and runs could no longer be resumed exactly.
     """
 
     SHUFFLE = 1
@@ -175,13 +175,13 @@ def uniform(words: UInt32Array) -> NDArray[np.float32]:
 def drop_threshold(rate: float) -> int:
     """Return floor(float32(rate) * 2**32): words below it are dropped.
 
-    Rounding the rate to float32 first makes the threshold the same wherever the rate is kept
-    as a float32, in a kernel's argument say.
+    Rounding the rate to float32 first makes the threshold the same where the rate is stored as
+    float32, for example in a kernel argument.
 
     Raises
     ------
-    ArgumentError
-        If `rate` is not in [0, 1), also after rounding to float32.
+    ArgumentError, ArgumentTypeError
+        `rate` is not a number in [0, 1), or is 1 when rounded to float32.
     """
     try:
         rate = float(rate)
@@ -219,8 +219,8 @@ def normal(
         u = (words[2i] + 1/2) / 2**32        angle = 2 pi words[2i + 1] / 2**32
         values[2i], values[2i + 1] = sqrt(-2 ln u) * (cos(angle), sin(angle))
 
-    No value is further than 6.8 from zero. All is computed in float64 and rounded to `dtype` at
-    the end. Logarithm, sine and cosine may differ in the last bit between machines and NumPy
+    The magnitude of a value is at most 6.8. Everything is computed in float64 and finally rounded
+    to `dtype`. Logarithm, sine and cosine may differ in the last bit between machines and NumPy
     versions, so these values are drawn on the host, never on a device.
 
     Parameters
@@ -228,7 +228,7 @@ def normal(
     seed, step, stream, count : int
         As for :func:`words`.
     dtype : dtype
-        Of the result.
+        Dtype of the result.
 
     Returns
     -------
@@ -242,7 +242,7 @@ def normal(
 def truncated_normal(
     seed: int, step: int, stream: int, count: int, dtype: DTypeLike = np.float64
 ) -> NDArray[Any]:
-    """Return standard normal values no further than 2 from zero, by rejection.
+    """Return standard normal values between -2 and 2, by rejection.
 
     Candidate k is value k of :func:`normal` for the same stream; the first `count` candidates
     within bounds are the result, so a shorter result is a prefix of a longer one. Its standard
@@ -253,7 +253,7 @@ def truncated_normal(
     seed, step, stream, count : int
         As for :func:`words`.
     dtype : dtype
-        Of the result.
+        Dtype of the result.
 
     Returns
     -------
@@ -295,7 +295,7 @@ def _columns(name: str, array: ArrayLike, width: int) -> tuple[UInt64Array, ...]
 
 
 def _as_words(words: UInt32Array) -> UInt32Array:
-    """Return `words`, or raise unless they are uint32: of other words the bits are not known."""
+    """Return `words`; raise an error unless they are uint32."""
     words = np.asarray(words)
     if words.dtype != np.uint32:
         raise ArgumentTypeError(f"words must have dtype uint32, not {words.dtype}.")
@@ -303,7 +303,7 @@ def _as_words(words: UInt32Array) -> UInt32Array:
 
 
 def _readable(bound: int) -> str:
-    """Return `bound` as ``2**k`` where it is a large power of two (perhaps plus one)."""
+    """Return `bound`, as ``2**k`` if it is a large power of two (or one more)."""
     exponent = bound.bit_length() - 1
     if exponent < 16 or bound - 2**exponent > 1:
         return str(bound)

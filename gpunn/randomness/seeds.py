@@ -1,4 +1,4 @@
-"""Where seeds come from that nobody gave: from the system, or, after `set_seed`, from one seed."""
+"""Default seeds: random or, after `set_seed`, derived from one seed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _generator: np.random.Generator | None = None
 
 
 def set_seed(seed: int) -> None:
-    """Make `draw_seed` return the same sequence each time from here on."""
+    """Make `draw_seed` return a reproducible sequence from here on."""
     global _generator
     _generator = np.random.default_rng(check_integer("seed", seed, 0, 2**64))
 
 
 def draw_seed() -> int:
-    """Return a seed of 64 bits."""
+    """Return a 64-bit seed."""
     if _generator is None:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
     return int(_generator.integers(2**64, dtype=np.uint64))
@@ -27,7 +27,7 @@ def draw_seed() -> int:
 
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Make seeds come from `seed` meanwhile; None changes nothing."""
+    """Derive seeds from `seed` within the context; None changes nothing."""
     global _generator
     before = _generator
     if seed is not None:

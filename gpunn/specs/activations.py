@@ -1,8 +1,8 @@
 """Activation functions: their specs, and their formulas in NumPy.
 
-A spec such as ``activations.relu`` is what a layer holds; called on an array it evaluates the
-formula. The formulas below are the one NumPy version; the backends are compared with them.
-Names, default values and definitions are those of Keras 3.
+A spec such as ``activations.relu`` is what a layer holds; called on an array, it evaluates the
+formula. The formulas below are the NumPy reference that the backends are compared with. Names,
+default values and definitions are those of Keras 3.
 """
 
 from __future__ import annotations
@@ -22,6 +22,26 @@ from gpunn.specs.expressions.derivatives import differentiate
 from gpunn.specs.expressions.tracing import function_name, trace
 from gpunn.specs.registry import check_number, set_field
 
+__all__ = [
+    "ActivationFunction",
+    "ExpressionActivation",
+    "elu",
+    "from_function",
+    "gelu",
+    "get",
+    "leaky_relu",
+    "linear",
+    "relu",
+    "selu",
+    "sigmoid",
+    "sign",
+    "silu",
+    "softmax",
+    "softplus",
+    "step",
+    "tanh",
+]
+
 Array = NDArray[Any]
 
 SELU_SCALE = 1.0507009873554805
@@ -33,7 +53,7 @@ INVERSE_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 @dataclass(frozen=True)
 class _Definition:
     forward: Callable[[Array, float], Array]
-    # The derivative reads the output where that is enough, which saves keeping the input.
+    # Computed from the output where possible, so that the input need not be kept.
     derivative: Callable[[Array, float], Array] | None
     derivative_reads: str = "output"
     parameter: float = 0.0
@@ -120,13 +140,20 @@ class ActivationFunction:
     name : str
         One of the names in this module.
     parameter : float, optional
-        ``negative_slope`` of leaky_relu (default 0.2) or ``alpha`` of elu (default 1.0); the
-        other functions have none.
+        ``negative_slope`` of leaky_relu (default 0.2) or ``alpha`` of elu (default 1.0), at least
+        0; the other functions have none.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no function of this name.
+    ArgumentError, ArgumentTypeError
+        `parameter` is negative or not a number, or the function has none.
 
     Notes
     -----
     Calling it evaluates the formula: ``activations.relu(x)`` takes an array of any shape
-    (softmax works along the last axis) and returns one of the same shape and float type.
+    (softmax works along the last axis) and returns one of the same shape and floating-point type.
     """
 
     name: str
@@ -153,12 +180,12 @@ class ActivationFunction:
 
     @property
     def derivative_reads(self) -> str:
-        """What `derivative_from` takes: ``"output"`` or ``"input"`` of the function."""
+        """What the derivative is computed from: the function's ``"output"`` or its ``"input"``."""
         return _DEFINITIONS[self.name].derivative_reads
 
     @property
     def negative_slope(self) -> float | None:
-        """Slope below 0 of a function that has slope 1 above, as relu's 0; None for others."""
+        """Slope below 0 of a piecewise linear function with slope 1 above 0; None for others."""
         known = {"linear": 1.0, "relu": 0.0, "leaky_relu": self.parameter}
         return known.get(self.name)
 
@@ -169,7 +196,23 @@ class ActivationFunction:
         return forward(self.name, x, self.parameter or 0.0)
 
     def derivative(self, x: Any) -> Array:
-        """Evaluate the derivative at the input `x` (elementwise functions only)."""
+        """Evaluate the derivative.
+
+        Parameters
+        ----------
+        x : array_like
+            Inputs of the function, of any shape.
+
+        Returns
+        -------
+        ndarray
+            Of the shape of `x`, float32 unless `x` has another floating-point type.
+
+        Raises
+        ------
+        ArgumentTypeError
+            The function is softmax, which is not elementwise.
+        """
         x = np.asarray(x)
         x = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float32)
         if not self.trainable_through:
@@ -180,25 +223,27 @@ class ActivationFunction:
 
 @dataclass(frozen=True)
 class ExpressionActivation:
-    """An activation function of the user's, as data; made by `from_function`.
+    """A user-defined activation function, stored as data; made by `from_function`.
 
     Parameters
     ----------
     name : str
-        The function's.
+        Name of the function.
     expression : Expression
         What it computes from one number.
     given_derivative : Expression, optional
-        Its derivative, as given by the user; derived from the expression if left out.
+        Its derivative as given by the user; by default derived from `expression`.
 
     Raises
     ------
     ArgumentError
-        The derivative is not what finite differences of the function give.
+        The derivative disagrees with finite differences of the function.
+    ArgumentTypeError
+        `name` is not a non-empty string.
 
     Notes
     -----
-    Called on an array it evaluates the function, as an `ActivationFunction` does.
+    Calling it evaluates the function on an array, as for `ActivationFunction`.
     """
 
     name: str
@@ -207,40 +252,42 @@ class ExpressionActivation:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ArgumentTypeError(f"An activation's name is a text, not {self.name!r}.")
+            raise ArgumentTypeError(
+                f"The name of an activation must be a non-empty string, not {self.name!r}."
+            )
         set_field(self, "expression", Expression.get(self.expression))
         if self.given_derivative is not None:
             set_field(self, "given_derivative", Expression.get(self.given_derivative))
         owner = f"The activation {self.name!r}"
         for one in (self.expression, self.slope):
             if one.arguments > 1:
-                raise ArgumentError(f"{owner} is a function of one number, not of two.")
+                raise ArgumentError(f"{owner} must be a function of one number, not of two.")
         check(owner, self.expression, self.slope, ("z",), everywhere=True)
 
     @property
     def slope(self) -> Expression:
-        """The derivative: as given, or derived."""
+        """The derivative, as given or derived."""
         given: Expression | None = self.given_derivative
         return differentiate(self.expression) if given is None else given
 
     @property
     def parameter(self) -> float:
-        """0: there is none beside the function's own constants."""
+        """Always 0: constants are part of the expression."""
         return 0.0
 
     @property
     def trainable_through(self) -> bool:
-        """Whether gradients pass: not if the derivative is 0 wherever there is one."""
+        """Whether gradients pass: False if the derivative is 0 wherever it is defined."""
         return not compare(self.expression, self.slope, 1).flat
 
     @property
     def negative_slope(self) -> float | None:
-        """None: a function of the user's is not taken for two straight lines."""
+        """None: a user-defined function is never treated as piecewise linear."""
         return None
 
     @property
     def derivative_reads(self) -> str:
-        """``"input"``: what the derivative is a function of."""
+        """What the derivative is computed from: always the ``"input"``."""
         return "input"
 
     def __call__(self, x: Any) -> Array:
@@ -248,7 +295,18 @@ class ExpressionActivation:
         return self.expression(_floats(x))
 
     def derivative(self, x: Any) -> Array:
-        """Evaluate the derivative on an array."""
+        """Evaluate the derivative.
+
+        Parameters
+        ----------
+        x : array_like
+            Inputs of the function, of any shape.
+
+        Returns
+        -------
+        ndarray
+            Of the shape of `x`, float32 unless `x` has another floating-point type.
+        """
         return self.slope(_floats(x))
 
 
@@ -268,27 +326,28 @@ def from_function(
     Parameters
     ----------
     function : callable
-        Uses Python's operators, the functions of `gpunn.ops` and constants. It is called once;
-        what it computes becomes data, which is saved with a model.
+        Built from Python's operators, the functions of `gpunn.ops` and constants. It is called
+        once, and what it computes is stored as data, which is saved with a model.
     derivative : callable, optional
-        Its derivative, in the same way; by default it is derived.
+        Its derivative, written the same way; derived from `function` by default.
     name : str, optional
         Default: the function's name.
 
     Returns
     -------
     ExpressionActivation
+        An activation that a layer takes.
 
     Raises
     ------
     ArgumentError, ArgumentTypeError
-        The function is not elementwise, or the derivative does not agree with finite differences
-        of the function; the message shows where.
+        The function is not elementwise, or the derivative disagrees with finite differences of the
+        function; the message shows where.
 
     Warns
     -----
     RuntimeWarning
-        Function or derivative are NaN or infinite in float32 for some input between -30 and 30.
+        The function or its derivative is NaN or infinite in float32 at an input between -30 and 30.
     """
     return ExpressionActivation(
         name or function_name(function),
@@ -336,19 +395,37 @@ _ALIASES = {name: name for name in _DEFINITIONS} | {
 
 
 def _of_layer(layer: Any) -> AnyActivation:
-    """Return the function of a layer that is nothing else, such as LeakyReLU, as Keras does."""
+    """Return the function of a layer that only applies one, such as LeakyReLU, as Keras does."""
     kind = layer if isinstance(layer, type) else type(layer)
     if isinstance(layer, type) or not hasattr(layer, "activation") or hasattr(layer, "units"):
         raise ArgumentTypeError(
-            f"An activation is a name or a function, not a layer; put {kind.__name__} behind the "
-            f"layer as one of its own."
+            f"An activation must be a name or a function, not a layer; add {kind.__name__} after "
+            f"this layer."
         )
     function: AnyActivation = layer.activation
     return function
 
 
 def get(identifier: object) -> AnyActivation:
-    """Return the activation for `identifier`: a name, a spec, a function, a config or None."""
+    """Return an activation function.
+
+    Parameters
+    ----------
+    identifier : str, ActivationFunction, ExpressionActivation, callable, dict or None
+        A name, a spec, a function for `from_function`, a config or, for linear, None.
+
+    Returns
+    -------
+    ActivationFunction or ExpressionActivation
+        The spec.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no activation of this name.
+    ArgumentError, ArgumentTypeError
+        `identifier` is something else, or a function that is not elementwise.
+    """
     if identifier is None:
         return linear
     if isinstance(identifier, ActivationFunction | ExpressionActivation):
@@ -366,6 +443,6 @@ def get(identifier: object) -> AnyActivation:
     if callable(identifier) and not isinstance(identifier, type):
         return from_function(identifier)
     raise ArgumentTypeError(
-        f"An activation is given by name, such as 'relu', or as a function, not as "
+        f"An activation must be a name, such as 'relu', or a function, not "
         f"{type(identifier).__name__}: {identifier!r}."
     )

@@ -1,9 +1,8 @@
-"""Constraints: what an optimizer's update of a weight is followed by. Formulas are Keras's.
+"""Constraints applied to a weight after each optimizer update. Formulas are those of Keras 3.
 
-Norms are those of the vectors along axis 0: of a kernel ``(inputs, units)`` the weights that go
-into each unit, of a bias the whole vector. A norm is kept in bounds by
-``w * desired / (1e-7 + norm)``, which shrinks also what is within them by about one part in
-``1e7 * norm``.
+Norms are taken along axis 0: for a kernel ``(inputs, units)``, of the incoming weights of each
+unit; for a bias, of the whole vector. A norm is constrained by ``w * desired / (1e-7 + norm)``,
+which also shrinks weights within bounds, by about one part in ``1e7 * norm``.
 """
 
 from __future__ import annotations
@@ -13,6 +12,19 @@ from typing import Any
 
 from gpunn.errors import ArgumentError
 from gpunn.specs.registry import Registry, check_number
+
+__all__ = [
+    "Constraint",
+    "MaxNorm",
+    "MinMaxNorm",
+    "NonNeg",
+    "UnitNorm",
+    "get",
+    "max_norm",
+    "min_max_norm",
+    "non_neg",
+    "unit_norm",
+]
 
 EPSILON = 1e-7
 
@@ -33,7 +45,7 @@ class Constraint:
 
 
 constraints: Registry[Constraint] = Registry(
-    "constraint", Constraint, instead="take one of gpunn.constraints"
+    "constraint", Constraint, instead="use one of gpunn.constraints"
 )
 
 
@@ -51,14 +63,19 @@ def _norm(minimum: float, maximum: float, rate: float) -> dict[str, Any]:
 @constraints.register("max_norm")
 @dataclass(frozen=True)
 class MaxNorm(Constraint):
-    """No norm above `max_value`: ``w * min(norm, max_value) / (1e-7 + norm)``.
+    """Limit norms to `max_value`: ``w * min(norm, max_value) / (1e-7 + norm)``.
 
     Parameters
     ----------
     max_value : float, default 2
-        At least 0.
+        Largest norm, at least 0.
     axis : int, default 0
-        The only one supported.
+        Only 0 is supported.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        `max_value` is negative or not a number, or `axis` is not 0.
     """
 
     max_value: float = 2.0
@@ -80,7 +97,7 @@ class MaxNorm(Constraint):
 @constraints.register("non_neg")
 @dataclass(frozen=True)
 class NonNeg(Constraint):
-    """No value below 0: ``max(w, 0)``."""
+    """Set negative weights to 0: ``max(w, 0)``."""
 
     @property
     def op(self) -> str:
@@ -90,12 +107,17 @@ class NonNeg(Constraint):
 @constraints.register("unit_norm")
 @dataclass(frozen=True)
 class UnitNorm(Constraint):
-    """All norms 1: ``w / (1e-7 + norm)``.
+    """Scale to norm 1: ``w / (1e-7 + norm)``.
 
     Parameters
     ----------
     axis : int, default 0
-        The only one supported.
+        Only 0 is supported.
+
+    Raises
+    ------
+    ArgumentError
+        `axis` is not 0.
     """
 
     axis: int = 0
@@ -115,18 +137,23 @@ class UnitNorm(Constraint):
 @constraints.register("min_max_norm")
 @dataclass(frozen=True)
 class MinMaxNorm(Constraint):
-    """Norms between two bounds, or on the way there.
+    """Bring norms between two bounds, at once or gradually.
 
     ``w * (rate * clip(norm, min_value, max_value) + (1 - rate) * norm) / (1e-7 + norm)``
 
     Parameters
     ----------
     min_value, max_value : float, default 0 and 1
-        At least 0, and the second no smaller than the first.
+        Bounds, with ``0 <= min_value <= max_value``.
     rate : float, default 1
-        From 0 to 1; below 1 a step goes this share of the way to the bounds.
+        From 0 to 1: the fraction of the way to the bounds that one step goes.
     axis : int, default 0
-        The only one supported.
+        Only 0 is supported.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or not a number, or `axis` is not 0.
     """
 
     min_value: float = 0.0
@@ -156,5 +183,21 @@ min_max_norm = MinMaxNorm
 
 
 def get(identifier: object) -> Constraint | None:
-    """Return the constraint that `identifier` (a name, a spec, a config or None) stands for."""
+    """Return a constraint.
+
+    Parameters
+    ----------
+    identifier : str, Constraint, type, dict or None
+        A name, a spec, its class, a config, or None for no constraint.
+
+    Returns
+    -------
+    Constraint or None
+        The spec.
+
+    Raises
+    ------
+    UnknownNameError, ArgumentTypeError
+        There is no such constraint, or it is user-defined, which is not supported.
+    """
     return None if identifier is None else constraints.get(identifier)

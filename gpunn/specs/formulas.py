@@ -1,8 +1,8 @@
-"""Losses and metrics as functions of arrays, under Keras's names and with its definitions.
+"""Losses and metrics as functions of arrays, with Keras's names and definitions.
 
-Each takes ``(y_true, y_pred)`` and returns one value per sample: the mean over the last axis, or
-for classes what the sample's class gives. To `Model.compile` they stand for the loss or metric of
-their name; training itself never calls them.
+Each takes ``(y_true, y_pred)`` and returns one value per sample: for regression, the mean over the
+last axis. Given to `Model.compile`, they stand for the loss or metric of their name; training
+itself never calls them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gpunn.specs.registry import check_number
 
 Array = NDArray[Any]
 
-# Keras's: probabilities are kept this far from 0 and 1.
+# Distance from 0 and 1 that probabilities are clipped to, as in Keras.
 EPSILON = 1e-7
 
 
@@ -39,19 +39,69 @@ def _floats(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
 
 
 def mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike) -> Array:
-    """Mean of ``(y_true - y_pred)**2``."""
+    """Mean of ``(y_true - y_pred)**2`` over the last axis.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like, shape (..., outputs)
+        Targets and predictions.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        One value per sample, in the floating-point type of `y_pred`.
+
+    Raises
+    ------
+    ShapeError
+        The shapes differ.
+    """
     targets, predictions = _floats(y_true, y_pred)
     return np.mean(np.square(targets - predictions), axis=-1)
 
 
 def mean_absolute_error(y_true: ArrayLike, y_pred: ArrayLike) -> Array:
-    """Mean of ``|y_true - y_pred|``."""
+    """Mean of ``|y_true - y_pred|`` over the last axis.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like, shape (..., outputs)
+        Targets and predictions.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        One value per sample, in the floating-point type of `y_pred`.
+
+    Raises
+    ------
+    ShapeError
+        The shapes differ.
+    """
     targets, predictions = _floats(y_true, y_pred)
     return np.mean(np.abs(targets - predictions), axis=-1)
 
 
 def huber(y_true: ArrayLike, y_pred: ArrayLike, delta: float = 1.0) -> Array:
-    """Mean of ``e**2 / 2`` for ``|e| <= delta``, else ``delta * |e| - delta**2 / 2``."""
+    """Mean of ``e**2 / 2`` for ``|e| <= delta``, else ``delta * |e| - delta**2 / 2``.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like, shape (..., outputs)
+        Targets and predictions; ``e`` is their difference.
+    delta : float, default 1.0
+        Error at which the loss becomes linear; above 0.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        One value per sample, in the floating-point type of `y_pred`.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError, ShapeError
+        `delta` is not a number above 0, or the shapes differ.
+    """
     check_number("huber", "delta", delta, above=0)
     targets, predictions = _floats(y_true, y_pred)
     error = np.abs(targets - predictions)
@@ -62,7 +112,27 @@ def huber(y_true: ArrayLike, y_pred: ArrayLike, delta: float = 1.0) -> Array:
 def binary_crossentropy(
     y_true: ArrayLike, y_pred: ArrayLike, from_logits: bool = False, label_smoothing: float = 0.0
 ) -> Array:
-    """Mean of ``-t * log(p) - (1 - t) * log(1 - p)``."""
+    """Mean of ``-t * log(p) - (1 - t) * log(1 - p)`` over the last axis.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like, shape (..., outputs)
+        Targets t from 0 to 1, and probabilities p or logits.
+    from_logits : bool, default False
+        Whether `y_pred` are logits, of which p is the sigmoid.
+    label_smoothing : float, default 0.0
+        ``t * (1 - label_smoothing) + label_smoothing / 2`` replaces t.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        One value per sample, in the floating-point type of `y_pred`.
+
+    Raises
+    ------
+    ShapeError
+        The shapes differ.
+    """
     targets, predictions = _floats(y_true, y_pred)
     if label_smoothing:
         targets = targets * (1 - label_smoothing) + 0.5 * label_smoothing
@@ -84,7 +154,27 @@ def _log_probabilities(predictions: Array, from_logits: bool) -> Array:
 def categorical_crossentropy(
     y_true: ArrayLike, y_pred: ArrayLike, from_logits: bool = False, label_smoothing: float = 0.0
 ) -> Array:
-    """``-sum_k t_k * log(p_k)``; `y_true` is one-hot or probabilities."""
+    """``-sum_k t_k * log(p_k)``, for one-hot targets or probabilities.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like, shape (..., classes)
+        Targets t, and probabilities p or logits.
+    from_logits : bool, default False
+        Whether `y_pred` are logits, of which p is the softmax.
+    label_smoothing : float, default 0.0
+        ``t * (1 - label_smoothing) + label_smoothing / classes`` replaces t.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        One value per sample, in the floating-point type of `y_pred`.
+
+    Raises
+    ------
+    ShapeError
+        The shapes differ.
+    """
     targets, predictions = _floats(y_true, y_pred)
     if label_smoothing:
         targets = targets * (1 - label_smoothing) + label_smoothing / targets.shape[-1]
@@ -105,7 +195,29 @@ def _classes(y_true: ArrayLike, predictions: Array) -> Array:
 def sparse_categorical_crossentropy(
     y_true: ArrayLike, y_pred: ArrayLike, from_logits: bool = False, label_smoothing: float = 0.0
 ) -> Array:
-    """``-log(p_class)``; `y_true` holds class numbers."""
+    """``-log(p_class)``, for targets that are class numbers.
+
+    Parameters
+    ----------
+    y_true : array_like of int, shape (...) or (..., 1)
+        Class numbers.
+    y_pred : array_like, shape (..., classes)
+        Probabilities p or logits.
+    from_logits : bool, default False
+        Whether `y_pred` are logits, of which p is the softmax.
+    label_smoothing : float, default 0.0
+        As in `categorical_crossentropy`, on one-hot targets.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        One value per sample, in the floating-point type of `y_pred`.
+
+    Raises
+    ------
+    ShapeError
+        The shapes do not match.
+    """
     predictions = np.asarray(y_pred)
     if predictions.dtype.kind != "f":
         predictions = predictions.astype(np.float32)
@@ -118,25 +230,77 @@ def sparse_categorical_crossentropy(
 
 
 def binary_accuracy(y_true: ArrayLike, y_pred: ArrayLike, threshold: float = 0.5) -> Array:
-    """Share of outputs on the target's side of `threshold`."""
+    """Fraction of outputs on the same side of `threshold` as their targets.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like, shape (..., outputs)
+        Targets 0 or 1, and probabilities.
+    threshold : float, default 0.5
+        Probabilities above it are predictions of 1.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        One value per sample, in the floating-point type of `y_pred`.
+
+    Raises
+    ------
+    ShapeError
+        The shapes differ.
+    """
     targets, predictions = _floats(y_true, y_pred)
     return np.mean(targets == (predictions > threshold), axis=-1, dtype=predictions.dtype)
 
 
 def categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> Array:
-    """1 where the largest output is that of the one-hot target, else 0."""
+    """1 where the largest output is that of the one-hot target, else 0.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like, shape (..., classes)
+        One-hot targets, and outputs.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        One value per sample, in the floating-point type of `y_pred`.
+
+    Raises
+    ------
+    ShapeError
+        The shapes differ.
+    """
     targets, predictions = _floats(y_true, y_pred)
     return (targets.argmax(axis=-1) == predictions.argmax(axis=-1)).astype(predictions.dtype)
 
 
 def sparse_categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> Array:
-    """1 where the largest output is the target's class, else 0."""
+    """1 where the largest output is that of the target class, else 0.
+
+    Parameters
+    ----------
+    y_true : array_like of int, shape (...) or (..., 1)
+        Class numbers.
+    y_pred : array_like, shape (..., classes)
+        Outputs.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        One value per sample, in the floating-point type of `y_pred`.
+
+    Raises
+    ------
+    ShapeError
+        The shapes do not match.
+    """
     predictions = np.asarray(y_pred)
-    hits = _classes(y_true, predictions) == predictions.argmax(axis=-1)
-    return hits.astype(predictions.dtype if predictions.dtype.kind == "f" else np.float32)
+    correct = _classes(y_true, predictions) == predictions.argmax(axis=-1)
+    return correct.astype(predictions.dtype if predictions.dtype.kind == "f" else np.float32)
 
 
-# The loss of a batch is the mean of these; by the class that stands for them.
+# By the class of the loss, whose value for a batch is the mean of these.
 OF_LOSSES = {
     "MeanSquaredError": mean_squared_error,
     "MeanAbsoluteError": mean_absolute_error,
@@ -161,13 +325,13 @@ def elementwise(function: Callable[..., Any], y_true: ArrayLike, y_pred: ArrayLi
 
 
 def batch_loss(loss: Any, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: Any = None) -> Any:
-    """Return the loss of a batch: the mean over samples, each times its weight."""
+    """Return the loss of a batch: the mean over samples, each multiplied by its weight."""
     options = {k: v for k, v in vars(loss).items() if k not in ("name", "reduction")}
     return weighted_mean(OF_LOSSES[type(loss).__name__](y_true, y_pred, **options), sample_weight)
 
 
 def weighted_mean(values: Array, sample_weight: Any = None) -> Any:
-    """Return the mean over samples, each times its weight; the weights do not divide."""
+    """Return the sum over samples, each multiplied by its weight, divided by their number."""
     if sample_weight is not None:
         values = values * np.asarray(sample_weight, values.dtype).reshape(values.shape)
     return values.mean()

@@ -1,8 +1,8 @@
 """The graph: layers wired to a DAG, with names and shapes checked.
 
-Calling a layer on a `SymbolicTensor` notes the call; `build_graph` walks back from the outputs
-and returns the calls in an order in which they can run. Shapes are per sample: the batch axis
-is not part of them.
+Calling a layer on a `SymbolicTensor` records the call; `build_graph` traces back from the outputs
+and returns the calls in topological order. Shapes are per sample: they do not include the batch
+axis.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
-from gpunn.specs.traced_values import Valueless
+from gpunn.specs.traced_values import SymbolicValue
 
 if TYPE_CHECKING:
     from gpunn.specs.constraints import Constraint
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-# Of one variable: as many as a stream of random numbers has (see gpunn/randomness).
+# Values of one variable: as many as a random stream has (see gpunn/randomness).
 MAX_VALUES = 2**34
 
 
 @dataclass(frozen=True, eq=False)
-class SymbolicTensor(Valueless):
-    """The output of a layer call, known by its shape only.
+class SymbolicTensor(SymbolicValue):
+    """The output of a layer call, of which only the shape is known.
 
     Attributes
     ----------
     shape : tuple of int
-        Per sample: unlike in Keras the batch axis, which would be None, is left out.
+        Per sample: unlike in Keras, the batch axis is not included.
     layer : Layer
         The layer that was called.
     inputs : tuple of SymbolicTensor
@@ -64,13 +64,13 @@ class Variable:
     shape : tuple of int
         Kernels are (inputs, outputs).
     initializer : Initializer
-        Its first values.
+        Its initial values.
     regularizer : L1L2 or None
         Its penalty.
     trainable : bool
         False for statistics that are not learned by gradient descent.
     constraint : Constraint or None
-        What follows each of its updates.
+        Applied after each update.
     """
 
     layer: str
@@ -105,9 +105,9 @@ class Node:
     layer_name : str
         Scope of the variables, the same for all calls of a layer.
     inputs : tuple of int
-        Positions of the nodes whose outputs it reads.
+        Indices of the nodes whose outputs it reads.
     shape : tuple of int
-        Of its output, per sample.
+        Shape of its output, per sample.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Layer calls in an order in which they can run."""
+    """Layer calls in topological order."""
 
     nodes: tuple[Node, ...]
     inputs: tuple[int, ...]
@@ -151,9 +151,9 @@ def connect(
     for tensor in inputs:
         if not isinstance(tensor, SymbolicTensor):
             raise ArgumentTypeError(
-                f"{describe(layer)} is called on symbolic inputs (what gpunn.Input or another "
-                f"layer returns), not on {type(tensor).__name__}. To run a model on arrays use "
-                f"model.predict."
+                f"{describe(layer)} must be called on symbolic tensors (what gpunn.Input or "
+                f"another layer returns), not on {type(tensor).__name__}. To run a model on "
+                f"arrays use model.predict."
             )
     try:
         shape = layer.output_shape(*(tensor.shape for tensor in inputs))
@@ -164,7 +164,7 @@ def connect(
 
 
 def describe(layer: Layer) -> str:
-    """Name a layer in a message: its name if it has one, and its kind."""
+    """Return how messages refer to a layer: by its class and, if it has one, its name."""
     kind = type(layer).__name__
     return f"Layer {layer.name!r} ({kind})" if layer.name else f"Layer {kind}"
 
@@ -179,8 +179,8 @@ def trace_graph(
 ) -> tuple[Graph, list[SymbolicTensor]]:
     """Order the calls between `inputs` and `outputs`, and name them.
 
-    The order is Keras's: by the number of calls that follow on the longest way to an output,
-    most first; where that is equal, as they are met on the way back from the outputs.
+    The order is Keras's: by the number of calls on the longest path to an output, in decreasing
+    order; ties in the order in which they are met on the way back from the outputs.
 
     Parameters
     ----------
@@ -196,8 +196,8 @@ def trace_graph(
     Raises
     ------
     ArgumentError
-        An output depends on an input that is not listed, an input is not used, something is
-        listed twice, or two layers have the same name.
+        An output depends on an input that is not listed, an input is not used, something is listed
+        twice, or two layers have the same name.
     """
     if not inputs or not outputs:
         raise ArgumentError("A model needs at least one input and one output.")
@@ -274,7 +274,7 @@ def _by_depth(
 
 
 def _visit(tensor: SymbolicTensor, order: list[SymbolicTensor]) -> None:
-    """Append `tensor` after all it depends on; without recursion, nets may be deep."""
+    """Append `tensor` after everything it depends on; not recursive, as nets may be deep."""
     done = set(map(id, order))
     stack = [(tensor, False)]
     while stack:
@@ -307,18 +307,18 @@ def _add_variables(
 
 
 def name_layers(layers: Sequence[Layer], foreign: Set[int] = frozenset()) -> dict[int, str]:
-    """Name layers by their kind, in the order in which they were made, as Keras does.
+    """Name layers by their class, in the order in which they were created, as Keras does.
 
     Parameters
     ----------
     layers : sequence of Layer
     foreign : set of int
-        The ids of layers of other models: if their name is taken they get another one.
+        The ids of layers of other models, which are renamed if their name is taken.
 
     Returns
     -------
-    dict
-        The names by the layers' ids.
+    dict of int to str
+        The names by the ids of the layers.
     """
     unique = list({id(layer): layer for layer in layers}.values())
     unique.sort(key=lambda layer: layer.serial)

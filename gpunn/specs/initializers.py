@@ -1,7 +1,7 @@
-"""Initial values of weights, drawn on the host from the model's seed (equal on every device).
+"""Initial values of weights, drawn on the host from the model's seed: the same for every device.
 
-Names, default values and formulas are those of ``keras.initializers``; a `seed` of its own takes
-the place of the model's.
+Names, default values and formulas are those of ``keras.initializers``; an initializer's own
+`seed` overrides that of the model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,38 @@ from numpy.typing import DTypeLike, NDArray
 from gpunn.errors import ArgumentError, UnknownNameError
 from gpunn.specs.registry import Registry, check_count, check_number
 
-# Standard deviation of a normal distribution cut off at two standard deviations.
+__all__ = [
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Initializer",
+    "LecunNormal",
+    "LecunUniform",
+    "Ones",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "VarianceScaling",
+    "Zeros",
+    "constant",
+    "get",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "ones",
+    "random_normal",
+    "random_uniform",
+    "truncated_normal",
+    "variance_scaling",
+    "zeros",
+]
+
+# Standard deviation of a standard normal distribution truncated at two standard deviations.
 TRUNCATED_STDDEV = 0.87962566103423978
 
 
@@ -38,10 +69,15 @@ class Initializer:
         seed : int, default 0
             The model's seed.
         index : int, default 0
-            Number of the variable in the model; each has its own stream of random numbers.
+            Index of the variable in the model; each has its own random stream.
+
+        Returns
+        -------
+        ndarray
+            The values, of the given shape and dtype.
         """
         own = getattr(self, "seed", None)
-        # As in Keras, every call of an initializer with a seed of its own draws the same.
+        # As in Keras, an initializer with its own seed draws the same values at every call.
         if own is not None:
             seed, index = own, 0
         draw = _Draw(seed, index, math.prod(shape))
@@ -81,13 +117,12 @@ class _Draw:
 initializers: Registry[Initializer] = Registry(
     "initializer",
     Initializer,
-    instead="draw the weights yourself and give them to set_weights, or take one of "
-    "gpunn.initializers",
+    instead="pass weights to set_weights, or use one of gpunn.initializers",
 )
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return (fan_in, fan_out): inputs and outputs of a kernel of this shape."""
+    """Return (fan_in, fan_out): the inputs and outputs of a kernel of this shape."""
     if not shape:
         return 1, 1
     return (shape[0], shape[-1]) if len(shape) > 1 else (shape[0], shape[0])
@@ -96,7 +131,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 @initializers.register("zeros", "zero")
 @dataclass(frozen=True)
 class Zeros(Initializer):
-    """All zero."""
+    """Fill with zeros."""
 
     def _values(self, shape: tuple[int, ...], draw: _Draw) -> NDArray[Any]:
         return np.zeros(shape)
@@ -105,7 +140,7 @@ class Zeros(Initializer):
 @initializers.register("ones", "one")
 @dataclass(frozen=True)
 class Ones(Initializer):
-    """All one."""
+    """Fill with ones."""
 
     def _values(self, shape: tuple[int, ...], draw: _Draw) -> NDArray[Any]:
         return np.ones(shape)
@@ -114,7 +149,18 @@ class Ones(Initializer):
 @initializers.register("constant")
 @dataclass(frozen=True)
 class Constant(Initializer):
-    """All `value`."""
+    """Fill with one value.
+
+    Parameters
+    ----------
+    value : float, default 0.0
+        The value.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        `value` is not a finite number.
+    """
 
     value: float = 0.0
 
@@ -128,7 +174,20 @@ class Constant(Initializer):
 @initializers.register("random_uniform", "uniform")
 @dataclass(frozen=True)
 class RandomUniform(Initializer):
-    """Uniform between `minval` and `maxval`."""
+    """Draw from a uniform distribution.
+
+    Parameters
+    ----------
+    minval, maxval : float, default -0.05 and 0.05
+        Bounds, in increasing order.
+    seed : int, optional
+        Overrides the model's seed; at least 0 and below 2**64.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or not a number.
+    """
 
     minval: float = -0.05
     maxval: float = 0.05
@@ -146,7 +205,20 @@ class RandomUniform(Initializer):
 @initializers.register("random_normal", "normal")
 @dataclass(frozen=True)
 class RandomNormal(Initializer):
-    """Normal with the given mean and standard deviation."""
+    """Draw from a normal distribution.
+
+    Parameters
+    ----------
+    mean, stddev : float, default 0.0 and 0.05
+        Mean and standard deviation.
+    seed : int, optional
+        Overrides the model's seed; at least 0 and below 2**64.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or not a number.
+    """
 
     mean: float = 0.0
     stddev: float = 0.05
@@ -164,15 +236,22 @@ class RandomNormal(Initializer):
 @initializers.register("truncated_normal")
 @dataclass(frozen=True)
 class TruncatedNormal(Initializer):
-    """Normal, drawn again where it is more than two standard deviations off the mean.
+    """Draw from a normal distribution truncated at two standard deviations from the mean.
 
     Parameters
     ----------
-    mean, stddev : float
-        Of the distribution before it is cut off.
+    mean, stddev : float, default 0.0 and 0.05
+        Of the distribution before it is truncated.
+    seed : int, optional
+        Overrides the model's seed; at least 0 and below 2**64.
     scale_by_fan_in : bool, default False
         Divide `stddev` by ``sqrt(fan_in)``: ``TruncatedNormal(stddev=2, scale_by_fan_in=True)``
         is the ``2 / sqrt(n_inputs)`` of "Hands-On Machine Learning", chapter 10.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or not a number.
     """
 
     mean: float = 0.0
@@ -193,7 +272,7 @@ class TruncatedNormal(Initializer):
 @initializers.register("variance_scaling")
 @dataclass(frozen=True)
 class VarianceScaling(Initializer):
-    """Zero mean, variance ``scale / fan``.
+    """Draw with zero mean and variance ``scale / fan``.
 
     Parameters
     ----------
@@ -202,7 +281,14 @@ class VarianceScaling(Initializer):
     mode : {"fan_in", "fan_out", "fan_avg"}
         Which fan: inputs, outputs or their mean.
     distribution : {"truncated_normal", "untruncated_normal", "uniform"}
-        The variance is that of the truncated distribution.
+        The variance of the truncated distribution is that after truncation.
+    seed : int, optional
+        Overrides the model's seed; at least 0 and below 2**64.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError, UnknownNameError
+        An argument is out of range, not a number or not one of the names.
     """
 
     scale: float = 1.0
@@ -236,32 +322,110 @@ class VarianceScaling(Initializer):
 
 
 def GlorotUniform(seed: int | None = None) -> VarianceScaling:
-    """Uniform within ``sqrt(6 / (fan_in + fan_out))``."""
+    """Make an initializer that is uniform within ``sqrt(6 / (fan_in + fan_out))``.
+
+    Glorot and Bengio, AISTATS 2010.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Overrides the model's seed.
+
+    Returns
+    -------
+    VarianceScaling
+        The initializer.
+    """
     return VarianceScaling(1.0, "fan_avg", "uniform", seed)
 
 
 def GlorotNormal(seed: int | None = None) -> VarianceScaling:
-    """Truncated normal of variance ``2 / (fan_in + fan_out)``."""
+    """Make a truncated normal initializer of variance ``2 / (fan_in + fan_out)``.
+
+    Glorot and Bengio, AISTATS 2010.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Overrides the model's seed.
+
+    Returns
+    -------
+    VarianceScaling
+        The initializer.
+    """
     return VarianceScaling(1.0, "fan_avg", "truncated_normal", seed)
 
 
 def HeUniform(seed: int | None = None) -> VarianceScaling:
-    """Uniform within ``sqrt(6 / fan_in)``."""
+    """Make an initializer that is uniform within ``sqrt(6 / fan_in)``.
+
+    He et al., arXiv:1502.01852.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Overrides the model's seed.
+
+    Returns
+    -------
+    VarianceScaling
+        The initializer.
+    """
     return VarianceScaling(2.0, "fan_in", "uniform", seed)
 
 
 def HeNormal(seed: int | None = None) -> VarianceScaling:
-    """Truncated normal of variance ``2 / fan_in``."""
+    """Make a truncated normal initializer of variance ``2 / fan_in``.
+
+    He et al., arXiv:1502.01852.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Overrides the model's seed.
+
+    Returns
+    -------
+    VarianceScaling
+        The initializer.
+    """
     return VarianceScaling(2.0, "fan_in", "truncated_normal", seed)
 
 
 def LecunUniform(seed: int | None = None) -> VarianceScaling:
-    """Uniform within ``sqrt(3 / fan_in)``."""
+    """Make an initializer that is uniform within ``sqrt(3 / fan_in)``.
+
+    LeCun et al., "Efficient BackProp" (1998).
+
+    Parameters
+    ----------
+    seed : int, optional
+        Overrides the model's seed.
+
+    Returns
+    -------
+    VarianceScaling
+        The initializer.
+    """
     return VarianceScaling(1.0, "fan_in", "uniform", seed)
 
 
 def LecunNormal(seed: int | None = None) -> VarianceScaling:
-    """Truncated normal of variance ``1 / fan_in``."""
+    """Make a truncated normal initializer of variance ``1 / fan_in``.
+
+    LeCun et al., "Efficient BackProp" (1998).
+
+    Parameters
+    ----------
+    seed : int, optional
+        Overrides the model's seed.
+
+    Returns
+    -------
+    VarianceScaling
+        The initializer.
+    """
     return VarianceScaling(1.0, "fan_in", "truncated_normal", seed)
 
 
@@ -276,7 +440,7 @@ for _name, _make in (
 ):
     initializers.alias(_name, _make)
 
-# Keras has these names for the classes.
+# Keras's aliases of the classes.
 zeros, ones, constant = Zeros, Ones, Constant
 random_uniform, random_normal, truncated_normal = RandomUniform, RandomNormal, TruncatedNormal
 variance_scaling = VarianceScaling
@@ -286,10 +450,26 @@ lecun_uniform, lecun_normal = LecunUniform, LecunNormal
 
 
 def get(identifier: object) -> Initializer:
-    """Return the initializer that `identifier` (a name, a spec, a config) stands for."""
+    """Return an initializer.
+
+    Parameters
+    ----------
+    identifier : str, Initializer, type, callable or dict
+        A name, a spec, its class or a function such as `HeNormal`, or a config.
+
+    Returns
+    -------
+    Initializer
+        The spec.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError, UnknownNameError
+        There is no such initializer, or it is user-defined, which is not supported.
+    """
     if identifier is None:
         raise ArgumentError("An initializer is required; use 'zeros' for zeros.")
-    # HeNormal and its like are functions here, classes in Keras: "HeNormal" and HeNormal do too.
+    # HeNormal and the like are functions here, but classes in Keras, which also accepts these.
     for make in _SCALED:
         if identifier is make or (isinstance(identifier, str) and identifier == make.__name__):
             return make()

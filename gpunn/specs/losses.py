@@ -1,9 +1,9 @@
 """Losses as specs; names, definitions and reduction are those of Keras 3.
 
-The loss of a batch is ``sum_i w_i * loss_i / batch_size`` with sample weights ``w`` (1 if none
-are given), ``loss_i`` being the mean over the sample's outputs where it has several. Cross
-entropies are computed from logits, in a form that is safe for logits of any size: a softmax or
-sigmoid that the output layer ends with becomes part of the loss when the plan is built.
+The loss of a batch is ``sum_i w_i * loss_i / batch_size`` with sample weights ``w`` (1 by
+default), where ``loss_i`` is the mean over the outputs of sample i. Cross-entropies are computed
+from logits, in a form that is numerically stable for logits of any size: a softmax or sigmoid at
+the end of the model is fused into the loss when the plan is built.
 """
 
 from __future__ import annotations
@@ -18,15 +18,36 @@ from gpunn.specs.expressions import Expression
 from gpunn.specs.expressions.checks import check
 from gpunn.specs.expressions.derivatives import differentiate
 from gpunn.specs.expressions.tracing import function_name, trace
-from gpunn.specs.formulas import binary_crossentropy as binary_crossentropy
-from gpunn.specs.formulas import categorical_crossentropy as categorical_crossentropy
-from gpunn.specs.formulas import huber as huber
-from gpunn.specs.formulas import mean_absolute_error as mean_absolute_error
-from gpunn.specs.formulas import mean_squared_error as mean_squared_error
-from gpunn.specs.formulas import sparse_categorical_crossentropy as sparse_categorical_crossentropy
+from gpunn.specs.formulas import (
+    binary_crossentropy,
+    categorical_crossentropy,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    sparse_categorical_crossentropy,
+)
 from gpunn.specs.registry import Registry, check_number, set_field
 
-# What functions of users are given, in Keras's order.
+__all__ = [
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "ExpressionLoss",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "SparseCategoricalCrossentropy",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "from_function",
+    "get",
+    "huber",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "sparse_categorical_crossentropy",
+]
+
+# Arguments of user-defined functions, in Keras's order.
 ARGUMENTS = ("y_true", "y_pred")
 
 
@@ -34,15 +55,20 @@ ARGUMENTS = ("y_true", "y_pred")
 class Loss:
     """Base class of losses.
 
-    A class of your own has a method ``call(self, y_true, y_pred)``, which is used as a function
-    given to `from_function` is.
+    A user-defined subclass has a method ``call(self, y_true, y_pred)``, which is used like a
+    function given to `from_function`.
 
     Parameters
     ----------
-    reduction : str
-        "sum_over_batch_size" or "mean", which are the same: the mean over the batch.
+    reduction : {"sum_over_batch_size", "mean"}
+        Both take the mean over the batch.
     name : str, optional
-        Of a loss of your own; default: its class's.
+        Name of a user-defined loss; default: its class name.
+
+    Raises
+    ------
+    ArgumentError
+        `reduction` is another one.
     """
 
     reduction: str = "sum_over_batch_size"
@@ -56,7 +82,7 @@ class Loss:
             )
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Return the loss of a batch of arrays, as a NumPy number."""
+        """Return the loss of a batch of arrays, as a NumPy scalar."""
         if callable(getattr(self, "call", None)):
             return get(self)(y_true, y_pred, sample_weight)
         return formulas.batch_loss(self, y_true, y_pred, sample_weight)
@@ -65,12 +91,12 @@ class Loss:
     def op(self) -> str:
         """Name of the plan's op."""
         raise ArgumentTypeError(
-            f"{type(self).__name__}: a loss of your own needs a method call(self, y_true, y_pred)."
+            f"{type(self).__name__}: a user-defined loss needs a method call(self, y_true, y_pred)."
         )
 
     @property
     def head(self) -> str | None:
-        """Name of the output activation that the loss takes in, for cross entropies."""
+        """Name of the output activation that is fused into the loss: that of cross-entropies."""
         return None
 
     @property
@@ -100,10 +126,11 @@ class SparseCategoricalCrossentropy(Loss):
     Parameters
     ----------
     from_logits : bool, default False
-        Whether the model puts out logits; if not, it must end with a softmax.
+        Whether the model returns logits; if not, it must end with a softmax.
     label_smoothing : float, default 0.0
-        As in `CategoricalCrossentropy`, on the one-hot form of the target. Keras has it only
-        there; PyTorch has it for class numbers, too.
+        As in `CategoricalCrossentropy`, applied to the one-hot target. Keras has it only there;
+        PyTorch has it for class numbers, too.
+    reduction, name : see `Loss`
     """
 
     from_logits: bool = False
@@ -138,10 +165,11 @@ class CategoricalCrossentropy(Loss):
     Parameters
     ----------
     from_logits : bool, default False
-        Whether the model puts out logits; if not, it must end with a softmax.
+        Whether the model returns logits; if not, it must end with a softmax.
     label_smoothing : float, default 0.0
-        At least 0 and below 1: of K classes, ``target_k * (1 - label_smoothing) +
-        label_smoothing / K`` takes the place of ``target_k``. Accuracy sees the targets as given.
+        At least 0 and below 1: with K classes, ``target_k * (1 - label_smoothing) +
+        label_smoothing / K`` replaces ``target_k``. Accuracy uses the targets as given.
+    reduction, name : see `Loss`
     """
 
     from_logits: bool = False
@@ -172,10 +200,11 @@ class BinaryCrossentropy(Loss):
     Parameters
     ----------
     from_logits : bool, default False
-        Whether the model puts out logits; if not, it must end with a sigmoid.
+        Whether the model returns logits; if not, it must end with a sigmoid.
     label_smoothing : float, default 0.0
-        At least 0 and below 1: ``t * (1 - label_smoothing) + label_smoothing / 2`` takes the
-        place of the target t.
+        At least 0 and below 1: ``t * (1 - label_smoothing) + label_smoothing / 2`` replaces the
+        target t.
+    reduction, name : see `Loss`
     """
 
     from_logits: bool = False
@@ -201,7 +230,12 @@ class BinaryCrossentropy(Loss):
 @losses.register("mean_squared_error", "mse")
 @dataclass(frozen=True)
 class MeanSquaredError(Loss):
-    """Mean over outputs of ``(prediction - target)**2``."""
+    """Mean over outputs of ``(prediction - target)**2``.
+
+    Parameters
+    ----------
+    reduction, name : see `Loss`
+    """
 
     @property
     def op(self) -> str:
@@ -211,7 +245,12 @@ class MeanSquaredError(Loss):
 @losses.register("mean_absolute_error", "mae")
 @dataclass(frozen=True)
 class MeanAbsoluteError(Loss):
-    """Mean over outputs of ``|prediction - target|``."""
+    """Mean over outputs of ``|prediction - target|``.
+
+    Parameters
+    ----------
+    reduction, name : see `Loss`
+    """
 
     @property
     def op(self) -> str:
@@ -221,7 +260,21 @@ class MeanAbsoluteError(Loss):
 @losses.register("huber", "huber_loss")
 @dataclass(frozen=True)
 class Huber(Loss):
-    """``e**2 / 2`` for ``|e| <= delta``, else ``delta * |e| - delta**2 / 2``; mean over outputs."""
+    """``e**2 / 2`` for ``|e| <= delta``, else ``delta * |e| - delta**2 / 2``; mean over outputs.
+
+    Huber, "Robust Estimation of a Location Parameter", Annals of Mathematical Statistics 35 (1964).
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        Error at which the loss becomes linear; above 0.
+    reduction, name : see `Loss`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        `delta` is not a number above 0.
+    """
 
     delta: float = 1.0
 
@@ -241,22 +294,25 @@ class Huber(Loss):
 @losses.register()
 @dataclass(frozen=True)
 class ExpressionLoss(Loss):
-    """A loss of the user's, as data; made by `from_function`.
+    """A user-defined loss, stored as data; made by `from_function`.
 
     Parameters
     ----------
     name : str
-        The function's.
+        Name of the function.
     expression : Expression
         The loss of one output, from target and prediction.
     given_derivative : Expression, optional
-        Its derivative with respect to the prediction, as given by the user; derived from the
-        expression if left out.
+        Its derivative with respect to the prediction, as given by the user; by default derived
+        from `expression`.
+    reduction : see `Loss`
 
     Raises
     ------
     ArgumentError
-        The derivative is not what finite differences of the function give.
+        The derivative disagrees with finite differences of the function.
+    ArgumentTypeError
+        `name` is not a non-empty string.
     PlanError
         The derivative is 0 everywhere, so that nothing could be learned.
     """
@@ -268,7 +324,9 @@ class ExpressionLoss(Loss):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.name, str) or not self.name:
-            raise ArgumentTypeError(f"A loss's name is a text, not {self.name!r}.")
+            raise ArgumentTypeError(
+                f"The name of a loss must be a non-empty string, not {self.name!r}."
+            )
         set_field(self, "expression", Expression.get(self.expression))
         if self.given_derivative is not None:
             set_field(self, "given_derivative", Expression.get(self.given_derivative))
@@ -282,7 +340,7 @@ class ExpressionLoss(Loss):
 
     @property
     def slope(self) -> Expression:
-        """The derivative with respect to the prediction: as given, or derived."""
+        """The derivative with respect to the prediction, as given or derived."""
         given: Expression | None = self.given_derivative
         return differentiate(self.expression, 1) if given is None else given
 
@@ -314,31 +372,32 @@ def from_function(
     Parameters
     ----------
     function : callable
-        Uses Python's operators, the functions of `gpunn.ops` and constants, and may end with
-        ``ops.mean``. It is called once, with single numbers; what it computes becomes data, which
+        Built from Python's operators, the functions of `gpunn.ops` and constants; may end with
+        ``ops.mean``. It is called once, with scalars, and what it computes is stored as data, which
         is saved with a model. The loss of a sample is the mean over its outputs.
     derivative : callable, optional
-        The derivative of one output's loss with respect to `y_pred`, in the same way; by default
-        it is derived.
+        The derivative of one output's loss with respect to `y_pred`, written the same way; derived
+        from `function` by default.
     name : str, optional
         Default: the function's name.
 
     Returns
     -------
     ExpressionLoss
+        A loss for `Model.compile`.
 
     Raises
     ------
     ArgumentError, ArgumentTypeError
-        The function is not elementwise, or the derivative does not agree with finite differences
-        of the function; the message shows where.
+        The function is not elementwise, or the derivative disagrees with finite differences of the
+        function; the message shows where.
     PlanError
         The derivative is 0 everywhere.
 
     Warns
     -----
     RuntimeWarning
-        Somewhere between -30 and 30 float32 cannot hold the loss, or the derivative is NaN.
+        Somewhere between -30 and 30 the loss overflows float32, or the derivative is NaN.
     """
     return ExpressionLoss(
         name or function_name(function),
@@ -348,7 +407,23 @@ def from_function(
 
 
 def get(identifier: object) -> Loss:
-    """Return the loss for `identifier`: a name, a spec, a class, a function or a config."""
+    """Return a loss.
+
+    Parameters
+    ----------
+    identifier : str, Loss, type, callable or dict
+        A name, a spec, its class, a function of ``(y_true, y_pred)``, or a config.
+
+    Returns
+    -------
+    Loss
+        The spec.
+
+    Raises
+    ------
+    UnknownNameError, ArgumentTypeError
+        There is no such loss.
+    """
     for name, function in formulas.OF_LOSSES.items():
         if identifier is function:
             return losses.get(name)
@@ -364,7 +439,7 @@ def get(identifier: object) -> Loss:
 
 
 def __getattr__(name: str) -> Any:
-    """Return the loss of a name in Keras's other way of writing: `mse`."""
+    """Return the loss of an alias, such as `mse`."""
     if name in losses.names():
         return losses.get(name)
     raise AttributeError(f"module 'gpunn.losses' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Metrics as specs: accumulated by the plan where the data is, read once per epoch.
+"""Metrics as specs: accumulated on the device, read once per epoch.
 
 Names and definitions are those of Keras 3; metrics do not use sample weights.
 """
@@ -13,13 +13,36 @@ from gpunn.errors import ArgumentError, ArgumentTypeError
 from gpunn.specs import formulas
 from gpunn.specs.expressions import Expression
 from gpunn.specs.expressions.tracing import function_name, trace
-from gpunn.specs.formulas import binary_accuracy as binary_accuracy
-from gpunn.specs.formulas import categorical_accuracy as categorical_accuracy
-from gpunn.specs.formulas import mean_absolute_error as mean_absolute_error
-from gpunn.specs.formulas import mean_squared_error as mean_squared_error
-from gpunn.specs.formulas import sparse_categorical_accuracy as sparse_categorical_accuracy
+from gpunn.specs.formulas import (
+    binary_accuracy,
+    categorical_accuracy,
+    mean_absolute_error,
+    mean_squared_error,
+    sparse_categorical_accuracy,
+)
 from gpunn.specs.losses import ExpressionLoss
 from gpunn.specs.registry import Registry, check_count, check_number, set_field
+
+__all__ = [
+    "Accuracy",
+    "BinaryAccuracy",
+    "CategoricalAccuracy",
+    "ExpressionMetric",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Metric",
+    "RootMeanSquaredError",
+    "SparseCategoricalAccuracy",
+    "SparseTopKCategoricalAccuracy",
+    "TopKCategoricalAccuracy",
+    "binary_accuracy",
+    "categorical_accuracy",
+    "from_function",
+    "get",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "sparse_categorical_accuracy",
+]
 
 
 @dataclass(frozen=True)
@@ -28,12 +51,12 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """Name in the history and on the screen."""
+        """Name in the history and in the progress output."""
         raise _own_class(self)
 
     @property
     def op(self) -> str:
-        """Name of the plan's op that adds a batch's sum to the accumulator."""
+        """Name of the plan's op that adds the sum over a batch to the accumulator."""
         raise _own_class(self)
 
     @property
@@ -42,7 +65,18 @@ class Metric:
         return {}
 
     def add_weight(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse a metric with a state, as Keras's own classes have."""
+        """Raise `ArgumentError`: a metric cannot have state of its own.
+
+        Parameters
+        ----------
+        *_, **__ : object
+            Ignored.
+
+        Raises
+        ------
+        ArgumentError
+            Always.
+        """
         raise _stateful(type(self))
 
     @property
@@ -53,15 +87,15 @@ class Metric:
 
 def _stateful(kind: type) -> ArgumentError:
     return ArgumentError(
-        f"metrics: {kind.__name__} keeps a state of its own (update_state), which gpunn does not "
-        f"run; give a function of (y_true, y_pred) of which the mean is taken."
+        f"metrics: {kind.__name__} keeps state (update_state), which is not supported; give a "
+        f"function of (y_true, y_pred), of which the mean is taken."
     )
 
 
 def _own_class(metric: Metric) -> ArgumentTypeError:
     return ArgumentTypeError(
-        f"{type(metric).__name__}: a metric of your own is a function of (y_true, y_pred) of which "
-        f"the mean is taken, not a class."
+        f"{type(metric).__name__}: a user-defined metric is a function of (y_true, y_pred), of "
+        f"which the mean is taken, not a class."
     )
 
 
@@ -71,9 +105,14 @@ metrics: Registry[Metric] = Registry("metric", Metric)
 @metrics.register("accuracy", "acc")
 @dataclass(frozen=True)
 class Accuracy(Metric):
-    """Share of samples whose largest output is the target's class.
+    """Fraction of samples whose largest output is that of the target class.
 
-    Where the model has a single output it is `BinaryAccuracy`, as in Keras.
+    For a model with a single output it is `BinaryAccuracy`, as in Keras.
+
+    Parameters
+    ----------
+    name : str, default "accuracy"
+        Label in the history.
     """
 
     name: str = "accuracy"
@@ -90,7 +129,13 @@ class Accuracy(Metric):
 @metrics.register("sparse_categorical_accuracy")
 @dataclass(frozen=True)
 class SparseCategoricalAccuracy(Accuracy):
-    """`Accuracy` for integer targets."""
+    """`Accuracy` for integer targets.
+
+    Parameters
+    ----------
+    name : str, default "sparse_categorical_accuracy"
+        Label in the history.
+    """
 
     name: str = "sparse_categorical_accuracy"
 
@@ -98,7 +143,13 @@ class SparseCategoricalAccuracy(Accuracy):
 @metrics.register("categorical_accuracy")
 @dataclass(frozen=True)
 class CategoricalAccuracy(Accuracy):
-    """`Accuracy` for one-hot targets."""
+    """`Accuracy` for one-hot targets.
+
+    Parameters
+    ----------
+    name : str, default "categorical_accuracy"
+        Label in the history.
+    """
 
     name: str = "categorical_accuracy"
 
@@ -106,9 +157,21 @@ class CategoricalAccuracy(Accuracy):
 @metrics.register("top_k_categorical_accuracy", "in_top_k")
 @dataclass(frozen=True)
 class TopKCategoricalAccuracy(Metric):
-    """Share of samples whose target class is among the `k` largest outputs.
+    """Fraction of samples whose target class is among the `k` largest outputs.
 
-    A tie with the k-th largest counts as being among them.
+    A class tied with the k-th largest counts as among them.
+
+    Parameters
+    ----------
+    k : int, default 5
+        At least 1.
+    name : str, default "top_k_categorical_accuracy"
+        Label in the history.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        `k` is not a whole number of at least 1.
     """
 
     k: int = 5
@@ -133,7 +196,15 @@ class TopKCategoricalAccuracy(Metric):
 @metrics.register("sparse_top_k_categorical_accuracy")
 @dataclass(frozen=True)
 class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
-    """`TopKCategoricalAccuracy` for integer targets."""
+    """`TopKCategoricalAccuracy` for integer targets.
+
+    Parameters
+    ----------
+    k : int, default 5
+        At least 1.
+    name : str, default "sparse_top_k_categorical_accuracy"
+        Label in the history.
+    """
 
     name: str = "sparse_top_k_categorical_accuracy"
 
@@ -141,7 +212,20 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
 @metrics.register("binary_accuracy")
 @dataclass(frozen=True)
 class BinaryAccuracy(Metric):
-    """Share of outputs on the target's side of `threshold` (a probability)."""
+    """Fraction of outputs on the same side of `threshold` as their targets.
+
+    Parameters
+    ----------
+    threshold : float, default 0.5
+        Probability between 0 and 1.
+    name : str, default "binary_accuracy"
+        Label in the history.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        `threshold` is not a number between 0 and 1.
+    """
 
     threshold: float = 0.5
     name: str = "binary_accuracy"
@@ -176,7 +260,13 @@ class _Error(Metric):
 @metrics.register("mean_absolute_error", "mae")
 @dataclass(frozen=True)
 class MeanAbsoluteError(_Error):
-    """Mean of ``|prediction - target|``."""
+    """Mean of ``|prediction - target|``.
+
+    Parameters
+    ----------
+    name : str, default "mean_absolute_error"
+        Label in the history.
+    """
 
     name: str = "mean_absolute_error"
 
@@ -188,7 +278,13 @@ class MeanAbsoluteError(_Error):
 @metrics.register("mean_squared_error", "mse")
 @dataclass(frozen=True)
 class MeanSquaredError(_Error):
-    """Mean of ``(prediction - target)**2``."""
+    """Mean of ``(prediction - target)**2``.
+
+    Parameters
+    ----------
+    name : str, default "mean_squared_error"
+        Label in the history.
+    """
 
     name: str = "mean_squared_error"
 
@@ -200,7 +296,13 @@ class MeanSquaredError(_Error):
 @metrics.register("root_mean_squared_error", "rmse")
 @dataclass(frozen=True)
 class RootMeanSquaredError(_Error):
-    """Square root of the mean of ``(prediction - target)**2``."""
+    """Square root of the mean of ``(prediction - target)**2``.
+
+    Parameters
+    ----------
+    name : str, default "root_mean_squared_error"
+        Label in the history.
+    """
 
     name: str = "root_mean_squared_error"
 
@@ -212,16 +314,21 @@ class RootMeanSquaredError(_Error):
 @metrics.register()
 @dataclass(frozen=True)
 class ExpressionMetric(Metric):
-    """A metric of the user's, as data: a mean over outputs and samples; made by `from_function`.
+    """A user-defined metric, stored as data: a mean over outputs and samples; see `from_function`.
 
     Parameters
     ----------
     name : str
-        The function's; the label in the history.
+        Name of the function; the label in the history.
     expression : Expression
-        The figure of one output, from target and prediction.
+        The value of one output, from target and prediction.
     higher_better : bool, default False
         Whether larger values are better.
+
+    Raises
+    ------
+    ArgumentTypeError
+        `name` is not a non-empty string.
     """
 
     name: str
@@ -230,7 +337,9 @@ class ExpressionMetric(Metric):
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ArgumentTypeError(f"A metric's name is a text, not {self.name!r}.")
+            raise ArgumentTypeError(
+                f"The name of a metric must be a non-empty string, not {self.name!r}."
+            )
         set_field(self, "expression", Expression.get(self.expression))
 
     @property
@@ -267,6 +376,7 @@ def from_function(
     Returns
     -------
     ExpressionMetric
+        A metric for `Model.compile`.
 
     Raises
     ------
@@ -278,7 +388,23 @@ def from_function(
 
 
 def get(identifier: object) -> Metric:
-    """Return the metric for `identifier`: a name, a spec, a class, a function or a config."""
+    """Return a metric.
+
+    Parameters
+    ----------
+    identifier : str, Metric, type, callable or dict
+        A name, a spec, its class, a function of ``(y_true, y_pred)``, or a config.
+
+    Returns
+    -------
+    Metric
+        The spec.
+
+    Raises
+    ------
+    UnknownNameError, ArgumentError, ArgumentTypeError
+        There is no such metric, or it is one that keeps state.
+    """
     for name, function in formulas.OF_METRICS.items():
         if identifier is function:
             return metrics.get(name)
@@ -292,7 +418,7 @@ def get(identifier: object) -> Metric:
 
 
 def __getattr__(name: str) -> Any:
-    """Return the metric of a name in Keras's other way of writing: `mean_squared_error`."""
+    """Return the metric of an alias, such as `mse`."""
     if name in metrics.names():
         return metrics.get(name)
     raise AttributeError(f"module 'gpunn.metrics' has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """Optimizers as specs; formulas and default values are those of Keras 3.
 
 With gradient ``g``, weight ``w``, learning rate ``lr`` and step ``t`` = 1, 2, ...; if
-`weight_decay` is set, ``w -= lr * weight_decay * w`` comes first, in every optimizer.
+`weight_decay` is set, every optimizer first applies ``w -= lr * weight_decay * w``.
 """
 
 from __future__ import annotations
@@ -12,14 +12,27 @@ from typing import Any, Protocol
 import numpy as np
 
 from gpunn.errors import ArgumentError, ArgumentTypeError
-from gpunn.specs import schedules as schedules
+from gpunn.specs import schedules
 from gpunn.specs.registry import Registry, check_number, set_field
 from gpunn.specs.schedules import Constant, LearningRateSchedule
+
+__all__ = [
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "CompiledOptimizer",
+    "LearningRate",
+    "Optimizer",
+    "RMSprop",
+    "SGD",
+    "get",
+    "schedules",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """Base class: what all optimizers share.
+    """Base class of optimizers, with the parameters that all of them share.
 
     Parameters
     ----------
@@ -28,11 +41,17 @@ class Optimizer:
     clipvalue : float, optional
         Clip each component of the gradient to ``[-clipvalue, clipvalue]``.
     clipnorm : float, optional
-        Scale each variable's gradient down to at most this norm.
+        Scale the gradient of each variable down to at most this norm.
     global_clipnorm : float, optional
-        Scale all gradients together down to at most this norm.
+        Scale the gradients of all variables together down to at most this norm.
     name : str, optional
-        Taken for compatibility.
+        Accepted for compatibility.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        A value is out of range or not a number, more than one way of clipping is set, or an
+        argument of Keras 2 is given (`lr`, `decay`).
     """
 
     weight_decay: float | None = None
@@ -43,10 +62,10 @@ class Optimizer:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if "lr" in kwargs:
-            raise ArgumentTypeError(f"{cls.__name__}: lr is called learning_rate.")
+            raise ArgumentTypeError(f"{cls.__name__}: use learning_rate instead of lr.")
         if "decay" in kwargs:
             raise ArgumentTypeError(
-                f"{cls.__name__}: there is no decay; give learning_rate a schedule, such as "
+                f"{cls.__name__}: decay is not supported; set learning_rate to a schedule, such as "
                 f"gpunn.schedules.InverseTimeDecay, or use weight_decay."
             )
         return super().__new__(cls)
@@ -73,13 +92,13 @@ class Optimizer:
     def op(self) -> str:
         """Name of the plan's op that updates the weights."""
         raise ArgumentTypeError(
-            f"{type(self).__name__}: an optimizer cannot be of your own making; take one of "
+            f"{type(self).__name__}: user-defined optimizers are not supported; use one of "
             f"gpunn.optimizers."
         )
 
     @property
     def slots(self) -> dict[str, float]:
-        """State kept for each weight, by name, with its initial value."""
+        """Initial values of the state kept for each weight, by name."""
         return {}
 
     @property
@@ -102,8 +121,8 @@ def _refuse(optimizer: Any, name: str, value: object) -> None:
         else f"make another {type(optimizer).__name__}"
     )
     raise ArgumentError(
-        f"{type(optimizer).__name__}: {name} of an optimizer that was given to compile cannot be "
-        f"set, as models share it; {way}."
+        f"{type(optimizer).__name__}: {name} of an optimizer spec cannot be set, as models may "
+        f"share it; {way}."
     )
 
 
@@ -116,7 +135,22 @@ class SGD(Optimizer):
     """Stochastic gradient descent: ``w -= lr * g``.
 
     With momentum ``v = momentum * v - lr * g; w += v``; with `nesterov`
-    ``w += momentum * v - lr * g`` after the update of ``v``.
+    ``w += momentum * v - lr * g`` after the update of ``v`` (Sutskever et al., ICML 2013).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.01
+        At least 0.
+    momentum : float, default 0.0
+        From 0 to 1.
+    nesterov : bool, default False
+        Whether to use Nesterov momentum.
+    weight_decay, clipvalue, clipnorm, global_clipnorm, name : see `Optimizer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or of the wrong type.
     """
 
     learning_rate: Any = 0.01
@@ -143,7 +177,25 @@ class SGD(Optimizer):
 @optimizers.register("adagrad")
 @dataclass(frozen=True)
 class Adagrad(Optimizer):
-    """``a += g**2; w -= lr * g / sqrt(a + epsilon)``."""
+    """Adagrad: ``a += g**2; w -= lr * g / sqrt(a + epsilon)``.
+
+    Duchi, Hazan and Singer, JMLR 12 (2011).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+        At least 0.
+    initial_accumulator_value : float, default 0.1
+        First value of ``a``, at least 0.
+    epsilon : float, default 1e-7
+        At least 0.
+    weight_decay, clipvalue, clipnorm, global_clipnorm, name : see `Optimizer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or of the wrong type.
+    """
 
     learning_rate: Any = 0.001
     initial_accumulator_value: float = 0.1
@@ -172,10 +224,30 @@ class Adagrad(Optimizer):
 @optimizers.register("rmsprop")
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
-    """``v = rho * v + (1 - rho) * g**2; w -= lr * g / sqrt(v + epsilon)``.
+    """RMSprop: ``v = rho * v + (1 - rho) * g**2; w -= lr * g / sqrt(v + epsilon)``.
 
-    With `centered`, ``v`` less the square of the mean gradient; with momentum
-    ``m = momentum * m + lr * g / sqrt(v + epsilon); w -= m``.
+    With `centered`, the square of the mean gradient is subtracted from ``v``; with momentum
+    ``m = momentum * m + lr * g / sqrt(v + epsilon); w -= m``. Tieleman and Hinton, Coursera lecture
+    6.5 (2012).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+        At least 0.
+    rho : float, default 0.9
+        From 0 to 1.
+    momentum : float, default 0.0
+        From 0 to 1.
+    epsilon : float, default 1e-7
+        At least 0.
+    centered : bool, default False
+        Whether to divide by an estimate of the variance instead of the second moment.
+    weight_decay, clipvalue, clipnorm, global_clipnorm, name : see `Optimizer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or of the wrong type.
     """
 
     learning_rate: Any = 0.001
@@ -238,18 +310,48 @@ class _AdamBase(Optimizer):
 @optimizers.register("adam")
 @dataclass(frozen=True)
 class Adam(_AdamBase):
-    """Adam (Kingma and Ba, arXiv 1412.6980), in the form of its section 2.1's last remark.
+    """Adam (Kingma and Ba, arXiv:1412.6980), in the more efficient order of its section 2.
 
     ``m += (1 - beta_1) * (g - m); v += (1 - beta_2) * (g**2 - v)``,
     ``w -= lr * sqrt(1 - beta_2**t) / (1 - beta_1**t) * m / (sqrt(v) + epsilon)``; with `amsgrad`
-    the largest ``v`` so far takes the place of ``v``.
+    (Reddi et al., arXiv:1904.09237) the largest ``v`` so far replaces ``v``.
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+        At least 0.
+    beta_1, beta_2 : float, default 0.9 and 0.999
+        At least 0 and below 1.
+    epsilon : float, default 1e-7
+        At least 0.
+    amsgrad : bool, default False
+        Whether to use the largest second moment so far.
+    weight_decay, clipvalue, clipnorm, global_clipnorm, name : see `Optimizer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or of the wrong type.
     """
 
 
 @optimizers.register("adamw")
 @dataclass(frozen=True)
 class AdamW(_AdamBase):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101)."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101).
+
+    Parameters
+    ----------
+    learning_rate, beta_1, beta_2, epsilon, amsgrad : see `Adam`
+    weight_decay : float, default 0.004
+        Relative to the learning rate.
+    clipvalue, clipnorm, global_clipnorm, name : see `Optimizer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or of the wrong type.
+    """
 
     def __post_init__(self) -> None:
         if self.weight_decay is None:
@@ -258,7 +360,15 @@ class AdamW(_AdamBase):
 
 
 class LearningRate(float):
-    """The learning rate of the next step: a float that equals the schedule it comes from."""
+    """The learning rate of the next step: a float that also compares equal to its schedule.
+
+    Parameters
+    ----------
+    value : float
+        The learning rate.
+    owner : CompiledOptimizer
+        The optimizer that `assign` sets it for.
+    """
 
     _owner: CompiledOptimizer
 
@@ -281,11 +391,23 @@ class LearningRate(float):
         return float, (float(self),)
 
     def numpy(self) -> np.float32:
-        """Return it as Keras's variables do."""
+        """Return the learning rate as Keras's variables do.
+
+        Returns
+        -------
+        numpy.float32
+            The learning rate.
+        """
         return np.float32(self)
 
     def assign(self, value: float) -> None:
-        """Set the learning rate, from the next step on."""
+        """Set the learning rate, from the next step on.
+
+        Parameters
+        ----------
+        value : float
+            At least 0.
+        """
         self._owner.learning_rate = value
 
 
@@ -297,10 +419,10 @@ class _State(Protocol):
 
 
 class CompiledOptimizer:
-    """The optimizer of a compiled model, ``model.optimizer``: a spec whose rate can be set.
+    """The optimizer of a compiled model: a spec whose learning rate can be set.
 
-    It has the spec's attributes, is equal to it and passes for an instance of its class. The
-    spec itself, which plans and files go by, never changes.
+    It has the attributes of the spec, compares equal to it and is an instance of its class. The
+    spec itself, which identifies plans and is saved to files, never changes.
 
     Parameters
     ----------
@@ -340,14 +462,14 @@ class CompiledOptimizer:
 
     @property
     def current(self) -> Optimizer:
-        """A spec with the learning rate that was set."""
+        """The spec with the learning rate that was set."""
         if self.override is None:
             return self.spec
         return replace(self.spec, learning_rate=self.override)  # type: ignore[call-arg]
 
     @property
     def learning_rate(self) -> Any:
-        """The learning rate of the next step; it can be set unless it follows a schedule."""
+        """The learning rate of the next step; can be set unless it follows a schedule."""
         return LearningRate(self.rate(self.iterations), self)
 
     @learning_rate.setter
@@ -365,11 +487,28 @@ class CompiledOptimizer:
         self.learning_rate = value
 
     def rate(self, step: int) -> float:
-        """Return the learning rate of a step (0 for the first)."""
+        """Return the learning rate of a step.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step, from 0.
+
+        Returns
+        -------
+        float
+            The learning rate.
+        """
         return self.spec.schedule(step) if self.override is None else self.override
 
     def check_settable(self) -> None:
-        """Raise `ArgumentTypeError` if the learning rate follows a schedule."""
+        """Check that the learning rate can be set.
+
+        Raises
+        ------
+        ArgumentTypeError
+            It follows a schedule.
+        """
         if not isinstance(self.spec.schedule, Constant):
             raise ArgumentTypeError(
                 f"The learning rate follows the schedule {self.spec.schedule!r} and cannot be "
@@ -377,7 +516,7 @@ class CompiledOptimizer:
             )
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # copy and pickle ask before there is a spec
+        if name.startswith("__"):  # asked by copy and pickle before there is a spec
             raise AttributeError(name)
         return getattr(self.current, name)
 
@@ -405,7 +544,23 @@ class CompiledOptimizer:
 
 
 def get(identifier: object) -> Optimizer:
-    """Return the optimizer that `identifier` (a name, a spec, a class, a config) stands for."""
+    """Return an optimizer.
+
+    Parameters
+    ----------
+    identifier : str, Optimizer, type, CompiledOptimizer or dict
+        A name, a spec, its class, ``model.optimizer``, or a config.
+
+    Returns
+    -------
+    Optimizer
+        The spec.
+
+    Raises
+    ------
+    UnknownNameError, ArgumentTypeError
+        There is no such optimizer.
+    """
     if type(identifier) is CompiledOptimizer:
         return identifier.current
     return optimizers.get(identifier)

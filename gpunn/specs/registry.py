@@ -1,9 +1,9 @@
 """Closed registries and the JSON form of specs.
 
-A spec is a small frozen dataclass: what a user writes (a layer, a loss, an optimizer, ...), no
-arrays inside. Its JSON form is ``{"class_name": ..., "config": {...}}``; reading one looks the
-class up in a registry and checks every field name, so a model file can name only what gpunn
-itself defines: nothing is imported or executed.
+A spec is a small frozen dataclass that describes a layer, a loss, an optimizer, ...; it holds no
+arrays. Its JSON form is ``{"class_name": ..., "config": {...}}``. Reading one looks the class up
+in a registry and checks every field name, so a model file can refer only to what gpunn itself
+defines: nothing is imported or executed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Registry(Generic[T]):
     base : type
         Entries are instances of this class.
     on_set : callable, optional
-        Called with spec, attribute and value when somebody sets an attribute of a spec, to raise
-        an error that helps more than that of a frozen dataclass.
+        Called with spec, attribute and value when an attribute of a spec is set, to raise a more
+        helpful error than that of a frozen dataclass.
     instead : str, optional
-        Where users can write none of their own: what they can do, for a message.
+        What to use in place of user-defined entries, for a message; None if they are supported.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Registry(Generic[T]):
         self._aliases: dict[str, Callable[[], T]] = {}
 
     def register(self, *aliases: str) -> Callable[[type[T]], type[T]]:
-        """Class decorator: known by its class name in files, by ``aliases`` as strings."""
+        """Return a class decorator: files use the class name, strings may also use `aliases`."""
 
         def add(cls: type[T]) -> type[T]:
             self._classes[cls.__name__] = cls
@@ -73,7 +73,7 @@ class Registry(Generic[T]):
         return iter(self._classes.values())
 
     def get(self, identifier: object) -> T:
-        """Return the spec that `identifier` (a name, a spec, a class or a config) stands for."""
+        """Return the spec for `identifier`: a name, a spec, its class or a config."""
         self._refuse_own(identifier)
         if isinstance(identifier, self.base):
             return identifier
@@ -89,26 +89,25 @@ class Registry(Generic[T]):
             return make()
         kind, wanted = with_article(self.kind).capitalize(), with_article(self.base.__name__)
         raise ArgumentTypeError(
-            f"{kind} is given as a name or {wanted} object, not as {type(identifier).__name__}: "
+            f"{kind} must be a name or {wanted} object, not {type(identifier).__name__}: "
             f"{identifier!r}."
         )
 
     def _refuse_own(self, identifier: object) -> None:
-        """Raise `ArgumentTypeError` for what users wrote themselves where that is not possible."""
+        """Raise `ArgumentTypeError` for a user-defined entry if those are not supported."""
         if self._instead is None or isinstance(identifier, str | Mapping):
             return
         kind = identifier if isinstance(identifier, type) else type(identifier)
-        # Functions, objects with a __call__, and subclasses of what gpunn has.
+        # Functions, callable objects, and subclasses of gpunn's classes.
         written = callable(identifier) or issubclass(kind, self.base)
         if written and kind.__module__.partition(".")[0] != "gpunn":
             name = getattr(identifier, "__name__", kind.__name__)
             raise ArgumentTypeError(
-                f"{with_article(self.kind).capitalize()} cannot be of your own making, as {name} "
-                f"is; {self._instead}."
+                f"User-defined {self.kind}s, such as {name}, are not supported; {self._instead}."
             )
 
     def from_config(self, config: Mapping[str, Any]) -> T:
-        """Rebuild a spec from its JSON form, refusing what this registry does not know."""
+        """Rebuild a spec from its JSON form; class and fields must be known to this registry."""
         class_name = config.get("class_name")
         cls = self._classes.get(class_name) if isinstance(class_name, str) else None
         if cls is None:
@@ -144,13 +143,13 @@ def _freeze(value: Any) -> Any:
         return to_config(value)
     if isinstance(value, tuple | list):
         return [_freeze(item) for item in value]
-    if getattr(value, "shape", None) == ():  # a NumPy number, which JSON does not know
+    if getattr(value, "shape", None) == ():  # a NumPy scalar, which json cannot serialize
         return value.item()
     return value
 
 
 def set_field(spec: Any, name: str, value: Any) -> None:
-    """Set a field of a frozen spec; for ``__post_init__`` only, where names become specs."""
+    """Set a field of a frozen spec; only for ``__post_init__``, which replaces names by specs."""
     object.__setattr__(spec, name, value)
 
 

@@ -7,21 +7,38 @@ from typing import ClassVar
 
 from gpunn.specs.registry import Registry, check_number
 
+__all__ = [
+    "L1",
+    "L1L2",
+    "L1L2PerRow",
+    "L2",
+    "Regularizer",
+    "get",
+    "l1",
+    "l1_l2",
+    "l2",
+]
+
 
 @dataclass(frozen=True)
 class L1L2:
-    """``l1 * sum|w| + l2 * sum w**2``.
+    """The penalty ``l1 * sum|w| + l2 * sum w**2``.
 
     Parameters
     ----------
     l1, l2 : float, default 0.0
         Factors, at least 0.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        A factor is negative or not a number.
     """
 
     l1: float = 0.0
     l2: float = 0.0
 
-    # Which of the factors are divided by the rows of the batch.
+    # The factors that are divided by the number of rows of the batch.
     per_row: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -30,7 +47,7 @@ class L1L2:
 
 
 regularizers: Registry[L1L2] = Registry(
-    "regularizer", L1L2, instead="take L1, L2 or L1L2 of gpunn.regularizers"
+    "regularizer", L1L2, instead="use L1, L2 or L1L2 of gpunn.regularizers"
 )
 regularizers.register("l1_l2", "l1l2")(L1L2)
 regularizers.alias("l1", lambda: L1L2(l1=0.01))
@@ -40,28 +57,66 @@ regularizers.alias("l2", lambda: L1L2(l2=0.01))
 @regularizers.register()
 @dataclass(frozen=True)
 class L1L2PerRow(L1L2):
-    """``(l1 * sum|w| + l2 * sum w**2) / rows``, the rows being those of the batch.
+    """The penalty ``(l1 * sum|w| + l2 * sum w**2) / rows``, with the number of rows of the batch.
 
-    This is how scikit-learn's MLPs weigh their ``alpha``, which is ``2 * l2``: once for the whole
-    batch, whereas the loss is a mean over its rows. In `evaluate` batches are larger than in `fit`,
-    and its part of the loss is smaller.
+    This is how scikit-learn's MLPs weight their ``alpha``, which is ``2 * l2``: once per batch,
+    whereas the loss is a mean over the rows. `evaluate` uses larger batches than `fit`, so its
+    penalty is smaller.
+
+    Parameters
+    ----------
+    l1, l2 : float, default 0.0
+        Factors, at least 0.
     """
 
     per_row: ClassVar[tuple[str, ...]] = ("l1", "l2")
 
 
 def L1(l1: float = 0.01) -> L1L2:
-    """Return the penalty ``l1 * sum|w|``."""
+    """Make the penalty ``l1 * sum|w|``.
+
+    Parameters
+    ----------
+    l1 : float, default 0.01
+        Factor, at least 0.
+
+    Returns
+    -------
+    L1L2
+        The penalty.
+    """
     return L1L2(l1=l1)
 
 
 def L2(l2: float = 0.01) -> L1L2:
-    """Return the penalty ``l2 * sum w**2``."""
+    """Make the penalty ``l2 * sum w**2``.
+
+    Parameters
+    ----------
+    l2 : float, default 0.01
+        Factor, at least 0.
+
+    Returns
+    -------
+    L1L2
+        The penalty.
+    """
     return L1L2(l2=l2)
 
 
 def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
-    """Return the penalty ``l1 * sum|w| + l2 * sum w**2``."""
+    """Make the penalty ``l1 * sum|w| + l2 * sum w**2``.
+
+    Parameters
+    ----------
+    l1, l2 : float, default 0.01
+        Factors, at least 0.
+
+    Returns
+    -------
+    L1L2
+        The penalty.
+    """
     return L1L2(l1=l1, l2=l2)
 
 
@@ -72,7 +127,23 @@ Regularizer = L1L2
 
 
 def get(identifier: object) -> L1L2 | None:
-    """Return the regularizer that `identifier` (a name, a spec, a config or None) stands for."""
+    """Return a regularizer.
+
+    Parameters
+    ----------
+    identifier : str, L1L2, type, callable, dict or None
+        A name, a spec, its class or `L1`, `L2`, `l1_l2`, a config, or None for no penalty.
+
+    Returns
+    -------
+    L1L2 or None
+        The spec.
+
+    Raises
+    ------
+    UnknownNameError, ArgumentTypeError
+        There is no such regularizer, or it is user-defined, which is not supported.
+    """
     for make in (L1, L2, l1_l2):  # functions here, classes in Keras
         if identifier is make:
             return make()

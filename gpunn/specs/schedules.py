@@ -1,7 +1,7 @@
 """Learning-rate schedules: the learning rate as a function of the training step.
 
 Formulas and default values are those of ``keras.optimizers.schedules`` (`OneCycle`: Smith and
-Topin, arXiv 1708.07120, in the form of PyTorch's ``OneCycleLR``). A schedule is called with the
+Topin, arXiv:1708.07120, in the form of PyTorch's ``OneCycleLR``). A schedule is called with the
 number of steps already taken and returns a float; it has no state.
 """
 
@@ -13,6 +13,18 @@ from dataclasses import dataclass
 
 from gpunn.errors import ArgumentError, ArgumentTypeError
 from gpunn.specs.registry import Registry, check_count, check_number
+
+__all__ = [
+    "Constant",
+    "CosineDecay",
+    "ExponentialDecay",
+    "InverseTimeDecay",
+    "LearningRateSchedule",
+    "OneCycle",
+    "PiecewiseConstantDecay",
+    "PolynomialDecay",
+    "get",
+]
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,13 @@ schedules: Registry[LearningRateSchedule] = Registry("learning-rate schedule", L
 @schedules.register()
 @dataclass(frozen=True)
 class Constant(LearningRateSchedule):
-    """The same learning rate at every step."""
+    """The same learning rate at every step.
+
+    Parameters
+    ----------
+    learning_rate : float
+        The learning rate.
+    """
 
     learning_rate: float
 
@@ -48,7 +66,12 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     boundaries : sequence of int
         Strictly increasing steps.
     values : sequence of float
-        One value more than there are boundaries.
+        Learning rates, one more than there are boundaries.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        The lengths do not match, `boundaries` do not increase, or a value is not a number.
     """
 
     boundaries: tuple[int, ...]
@@ -77,10 +100,23 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 @schedules.register()
 @dataclass(frozen=True)
 class ExponentialDecay(LearningRateSchedule):
-    """``initial_learning_rate * decay_rate ** (step / decay_steps)``; in stairs if `staircase`.
+    """``initial_learning_rate * decay_rate ** (step / decay_steps)``.
 
-    With ``staircase=True`` this is step decay: the rate falls by `decay_rate` every
-    `decay_steps` steps.
+    Parameters
+    ----------
+    initial_learning_rate : float
+        Learning rate of the first step.
+    decay_steps : int
+        Steps in which the learning rate is multiplied by `decay_rate`; at least 1.
+    decay_rate : float
+        Factor, above 0.
+    staircase : bool, default False
+        Round the exponent down: the learning rate drops once every `decay_steps` steps.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or not a number.
     """
 
     initial_learning_rate: float
@@ -101,20 +137,27 @@ class ExponentialDecay(LearningRateSchedule):
 @schedules.register()
 @dataclass(frozen=True)
 class CosineDecay(LearningRateSchedule):
-    """Linear warm-up, if any, then half a cosine down to ``alpha`` times the rate.
+    """Linear warm-up, if any, then half a cosine down to ``alpha`` times the peak.
+
+    Loshchilov and Hutter, arXiv:1608.03983, without restarts.
 
     Parameters
     ----------
     initial_learning_rate : float
         Where the warm-up starts, or the cosine if there is no warm-up.
     decay_steps : int
-        Steps of the cosine, after the warm-up.
+        Steps of the cosine, after the warm-up; at least 1.
     alpha : float, default 0.0
-        Final rate as a fraction of the rate at which the cosine starts.
+        Final learning rate as a fraction of that at which the cosine starts.
     warmup_target : float, optional
         Where the warm-up ends and the cosine starts; None for no warm-up.
     warmup_steps : int, default 0
         Steps of the warm-up.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or not a number.
     """
 
     initial_learning_rate: float
@@ -147,7 +190,24 @@ class CosineDecay(LearningRateSchedule):
 @schedules.register()
 @dataclass(frozen=True)
 class PolynomialDecay(LearningRateSchedule):
-    """From the initial to the end rate in `decay_steps`, as ``(1 - fraction) ** power``."""
+    """Decay to `end_learning_rate` within `decay_steps`, by ``(1 - step / decay_steps) ** power``.
+
+    Parameters
+    ----------
+    initial_learning_rate : float
+        Learning rate of the first step.
+    decay_steps : int
+        Steps until the end; at least 1.
+    end_learning_rate : float, default 0.0001
+        Learning rate from then on.
+    power : float, default 1.0
+        Exponent; 1 decays linearly.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or not a number.
+    """
 
     initial_learning_rate: float
     decay_steps: int
@@ -169,7 +229,24 @@ class PolynomialDecay(LearningRateSchedule):
 @schedules.register()
 @dataclass(frozen=True)
 class InverseTimeDecay(LearningRateSchedule):
-    """``initial_learning_rate / (1 + decay_rate * step / decay_steps)``; stairs if `staircase`."""
+    """``initial_learning_rate / (1 + decay_rate * step / decay_steps)``.
+
+    Parameters
+    ----------
+    initial_learning_rate : float
+        Learning rate of the first step.
+    decay_steps : int
+        Steps in which the denominator grows by `decay_rate`; at least 1.
+    decay_rate : float
+        Growth of the denominator.
+    staircase : bool, default False
+        Round ``step / decay_steps`` down.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or not a number.
+    """
 
     initial_learning_rate: float
     decay_steps: int
@@ -189,20 +266,25 @@ class InverseTimeDecay(LearningRateSchedule):
 @schedules.register()
 @dataclass(frozen=True)
 class OneCycle(LearningRateSchedule):
-    """Up to `max_learning_rate` and down again, along half cosines.
+    """Increase to `max_learning_rate`, then decrease, each along half a cosine.
 
     Parameters
     ----------
     max_learning_rate : float
         The peak.
     total_steps : int
-        Length of the cycle; afterwards the final rate stays.
+        Length of the cycle, at least 1; the final learning rate is kept afterwards.
     warmup_fraction : float, default 0.3
-        Share of the cycle that goes up.
+        Fraction of the cycle in which the learning rate increases; at least 0 and below 1.
     div_factor : float, default 25.0
-        Start is ``max_learning_rate / div_factor``.
+        The cycle starts at ``max_learning_rate / div_factor``.
     final_div_factor : float, default 1e4
-        End is the start divided by this.
+        It ends at the start divided by this.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or not a number.
     """
 
     max_learning_rate: float
@@ -233,7 +315,23 @@ class OneCycle(LearningRateSchedule):
 
 
 def get(identifier: object) -> LearningRateSchedule:
-    """Return a schedule: a number becomes `Constant`; a schedule or a config is taken as it is."""
+    """Return a learning-rate schedule.
+
+    Parameters
+    ----------
+    identifier : float, LearningRateSchedule, type or dict
+        A number for `Constant`, a schedule, its class, or a config.
+
+    Returns
+    -------
+    LearningRateSchedule
+        The schedule.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError, UnknownNameError
+        It is neither a number of at least 0 nor a schedule.
+    """
     if isinstance(identifier, LearningRateSchedule | type | Mapping):
         return schedules.get(identifier)
     if isinstance(identifier, bool) or not hasattr(identifier, "__float__"):

@@ -1,4 +1,4 @@
-"""What a symbolic tensor refuses: it stands for values, and has none."""
+"""The base class of symbolic tensors, which raise errors where concrete values are needed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, NoReturn
 from gpunn.errors import ArgumentTypeError
 
 ADVICE = (
-    "Layers alone compute in gpunn: join tensors with gpunn.layers.Add or Concatenate, apply "
-    "functions by Activation('relu') or Lambda, and compute features from the data before fit."
+    "In gpunn only layers compute: merge tensors with gpunn.layers.Add or Concatenate, apply "
+    "functions with Activation('relu') or Lambda, and compute features from the data before fit."
 )
 
 
 class ValueAskedError(ArgumentTypeError):
-    """Python asked a symbolic tensor for values."""
+    """A concrete value was needed of a symbolic tensor."""
 
 
 def _refuse(what: str) -> Callable[..., NoReturn]:
@@ -24,13 +24,13 @@ def _refuse(what: str) -> Callable[..., NoReturn]:
     return method
 
 
-class Valueless:
-    """Base class of symbolic tensors: ``a + b`` is `Add`, everything else is refused."""
+class SymbolicValue:
+    """Base class of symbolic tensors: ``a + b`` is `Add`, other operations raise errors."""
 
-    # NumPy's numbers and arrays leave operators to us, and say so where a function is called.
+    # With these, NumPy scalars and arrays defer operators to this class, and functions fail.
     __array_ufunc__ = _refuse("A NumPy function")
     __array_function__ = _refuse("A NumPy function")
-    __array__ = _refuse("Turning it into a NumPy array")
+    __array__ = _refuse("Conversion to a NumPy array")
 
     __bool__ = _refuse("'if', 'while', 'and', 'or' or 'not' on a tensor")
     __float__ = _refuse("float()")
@@ -44,12 +44,12 @@ class Valueless:
     __mul__ = __rmul__ = _refuse("'*'")
     __truediv__ = __rtruediv__ = _refuse("'/'")
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _refuse("Division")
-    __matmul__ = __rmatmul__ = _refuse("'@'; use gpunn.layers.Dense: it")
+    __matmul__ = __rmatmul__ = _refuse("'@' (use gpunn.layers.Dense)")
     __pow__ = __rpow__ = _refuse("'**'")
-    __neg__ = __pos__ = __abs__ = _refuse("A sign")
+    __neg__ = __pos__ = __abs__ = _refuse("A unary operator")
 
     def __add__(self, other: Any) -> Any:
-        if not isinstance(other, Valueless):
+        if not isinstance(other, SymbolicValue):
             raise ValueAskedError(
                 f"'+' adds tensors, not a tensor and {type(other).__name__}. {ADVICE}"
             )
@@ -60,7 +60,7 @@ class Valueless:
     __radd__ = __add__
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Valueless):
+        if isinstance(other, SymbolicValue):
             return self is other
         if hasattr(other, "__float__") or hasattr(other, "shape"):
             raise ValueAskedError(f"'==' needs values, and a symbolic tensor has none. {ADVICE}")
@@ -70,21 +70,21 @@ class Valueless:
 
 
 class TrainingUnknown:
-    """What `call` is given for `training`: neither true nor false, as it runs once for both."""
+    """The `training` that `call` is given: neither true nor false, as it is traced for both."""
 
     def _asked(self) -> NoReturn:
         raise ValueAskedError(
-            "'if training' has no answer, as fit and predict have one graph. Call Dropout and "
-            "BatchNormalization in any case: they do in fit what they do not in predict."
+            "'if training' is not possible, as fit and predict share one graph. Call Dropout and "
+            "BatchNormalization unconditionally: they behave differently in fit and in predict."
         )
 
     __bool__ = __index__ = __int__ = _asked
 
 
 def check_training(training: object) -> None:
-    """Raise `ArgumentTypeError` where the call of a layer asks for one behaviour alone."""
+    """Raise `ArgumentTypeError` if the call of a layer sets `training`."""
     if training is not None and not isinstance(training, TrainingUnknown):
         raise ArgumentTypeError(
-            f"training={training} is not possible in a call: Dropout is on in fit, and off in "
-            f"predict; leave it out."
+            f"training={training} is not supported in a call: Dropout is active in fit and "
+            f"inactive in predict; omit it."
         )

@@ -1,7 +1,7 @@
-"""A search for a learning rate: train with one that grows, and see where the loss falls.
+"""Learning rate finder: train with an increasing learning rate and record the loss.
 
 After L. N. Smith, "Cyclical Learning Rates for Training Neural Networks" (2017), section 3.3, with
-the exponential growth and the stop of fastai's ``lr_find``.
+the exponential increase and the stopping rule of fastai's ``lr_find``.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from gpunn.training.trainer import Trainable, Trainer
 Array = np.ndarray[Any, Any]
 
 STEPS = 100
-# Steps between looks at the losses: at most so many are taken in vain after a divergence.
+# Steps between reads of the losses: at most this many run in vain after a divergence.
 CHUNK = 16
 
 
 @dataclass(frozen=True)
 class LearningRateSearch:
-    """What `find_learning_rate` has seen.
+    """The result of `find_learning_rate`.
 
-    Attributes
+    Parameters
     ----------
     learning_rates : ndarray, shape (steps,)
-        The rate of each step.
+        The learning rate of each step.
     losses : ndarray, shape (steps,)
-        The loss of each step's batch, before the step; the last may not be finite.
+        The loss of each step's batch, before the update; the last may not be finite.
     smoothed : ndarray, shape (steps,)
-        Average of the losses up to each step, with weights that fall exponentially with the
-        distance and sum up to 1; NaN where the loss is not finite.
+        Exponential moving average of the losses, with bias correction; NaN where the loss is not
+        finite.
     suggestion : float or None
-        A tenth of the rate at which the smoothed loss is lowest; None if it never fell.
+        A tenth of the learning rate at which the smoothed loss is lowest; None if it never fell.
     divergence : float or None
-        The rate at which the loss diverged, and the search ended; None if it did not.
+        The learning rate at which the loss diverged, which ended the search; None if it did not.
     """
 
     learning_rates: Array
@@ -70,47 +70,50 @@ def find_learning_rate(
     smoothing: float = 0.8,
     stop_factor: float = 4.0,
 ) -> LearningRateSearch:
-    """Train for some steps with a learning rate that grows exponentially, then undo it all.
+    """Train for some steps with an exponentially increasing learning rate, then undo the training.
 
     Parameters
     ----------
     model : Model
-        Compiled. Its weights, the optimizer's state and learning rate, and the position in
-        training are afterwards what they were before, bit for bit; a learning rate schedule is
-        left aside during the search.
-    x, y, sample_weight
-        As for `Model.fit`.
+        Must be compiled. Its weights, the state and learning rate of its optimizer, and the
+        position in training are restored afterwards, bit for bit; a learning-rate schedule is
+        ignored during the search.
+    x, y : array_like, or list or dict of them
+        Inputs and targets, as for `Model.fit`.
     minimum, maximum : float, default 1e-6 and 10
-        Learning rates of the first and of the last step.
+        Learning rates of the first and the last step.
     steps : int, optional
-        How many, at least 2; default 100. Take more where the losses are noisy.
+        Number of steps, at least 2; default 100. Take more if the losses are noisy.
     epochs : int, optional
-        In place of `steps`: as many as these epochs have.
+        Instead of `steps`: as many steps as these epochs have.
     batch_size : int, optional
-        Default 32, or all rows where there are fewer.
+        Default 32, or all rows if there are fewer.
+    sample_weight : array_like, shape (rows,), optional
+        As for `Model.fit`.
     shuffle : bool, default True
+        Whether to shuffle the rows before each epoch.
     smoothing : float, default 0.8
-        From one step to the one before it the weights in an average fall by this factor; 0 for
-        no smoothing.
+        Decay of the moving average, at least 0 and below 1; 0 for no smoothing.
     stop_factor : float, default 4
-        The loss has diverged where it is not finite, or where the smoothed loss is this many
-        times the lowest so far.
+        The loss has diverged if it is not finite, or if the smoothed loss exceeds its minimum by
+        this factor; above 1.
 
     Returns
     -------
     LearningRateSearch
+        Learning rates, losses and a suggestion.
 
     Raises
     ------
     ArgumentError, ArgumentTypeError
-        An argument cannot be used.
+        An argument is not valid.
     NotBuiltError
         The model is not compiled.
 
     Notes
     -----
-    No step waits for Python: the device notes the loss of every step, and the losses are read
-    sixteen at a time.
+    No step waits for Python: the device records the loss of every step, and sixteen losses are read
+    at a time.
 
     Examples
     --------
@@ -173,14 +176,14 @@ def _bytes(bound: BoundPlan, region: str) -> Any:
 
 
 def _search(trainer: Trainer, rates: Array, watch: _Watch) -> bool:
-    """Take steps and hand their losses to `watch`; return whether the last one diverged."""
+    """Take steps and pass their losses to `watch`; return whether the last one diverged."""
     bound, backend = trainer.bound, trainer.session.backend
     metrics = _bytes(bound, METRICS)[0]
     width = bound.layout[METRICS].nbytes
-    notes = backend.view(backend.allocate(CHUNK * width, 1), 0, (CHUNK, width), "uint8")[0]
+    records = backend.view(backend.allocate(CHUNK * width, 1), 0, (CHUNK, width), "uint8")[0]
     before = np.zeros(len(bound.plan.metrics))
     taken: list[tuple[bool, int]] = []  # whether an epoch began, rows
-    # Numbers overflow on the way to a divergence.
+    # A diverging loss may overflow.
     ignored = np.errstate(all="ignore")
     with backend.threads(), deferred_signals() as interrupt, ignored:
         for i, rate in enumerate(rates):
@@ -190,13 +193,13 @@ def _search(trainer: Trainer, rates: Array, watch: _Watch) -> bool:
             begins, samples = trainer.offset == 0, trainer.samples
             backend.write(trainer._rate, rate)
             trainer._take_steps(1)
-            backend.write(notes[len(taken)], metrics)
+            backend.write(records[len(taken)], metrics)
             taken.append((begins, trainer.samples - samples))
             if trainer.offset >= trainer.rows:
                 trainer._finish_epoch()
             if len(taken) < CHUNK and i < len(rates) - 1:
                 continue
-            for row, (new, rows) in zip(backend.to_host(notes), taken, strict=False):
+            for row, (new, rows) in zip(backend.to_host(records), taken, strict=False):
                 sums = _sums(bound, row)
                 loss = _loss(bound, sums - (0 if new else before)) / rows
                 before = sums
@@ -208,7 +211,7 @@ def _search(trainer: Trainer, rates: Array, watch: _Watch) -> bool:
 
 
 def _sums(bound: BoundPlan, row: Array) -> Array:
-    """Return the sums that the loss and the metrics are made of, from the bytes of a step."""
+    """Return the sums behind the loss and the metrics, from the bytes of a step."""
     offsets = bound.layout[METRICS].offsets
     parts = [
         row[offsets[m.buffer] : offsets[m.buffer] + bound.plan.buffers[m.buffer].nbytes].view(
@@ -225,7 +228,7 @@ def _loss(bound: BoundPlan, sums: Array) -> float:
 
 
 class _Watch:
-    """Keeps losses, smooths them and looks out for one that diverges."""
+    """Records and smooths losses, and detects divergence."""
 
     def __init__(self, smoothing: float, factor: float) -> None:
         self.smoothing, self.factor = smoothing, factor
@@ -235,7 +238,7 @@ class _Watch:
         self.smoothed: list[float] = []
 
     def diverged(self, loss: float) -> bool:
-        """Take in the next loss; return whether it has diverged."""
+        """Record the next loss; return whether it has diverged."""
         self.total = self.smoothing * self.total + loss
         self.weight = self.smoothing * self.weight + 1
         average = self.total / self.weight

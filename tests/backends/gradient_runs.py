@@ -11,7 +11,6 @@ from gradient_nets import OWN_LOSSES, Net
 from gpunn import activations, losses
 from gpunn.backends.interface import Backend
 from gpunn.layers import (
-    ACTIVATION_LAYERS,
     Add,
     BatchNormalization,
     Concatenate,
@@ -32,6 +31,7 @@ from gpunn.plan.ops import OPS
 from gpunn.plan.spec import ACTIVATIONS, BATCH, CONTROL, GRADIENTS, PARAMETERS, SCRATCH
 from gpunn.randomness import philox
 from gpunn.specs.graph import Graph, build_graph
+from gpunn.specs.layers import ACTIVATION_LAYERS
 
 BATCH_SIZE = 5
 H = 1e-5

@@ -154,7 +154,7 @@ def test_what_is_streamed_and_what_is_not(on: Any, caplog: pytest.LogCaptureFixt
     (record,) = (r for r in caplog.records if "streamed" in r.getMessage())
     assert record.levelname == "INFO"
     size = many._source.blocks.size
-    assert record.getMessage().startswith("the training data (105.5 KiB) do not fit simulator (")
+    assert record.getMessage().startswith("the training data (105.5 KiB) do not fit on simulator (")
     assert record.getMessage().endswith(
         f" streamed in blocks of {size} rows ({size * 268 / 1024:.1f} KiB)"
     )
@@ -402,7 +402,7 @@ def test_no_room_for_two_batches(on: Any) -> None:
     driver._memory = driver._used + 2 * BATCH * 268  # and nothing for the margin
     with pytest.raises(
         DeviceError,
-        match=r"the training data \(108,004 bytes\) do not fit simulator, which has 4,288 bytes "
+        match=r"the training data \(108,004 bytes\) do not fit on simulator, which has 4,288 bytes "
         r"free, and neither do two batches of 8 rows to stream them through \(4,288 bytes\); use "
         r"a smaller batch_size",
     ):

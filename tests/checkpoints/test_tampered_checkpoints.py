@@ -131,7 +131,7 @@ REFUSALS: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
     "chunked": (replace_by(chunks=(3, 4)), "kernel is a chunked dataset"),
     "compressed": (replace_by(compression="gzip"), "is compressed or filtered"),
     "checksummed": (replace_by(fletcher32=True), "is compressed or filtered"),
-    "unallocated": (unallocated, "needs 48 bytes and has 0"),
+    "unallocated": (unallocated, "needs 48 bytes, but has 0"),
     "null dataspace": (typed("<f4", h5py.Empty("<f4")), "has no shape"),
     "big-endian": (typed(">f4"), "big-endian float"),
     "vlen string": (typed(h5py.string_dtype()), r"datatype \(string\)"),
@@ -144,11 +144,11 @@ REFUSALS: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
     "named datatype": (named_type, "named float"),
     "other dtype": (
         lambda file: put(file, KERNEL, kernel.astype("<f8")),
-        r"is float64 of shape \(3, 4\), its configuration calls for float32",
+        r"is float64 of shape \(3, 4\), but its configuration requires float32",
     ),
     "other shape": (
         lambda file: put(file, KERNEL, kernel.T.copy()),
-        r"shape \(4, 3\), its configuration calls for float32 of \(3, 4\)",
+        r"shape \(4, 3\), but its configuration requires float32 of \(3, 4\)",
     ),
     "missing weight": (lambda file: file.__delitem__(KERNEL), "dense lacks 'kernel'"),
     "missing layer": (lambda file: file.__delitem__("model/weights/dense"), "lacks 'dense'"),
@@ -173,11 +173,11 @@ REFUSALS: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
     ),
     "too many bytes of metrics": (
         lambda file: put(file, "training/metrics/big", np.zeros(2**21 + 1)),
-        r"metrics has \d+ bytes, \d+ are allowed",
+        r"metrics has \d+ bytes, at most \d+ are allowed",
     ),
     "too many metrics": (
         lambda file: [file.create_group(f"training/metrics/{i}") for i in range(1025)],
-        r"metrics has 1027 entries, 1024 are allowed",
+        r"metrics has 1027 entries, at most 1024 are allowed",
     ),
     "boolean of 2": (bad_bool, "neither 0 nor 1"),
     "flipped weight": (
@@ -297,7 +297,9 @@ def test_shapes_are_all_compared_before_any_weight_is_read(
 def test_a_configuration_too_large_for_its_file_is_refused_at_once(tmp_path: Path) -> None:
     write(tmp_path / "a.h5", small())
     bomb = {"dense/kernel": ((1 << 40, 1 << 40), np.float32)}
-    with pytest.raises(CheckpointError, match=r"calls for \d+ bytes of arrays, the whole file has"):
+    with pytest.raises(
+        CheckpointError, match=r"requires \d+ bytes of arrays, but the whole file has"
+    ):
         read(tmp_path / "a.h5", lambda config: Expected(bomb))
 
 
@@ -305,13 +307,13 @@ def test_caps_of_file_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path = tmp_path / "a.h5"
     write(path, small())
     monkeypatch.setattr(hdf5_reader, "MAX_JSON_BYTES", 10)
-    with pytest.raises(CheckpointError, match="config has 21 bytes, 10 are allowed"):
+    with pytest.raises(CheckpointError, match="config has 21 bytes, at most 10 are allowed"):
         read_config(path)
     monkeypatch.setattr(hdf5_format, "MAX_JSON_BYTES", 10)
     with pytest.raises(CheckpointError, match="more than 10 bytes of JSON"):
         write(path, small())
     monkeypatch.setattr(hdf5_reader, "MAX_BYTES", 100)
-    with pytest.raises(CheckpointError, match="bytes, 100 are allowed"):
+    with pytest.raises(CheckpointError, match="bytes, at most 100 are allowed"):
         read_config(path)
     monkeypatch.setattr(hdf5_format, "MAX_JSON_BYTES", 100)
     monkeypatch.setattr(hdf5_format, "MAX_BYTES", 100)

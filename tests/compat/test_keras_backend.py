@@ -84,9 +84,11 @@ def test_optimizer_given_to_compile_cannot_be_changed() -> None:
 
 
 def test_names_of_keras_2() -> None:
-    with pytest.raises(ArgumentTypeError, match="SGD: lr is called learning_rate"):
+    with pytest.raises(ArgumentTypeError, match="SGD: use learning_rate instead of lr"):
         keras.optimizers.SGD(lr=0.1)
-    with pytest.raises(ArgumentTypeError, match="Adam: there is no decay; give learning_rate a"):
+    with pytest.raises(
+        ArgumentTypeError, match="Adam: decay is not supported; set learning_rate to a"
+    ):
         keras.optimizers.Adam(decay=1e-4)
     model = classifier()
     with pytest.raises(AttributeError, match=r"use np\.argmax\(model\.predict\(x\), axis=-1\)"):
@@ -199,7 +201,7 @@ def test_to_categorical() -> None:
     ):
         with pytest.raises(DataError, match=message):
             keras.utils.to_categorical(wrong)
-    with pytest.raises(DataError, match="classes are from 0 to 1; x has values from 0 to 2"):
+    with pytest.raises(DataError, match="x must be from 0 to 1, but has values from 0 to 2"):
         keras.utils.to_categorical([0, 2], num_classes=2)
 
 

@@ -110,7 +110,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"optimizer": "adm"}, ArgumentError, "did you mean 'adam'"),
     ({"random_state": -1}, ArgumentError, "random_state must be"),
     ({"feature_columns": ["a"]}, ArgumentTypeError, "infer_real_valued_columns_from_input"),
-    ({"feature_columns": [RealValuedColumn("a", 3)]}, ShapeError, "are for 3 features, x has 64"),
+    ({"feature_columns": [RealValuedColumn("a", 3)]}, ShapeError, "have 3 features, but x has 64"),
 ]
 
 

@@ -97,9 +97,9 @@ def test_a_truth_table_prints() -> None:
         (lambda: Neuron("A", inhibitory=3), ArgumentTypeError, "inhibitory must be names"),
         (lambda: Neuron("A", threshold=1.5), ArgumentTypeError, "threshold must be an int"),
         (lambda: Neuron("A", threshold=-1), ArgumentError, "threshold must be at least 0"),
-        (lambda: Net("", {"C": Neuron("A")}), ArgumentError, "an input and a neuron"),
+        (lambda: Net("", {"C": Neuron("A")}), ArgumentError, "at least one input and one neuron"),
         (lambda: Net("AB", {"C": logic.AND}), ArgumentTypeError, "C must be a Neuron, not <"),
-        (lambda: Net("AB", {"A": Neuron("AB")}), ArgumentError, "A is there twice"),
+        (lambda: Net("AB", {"A": Neuron("AB")}), ArgumentError, "A occurs twice"),
         (
             lambda: Net("AB", {"C": Neuron("AD"), "D": Neuron("AB")}),
             UnknownNameError,
@@ -108,11 +108,11 @@ def test_a_truth_table_prints() -> None:
         (lambda: logic.AND(1), ShapeError, "2 inputs .A, B., but 1"),
         (lambda: logic.AND(1, 2), DataError, "Input B must be 0 or 1, not 2"),
         (lambda: logic.AND(0.5, 1), ArgumentTypeError, "Input A must be bool, 0 or 1"),
-        (lambda: logic.AND([0, 1], [0, 1, 1]), ShapeError, r"\(2,\), \(3,\) do not fit"),
+        (lambda: logic.AND([0, 1], [0, 1, 1]), ShapeError, r"\(2,\), \(3,\) cannot be broadcast"),
         (
             lambda: Net([f"x{i}" for i in range(21)], {"C": Neuron(["x0"])}).truth_table(),
             ArgumentError,
-            "at most 20 inputs; the net has 21",
+            "at most 20 inputs; the network has 21",
         ),
     ],
 )

@@ -421,7 +421,7 @@ def test_sparse_data_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"with shape \(150, 1000000000\) that is 1,117\.6 GiB"):
         model.fit(sparse.csr_matrix((150, 10**9)), FLOWERS)
     monkeypatch.setattr("gpunn.estimators.mlp_data.available_memory", lambda: 4 * 150 * 8 - 1)
-    with pytest.raises(DataError, match=r"no room for it.*partial_fit"):
+    with pytest.raises(DataError, match=r"do not fit into memory.*partial_fit"):
         model.fit(sparse.csr_matrix((150, 4)), FLOWERS)
     model.fit(sparse.csr_matrix((150, 4), dtype=np.float32), FLOWERS)
 
@@ -510,7 +510,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"n_iter_no_change": 0}, ArgumentError, "n_iter_no_change must be at least 1"),
     ({"validation_fraction": 1.0}, ArgumentError, "validation_fraction must be"),
     ({"dropout": 1.0}, ArgumentError, "dropout must be"),
-    ({"solver": "lbfgs", "dropout": 0.1}, ArgumentError, "there is no dropout with it"),
+    ({"solver": "lbfgs", "dropout": 0.1}, ArgumentError, "cannot be used with dropout"),
     ({"precision": "float16"}, UnknownNameError, "precision 'float16'"),
     ({"device": "gpu"}, UnknownNameError, "did you mean 'cuda'"),
     ({"threads": 0}, ArgumentError, "threads must be a whole number"),
@@ -570,7 +570,7 @@ def test_wrong_class_weights(class_weight: Any, message: str) -> None:
 
 
 def test_lbfgs_has_nothing_to_validate() -> None:
-    with pytest.raises(ArgumentError, match="solver='lbfgs' has no epochs to validate after"):
+    with pytest.raises(ArgumentError, match="solver='lbfgs' has no epochs after which to validate"):
         MLPClassifier(solver="lbfgs").fit(IRIS, FLOWERS, validation_data=(IRIS, FLOWERS))
 
 
@@ -586,5 +586,5 @@ def test_wrong_uses_of_partial_fit_and_warm_start() -> None:
     model = MLPClassifier((5,), warm_start=True, max_iter=1, device="cpu").fit(IRIS, FLOWERS)
     with pytest.raises(ArgumentError, match="warm_start: the layers have the shapes"):
         model.set_params(hidden_layer_sizes=(6,)).fit(IRIS, FLOWERS)
-    with pytest.raises(ArgumentError, match="has 2 columns, the model has 1 outputs"):
+    with pytest.raises(ArgumentError, match="has 2 columns, but the model has 1 outputs"):
         MLPRegressor(device="cpu").partial_fit(IRIS, FLOWERS).partial_fit(IRIS, IRIS[:, :2])

@@ -147,7 +147,7 @@ CASES: dict[str, Case] = {
     "layer on arrays": (
         lambda: Dense(3, name="d")(X),
         ArgumentTypeError,
-        "'d' (Dense) is called on symbolic inputs ... not on ndarray ... use model.predict",
+        "'d' (Dense) must be called on symbolic tensors ... not on ndarray ... use model.predict",
     ),
     "Dense on images": (
         lambda: Sequential([Input((28, 28), name="image"), Dense(3, name="d")]),

@@ -69,34 +69,34 @@ CASES: dict[str, Case] = {
     "activation, a number": (
         lambda: Dense(3, 1.5),
         ArgumentTypeError,
-        "An activation is given by name, such as 'relu', or as a function, not as float",
+        "An activation must be a name, such as 'relu', or a function, not float",
     ),
     "activation, NumPy's": (
         lambda: Dense(3, np.tanh),
         ArgumentTypeError,
-        "The activation 'tanh' ... np.tanh does not know symbols; use gpunn.ops (ops.tanh)",
+        "The activation 'tanh' ... np.tanh does not support symbols; use gpunn.ops (ops.tanh)",
     ),
     "loss, a number": (
         lambda: model(1.5),
         ArgumentTypeError,
-        "A loss is given as a name or a Loss object",
+        "A loss must be a name or a Loss object",
     ),
     "loss, NumPy's": (
         lambda: model(np.mean),
         ArgumentTypeError,
-        "The loss 'mean' ... np.mean does not know symbols; use gpunn.ops (ops.mean)",
+        "The loss 'mean' ... np.mean does not support symbols; use gpunn.ops (ops.mean)",
     ),
     "optimizer, a number": (
         lambda: model(optimizer=0.1),
         ArgumentTypeError,
-        "An optimizer is given as a name or an Optimizer object, not as float: 0.1",
+        "An optimizer must be a name or an Optimizer object, not float: 0.1",
     ),
-    "metric, a number": (lambda: model(metrics=[3]), ArgumentTypeError, "A metric is given as"),
+    "metric, a number": (lambda: model(metrics=[3]), ArgumentTypeError, "A metric must be a name"),
     "initializer, None": (lambda: Dense(3, kernel_initializer=None), ArgumentError, "'zeros'"),
     "regularizer, a number": (
         lambda: Dense(3, kernel_regularizer=0.01),
         ArgumentTypeError,
-        "A regularizer is given as a name ... 0.01",
+        "A regularizer must be a name ... 0.01",
     ),
     # Arguments of specs
     "units, 0": (lambda: Dense(0), ArgumentError, "Dense: units must be at least 1, not 0"),
@@ -118,7 +118,7 @@ CASES: dict[str, Case] = {
     "shape, with the batch axis": (
         lambda: Input((None, 4)),
         ArgumentError,
-        "Input: shape (None, 4) ... leave out the batch axis",
+        "Input: shape (None, 4) ... must not include the batch axis",
     ),
     "shape, 0": (lambda: Input((0,)), ArgumentError, "Input: shape must be at least 1, not 0"),
     "shape, text": (lambda: Input("4"), ArgumentTypeError, "Input: shape ... not '4'"),

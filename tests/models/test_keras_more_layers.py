@@ -17,6 +17,7 @@ from more_layers_nets import STEPS, constrained_net, layer_nets, named_layers
 
 import gpunn
 from gpunn import layers
+from gpunn.specs.constraints import constraints
 
 RECORDED = dict(
     np.load(Path(__file__).parents[1] / "recordings" / "keras_more_layers.npz", allow_pickle=False)
@@ -70,7 +71,7 @@ def test_no_constraint_is_unrecorded() -> None:
         json.loads(str(RECORDED[f"constraint/{name}/config"]))["constraint"][0]
         for name in cases("constraint", 2)
     }
-    assert recorded == set(gpunn.constraints.constraints._classes)
+    assert recorded == set(constraints._classes)
 
 
 # Layers

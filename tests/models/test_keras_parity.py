@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import gpunn
-from gpunn.losses import losses
-from gpunn.optimizers import optimizers
-from gpunn.schedules import schedules
+from gpunn.specs.losses import losses
+from gpunn.specs.optimizers import optimizers
+from gpunn.specs.schedules import schedules
 
 KERAS = dict(
     np.load(Path(__file__).parents[1] / "recordings" / "keras_recordings.npz", allow_pickle=False)

@@ -176,7 +176,9 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         gpunn.load_model(missing)
     with pytest.raises(CheckpointError, match=r"text\.h5: it is not an HDF5 file"):
         gpunn.load_model(text)
-    with pytest.raises(CheckpointError, match=r"\(5, 3\), its configuration calls .* \(5, 4\)"):
+    with pytest.raises(
+        CheckpointError, match=r"\(5, 3\), but its configuration requires .* \(5, 4\)"
+    ):
         model(units=4).load_weights(saved)
     with pytest.raises(ArgumentError, match=r"model\.h5 exists; pass overwrite=True"):
         model().save(saved, overwrite=False)
@@ -217,9 +219,9 @@ def test_a_net_too_large_for_any_memory() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("Conv2D", "no layer Conv2D: it trains multilayer perceptrons and does no convolutions"),
-        ("LSTM", "does no recurrent layers"),
-        ("Embedding", "does no embeddings"),
+        ("Conv2D", "no layer Conv2D: it trains multilayer perceptrons and has no convolutions"),
+        ("LSTM", "has no recurrent layers"),
+        ("Embedding", "has no embeddings"),
         ("Dens", "has no 'Dens'; its layers are .*Dense"),
     ],
 )

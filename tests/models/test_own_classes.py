@@ -153,34 +153,38 @@ def no_such_schedule() -> None:
 Case = tuple[Callable[[], Any], type[GpunnError], str]
 TRAINABLE = "trainable must be True or False, not "
 CASES: dict[str, Case] = {
-    "layer": (own_layer, ArgumentTypeError, "AlwaysDropout: gpunn plans the training step"),
-    "initializer, class": (own_initializer_class, ArgumentTypeError, "as Own is; draw the weights"),
+    "layer": (own_layer, ArgumentTypeError, "AlwaysDropout: user-defined layers are not supported"),
+    "initializer, class": (
+        own_initializer_class,
+        ArgumentTypeError,
+        "such as Own, are not supported; pass weights",
+    ),
     "initializer, function": (
         lambda: Dense(3, kernel_initializer=lambda shape, dtype=None: np.ones(shape)),
         ArgumentTypeError,
-        "An initializer cannot be of your own making",
+        "User-defined initializers, such as <lambda>, are not supported",
     ),
-    "constraint, class": (own_constraint_class, ArgumentTypeError, "A constraint cannot be"),
+    "constraint, class": (own_constraint_class, ArgumentTypeError, "User-defined constraints"),
     "constraint, function": (
         lambda: Dense(3, kernel_constraint=lambda weights: weights),
         ArgumentTypeError,
-        "take one of gpunn.constraints",
+        "use one of gpunn.constraints",
     ),
-    "regularizer, class": (own_regularizer_class, ArgumentTypeError, "A regularizer cannot be"),
+    "regularizer, class": (own_regularizer_class, ArgumentTypeError, "User-defined regularizers"),
     "regularizer, function": (
         lambda: Dense(3, kernel_regularizer=lambda weights: weights),
         ArgumentTypeError,
-        "take L1, L2 or L1L2",
+        "use L1, L2 or L1L2",
     ),
     "activation, class of layer": (
         lambda: Dense(3, activation=layers.ReLU),
         ArgumentTypeError,
-        "put ReLU behind the layer",
+        "add ReLU after this layer",
     ),
     "activation, layer with weights": (
         lambda: Dense(3, activation=layers.PReLU()),
         ArgumentTypeError,
-        "put PReLU behind the layer",
+        "add PReLU after this layer",
     ),
     "super forgotten": (super_forgotten, NotBuiltError, "Forgets.__init__: call super()"),
     "name taken": (name_taken, ArgumentError, "Taken.layers cannot be set: all models have it"),
@@ -189,32 +193,32 @@ CASES: dict[str, Case] = {
     "Dropout, training=True": (
         lambda: layers.Dropout(0.5)(Input((4,)), training=True),
         ArgumentTypeError,
-        "training=True is not possible in a call",
+        "training=True is not supported in a call",
     ),
     "BatchNormalization, training=False": (
         lambda: small().layers[0](Input((4,)), training=False),
         ArgumentTypeError,
-        "training=False is not possible in a call",
+        "training=False is not supported in a call",
     ),
     "loss without call": (
         lambda: fit_with(loss=OwnLoss()),
         ArgumentTypeError,
-        "OwnLoss: a loss of",
+        "OwnLoss: a user-defined loss needs",
     ),
     "metric, class": (
         lambda: fit_with(metrics=[OwnMetric()]),
         ArgumentTypeError,
-        "OwnMetric: a metric of your own is a function",
+        "OwnMetric: a user-defined metric is a function",
     ),
     "metric, class with a state": (
         lambda: OwnMetric().add_weight(name="total"),
         ArgumentError,
-        "OwnMetric keeps a state of its own",
+        "OwnMetric keeps state (update_state)",
     ),
     "optimizer, class": (
         lambda: fit_with(optimizer=OwnOptimizer()),
         ArgumentTypeError,
-        "OwnOptimizer: an optimizer cannot be",
+        "OwnOptimizer: user-defined optimizers are not",
     ),
     "model in itself": (model_in_itself, ArgumentError, "cannot be a layer of itself"),
     "trainable, keyword": (

@@ -50,7 +50,7 @@ KEEPS = (
 MISFITS: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
     "another shape": (
         lambda file: put(file, SLOT, KERNEL.T.copy()),
-        r"is float32 of shape \(6, 4\), its configuration calls for float32 of \(4, 6\)\.",
+        r"is float32 of shape \(6, 4\), but its configuration requires float32 of \(4, 6\)\.",
     ),
     "another type": (lambda file: put(file, SLOT, KERNEL.astype("<f8")), "kernel is float64 of"),
     "an unknown slot": (
@@ -75,7 +75,7 @@ MISFITS: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
     "no JSON": (counts(b"{"), "/training/state is not JSON"),
     "too much JSON": (
         lambda file: put(file, "training/state", np.zeros((64 << 20) + 1, np.uint8)),
-        "/training/state has 67108865 bytes, 67108864 are allowed",
+        "/training/state has 67108865 bytes, at most 67108864 are allowed",
     ),
     "no counts in it": (counts(b"{}"), "damaged: its step is None"),
     "a negative count": (
@@ -124,7 +124,7 @@ def test_slots_larger_than_the_file(tmp_path: Path) -> None:
     weights = {v.path: model._read(v) for v in model.graph.variables}
     state = {"step": 1, "first_epoch": 1, "epoch": 0}
     checkpoints.write(tmp_path / "a.h5", Checkpoint(model.get_config(), weights, training=state))
-    with pytest.raises(CheckpointError, match="calls for 61200 bytes of arrays, the whole"):
+    with pytest.raises(CheckpointError, match="requires 61200 bytes of arrays, but the whole"):
         gpunn.load_model(tmp_path / "a.h5", device="reference")
     bare = gpunn.load_model(tmp_path / "a.h5", compile=False)
     assert_equal(bare.get_weights(), model.get_weights())

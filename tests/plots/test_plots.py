@@ -312,7 +312,7 @@ def test_models_and_matrices_that_do_not_fit() -> None:
     regression.compile("sgd", "mse", device="cpu")
     with pytest.raises(ArgumentError, match="model must be a classifier"):
         ConfusionMatrixDisplay.from_model(regression, IMAGES, LABELS)
-    with pytest.raises(ShapeError, match="display_labels must be 3 texts"):
+    with pytest.raises(ShapeError, match="display_labels must be 3 strings"):
         ConfusionMatrixDisplay.from_model(classifier(), IMAGES, LABELS, display_labels=["a"])
     with pytest.raises(ShapeError, match=re.escape("confusion_matrix has shape (2, 3)")):
         ConfusionMatrixDisplay(np.zeros((2, 3)))
@@ -415,7 +415,7 @@ def test_weights_that_are_no_images() -> None:
         WeightsDisplay.from_model(classifier(), "flatten")
     with pytest.raises(UnknownNameError, match="did you mean 'hidden'"):
         WeightsDisplay.from_model(classifier(), "hiden")
-    with pytest.raises(ArgumentTypeError, match="layer must be a name or a position"):
+    with pytest.raises(ArgumentTypeError, match="layer must be a name or an index"):
         WeightsDisplay.from_model(classifier(), 1.5)  # type: ignore[arg-type]
 
 

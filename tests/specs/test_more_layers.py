@@ -322,7 +322,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "the old name of LeakyReLU's slope": (
         lambda: layers.LeakyReLU(alpha=0.1),
         ArgumentTypeError,
-        "LeakyReLU: alpha is called negative_slope",
+        "LeakyReLU: use negative_slope instead of alpha",
     ),
     "a slope below 0": (
         lambda: layers.LeakyReLU(-0.1),
@@ -330,8 +330,12 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         r"LeakyReLU: negative_slope must be .* at least 0.*, not -0.1",
     ),
     "ELU": (lambda: layers.ELU(alpha="x"), ArgumentTypeError, "ELU: alpha must be a number"),
-    "max_value": (lambda: layers.ReLU(6), ArgumentError, "ReLU: gpunn has no max_value.*6"),
-    "threshold": (lambda: layers.ReLU(threshold=1), ArgumentError, "no threshold but 0, not 1"),
+    "max_value": (lambda: layers.ReLU(6), ArgumentError, "ReLU: max_value must be None, not 6"),
+    "threshold": (
+        lambda: layers.ReLU(threshold=1),
+        ArgumentError,
+        "ReLU: threshold must be 0, not 1",
+    ),
     "axis of Softmax": (lambda: layers.Softmax(axis=0), ArgumentError, r"must be -1 .*, not 0"),
     "Softmax of images": (
         lambda: compiled(
@@ -345,7 +349,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "shared axes": (
         lambda: layers.PReLU(shared_axes=[1]),
         ArgumentError,
-        r"PReLU: gpunn has no shared_axes.*leave out \[1\]",
+        r"PReLU: shared_axes must be None.*not \[1\]",
     ),
     "a PReLU of numbers": (
         lambda: layers.PReLU()(gpunn.Input(())),
@@ -360,12 +364,12 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "what Keras has": (
         lambda: layers.Dense(4, lora_rank=2),
         TypeError,
-        "Dense: gpunn has no 'lora_rank', as Keras has; leave it out",
+        "Dense: Keras's argument 'lora_rank' is not supported; omit it",
     ),
     "activity_regularizer": (
         lambda: layers.Dense(4, activity_regularizer="l2"),
         ArgumentTypeError,
-        "gpunn has no 'activity_regularizer'",
+        "Keras's argument 'activity_regularizer' is not supported",
     ),
     "what nobody has": (
         lambda: layers.Dense(4, activaton="relu"),
@@ -390,7 +394,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a constraint as a number": (
         lambda: layers.Dense(4, bias_constraint=2),
         ArgumentTypeError,
-        "A constraint is given as a name",
+        "A constraint must be a name",
     ),
     "axis": (
         lambda: constraints.MaxNorm(2, axis=1),

@@ -186,7 +186,7 @@ def test_as_the_first_layer(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_than_one_axis_is_refused(kind: Any) -> None:
-    with pytest.raises(ShapeError, match=r"Layer 'norm'.*put a Flatten layer before it.*\(2, 3\)"):
+    with pytest.raises(ShapeError, match=r"Layer 'norm'.*add a Flatten layer before it.*\(2, 3\)"):
         kind(name="norm")(gpunn.Input((2, 3)))
     with pytest.raises(ShapeError, match="takes one input, not 2"):
         kind()([gpunn.Input((2,)), gpunn.Input((2,))])

@@ -537,7 +537,7 @@ def test_a_broken_run_that_is_stopped_still_ends_in_order(tmp_path: Path) -> Non
     assert not list(tmp_path.glob("*.h5"))
 
 
-def test_figures_of_a_callback_may_be_numpy_scalars(tmp_path: Path) -> None:
+def test_values_added_by_a_callback_may_be_numpy_scalars(tmp_path: Path) -> None:
     half = LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(f1=np.float32(0.5)))
     watching = EarlyStopping("f1", mode="max", patience=9)
     callbacks = [half, watching, Checkpoints(tmp_path, monitor="f1")]
@@ -668,7 +668,7 @@ def test_a_state_of_another_callback_is_refused(make: Any) -> None:
     gpunn.Trainer(make_model(), X, Y, callbacks=[callback])
     name = type(callback).__name__
     for state in ({}, {"counter": 3}, None, {"best": "low", "wait": 1.5, "keys": 3, "epoch": 1}):
-        with pytest.raises(CheckpointError, match=f"{name}: this is no state of its own"):
+        with pytest.raises(CheckpointError, match=f"{name}: its state is that of another callback"):
             callback.load_state_dict(state)
     callback.load_state_dict(callback.state_dict())
 
@@ -797,7 +797,7 @@ def test_a_figure_of_some_epochs_is_kept_with_its_epochs(tmp_path: Path) -> None
         X, Y, epochs=6, callbacks=[Seldom()], resume=tmp_path / "part", **FIT
     )
     assert resumed.history == whole.history and resumed.epochs_of("f1") == [1, 4]
-    with pytest.raises(ArgumentError, match="Unknown figure 'f2'"):
+    with pytest.raises(ArgumentError, match="Unknown metric 'f2'"):
         whole.epochs_of("f2")
 
 

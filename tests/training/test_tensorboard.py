@@ -175,7 +175,7 @@ def test_write_graph_false_writes_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("update_freq", "steps"), [("batch", [*range(1, 11)]), (3, [3, 6, 9])])
-def test_figures_between_epochs(tmp_path: Path, update_freq: Any, steps: list[int]) -> None:
+def test_metrics_between_epochs(tmp_path: Path, update_freq: Any, steps: list[int]) -> None:
     losses: list[float] = []
     taking = LambdaCallback(on_train_batch_end=lambda batch, logs: losses.append(logs["loss"]))
     board = TensorBoard(tmp_path, update_freq=update_freq)

@@ -1,7 +1,7 @@
-"""Models as estimators of scikit-learn, for its searches, pipelines and cross-validation.
+"""Models as scikit-learn estimators, for its searches, pipelines and cross-validation.
 
-`KerasClassifier` and `KerasRegressor` take a function that builds a compiled model; they are in
-``gpunn.wrappers.scikit_learn`` too, where Keras 2 had them.
+`KerasClassifier` and `KerasRegressor` take a function that builds a compiled model. They are also
+in ``gpunn.wrappers.scikit_learn``, where Keras 2 had them.
 """
 
 from __future__ import annotations

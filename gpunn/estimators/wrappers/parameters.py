@@ -1,8 +1,8 @@
-"""The parameters of a wrapper: its own, those of the function that builds models, routed ones.
+"""The parameters of a wrapper: its own, those of the model-building function, and routed ones.
 
-``model__n_hidden`` is for the function, ``fit__shuffle`` for `Model.fit`, ``predict__batch_size``
-for `Model.predict` and ``optimizer__learning_rate`` for the optimizer that the model was compiled
-with, as in SciKeras.
+As in SciKeras, ``model__n_hidden`` is passed to the function, ``fit__shuffle`` to `Model.fit`,
+``predict__batch_size`` to `Model.predict` and ``optimizer__learning_rate`` to the optimizer that
+the model was compiled with.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
 from gpunn.models.model import Model
 
 PREFIXES = ("model", "fit", "predict", "optimizer")
-# What the wrapper hands to a function that asks for it.
+# Arguments that the wrapper passes to a function with such parameters.
 _SUPPLIED = ("meta", "params")
 
 
 def keywords(function: Callable[..., Any], *left_out: str) -> list[str]:
-    """Return the names that a method takes by keyword, but for `left_out`."""
+    """Return the names of a method's parameters, except `left_out`."""
     names = inspect.signature(function).parameters
     return [name for name in names if name not in ("self", *left_out)]
 
@@ -46,7 +46,7 @@ class ParameterRouting(BaseEstimator):
         return list(self._get_param_names())
 
     def _signature(self) -> tuple[dict[str, Any], bool]:
-        """Return the parameters of the building function with their defaults; are there others?"""
+        """Return the building function's parameters with defaults, and whether it takes others."""
         if not callable(self.model) or isinstance(self.model, Model):
             return {}, False
         parameters = inspect.signature(self.model).parameters.values()
@@ -59,7 +59,7 @@ class ParameterRouting(BaseEstimator):
 
     def _check_name(self, name: str) -> None:
         if not callable(self.model):
-            return  # `fit` will say so
+            return  # `fit` raises an error
         builders, any_other = self._signature()
         prefix, found, rest = name.partition("__")
         if found:
@@ -87,7 +87,12 @@ class ParameterRouting(BaseEstimator):
         Parameters
         ----------
         deep : bool, default True
-            Taken for scikit-learn; there is nothing deeper.
+            Accepted for scikit-learn; there are no nested estimators.
+
+        Returns
+        -------
+        dict of str to object
+            Values by name.
         """
         own = self._own()
         defaults = {
@@ -100,7 +105,23 @@ class ParameterRouting(BaseEstimator):
         return {name: getattr(self, name) for name in own} | defaults | self._params
 
     def set_params(self, **params: Any) -> Any:
-        """Set parameters, by the names of `get_params` and by routed ones; return the wrapper."""
+        """Set parameters, by the names of `get_params` and by routed ones.
+
+        Parameters
+        ----------
+        **params : object
+            Values by name.
+
+        Returns
+        -------
+        ParameterRouting
+            The estimator itself.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such parameter.
+        """
         own = self._own()
         before = self.model
         self.model = params.get("model", before)
@@ -116,7 +137,7 @@ class ParameterRouting(BaseEstimator):
             if name in own:
                 setattr(self, name, value)
             elif name in defaults and value is defaults[name]:
-                # As in a clone: with another `model` its default is to count.
+                # As in a clone: with another `model`, the default is that of the new one.
                 self._params.pop(name, None)
             else:
                 self._params[name] = value
@@ -127,13 +148,13 @@ class ParameterRouting(BaseEstimator):
         return {k.removeprefix(start): v for k, v in self._params.items() if k.startswith(start)}
 
     def _build(self, meta: Mapping[str, Any]) -> Model:
-        """Return the model that the function builds with the parameters, compiled."""
+        """Return the compiled model that the function builds with the parameters."""
         if not callable(self.model) or isinstance(self.model, Model):
             raise ArgumentTypeError(
                 f"{type(self).__name__}: model must be a function that returns a compiled model, "
-                f"not {self.model!r}. To fit more than once takes a new model each time."
+                f"not {self.model!r}: each fit needs a new model."
             )
-        for name in self._params:  # another function may have taken the place of the first
+        for name in self._params:  # `model` may have been replaced since
             self._check_name(name)
         given = {name: value for name, value in self._params.items() if "__" not in name}
         given |= self._routed("model")
@@ -153,7 +174,7 @@ class ParameterRouting(BaseEstimator):
 
 
 def _change_optimizer(model: Model, changes: Mapping[str, Any]) -> None:
-    """Compile again with the same optimizer but for `changes`."""
+    """Recompile with the same optimizer except for `changes`."""
     compiled = model.compiled
     optimizer = compiled.optimizer
     known = [field.name for field in dataclasses.fields(optimizer) if field.init]

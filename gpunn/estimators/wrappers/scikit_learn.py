@@ -1,4 +1,4 @@
-"""`KerasClassifier` and `KerasRegressor`: a function that builds a model, as an estimator."""
+"""`KerasClassifier` and `KerasRegressor`: a model-building function as an estimator."""
 
 from __future__ import annotations
 
@@ -26,26 +26,25 @@ from gpunn.training.hooks import check_callbacks
 Array = np.ndarray[Any, Any]
 
 _PARAMETERS = """
-
     Parameters
     ----------
     model : callable
-        Returns a compiled model. Its parameters are parameters of the estimator, with the
-        function's defaults: ``get_params``, ``set_params`` and searches know them.
-        A parameter called ``meta`` gets a dict about the data that `fit` was given:
+        Returns a compiled model. Its parameters are also parameters of the estimator, with the
+        function's defaults, for ``get_params``, ``set_params`` and searches.
+        A parameter called ``meta`` receives a dict that describes the data given to `fit`:
         ``n_features_in_``, ``X_shape_``, ``n_outputs_expected_``, ``target_type_`` and, for a
-        classifier, ``classes_`` and ``n_classes_``; one called ``params`` gets `get_params`.
+        classifier, ``classes_`` and ``n_classes_``; one called ``params`` receives `get_params`.
     build_fn : callable, optional
         Keras 2's name of `model`.
     random_state : int, RandomState or None
-        Seed of the model, unless the function gives ``compile`` a seed of its own.
-    batch_size, epochs, verbose, callbacks, validation_split, shuffle
-        For `Model.fit`. Callbacks given here are copied for each fit; those given to `fit` itself
-        are used as they are.
-    **params
-        Parameters of `model`. Those with a prefix are routed: ``model__x`` is ``x`` of the
-        function whatever else is called ``x``, ``fit__x`` and ``predict__x`` are arguments of
-        `Model.fit` and `Model.predict`, ``optimizer__x`` is ``x`` of the model's optimizer.
+        Seed of the model, unless the function passes its own seed to ``compile``.
+    batch_size, epochs, verbose, callbacks, validation_split, shuffle : as for `Model.fit`
+        Callbacks given here are copied for each fit; those given to `fit` itself are used as they
+        are.
+    **params : object
+        Parameters of `model`. Those with a prefix are routed: ``model__x`` is always ``x`` of the
+        function, ``fit__x`` and ``predict__x`` are arguments of `Model.fit` and `Model.predict`,
+        ``optimizer__x`` is ``x`` of the model's optimizer.
 
     Attributes
     ----------
@@ -54,7 +53,7 @@ _PARAMETERS = """
         Loss and metrics by epoch; ``model_.history`` has more.
     n_features_in_ : int
     feature_names_in_ : array of str
-        Where X has names for its columns."""
+        Only if X has column names."""
 
 
 class _Wrapper(ParameterRouting, ABC):
@@ -88,18 +87,18 @@ class _Wrapper(ParameterRouting, ABC):
 
     @classmethod
     def _get_param_names(cls) -> list[str]:
-        # In the class itself scikit-learn would find **params and refuse it.
+        # scikit-learn would refuse the **params of the constructor.
         names = ("batch_size", "callbacks", "epochs", "model", "random_state", "shuffle")
         return [*names, "validation_split", "verbose"]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
 
-    # What the two differ in
+    # Methods in which the two differ
 
     @abstractmethod
     def _learn_targets(self, y: Any) -> tuple[Any, dict[str, Any]]:
-        """Note what `y` is like; return it as numbers, and what ``meta`` says of it."""
+        """Record properties of `y`; return it as numbers, with the entries of ``meta`` about it."""
 
     @abstractmethod
     def _encode(self, y: Any, argument: str) -> Any:
@@ -115,16 +114,25 @@ class _Wrapper(ParameterRouting, ABC):
 
         Parameters
         ----------
-        X : array of shape (rows, features), or of more axes
-        y : array of shape (rows,) or (rows, outputs)
-        sample_weight : array of shape (rows,), optional
-        **kwargs
-            For `Model.fit`, before what the constructor was given: ``epochs=100``,
+        X : array-like of shape (rows, features), or with more axes
+            Training data.
+        y : array-like of shape (rows,) or (rows, outputs)
+            Targets.
+        sample_weight : array-like of shape (rows,), optional
+            Weights of the samples.
+        **kwargs : object
+            Arguments of `Model.fit`, which override those of the constructor: ``epochs=100``,
             ``validation_data=(X_valid, y_valid)``, ``callbacks=[...]``.
 
         Returns
         -------
-        self
+        KerasClassifier or KerasRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        ArgumentError, ArgumentTypeError, DataError, ShapeError
+            A parameter is not valid, or the data do not match it or the model.
         """
         for name in kwargs:
             if name not in FIT:
@@ -159,16 +167,18 @@ class _Wrapper(ParameterRouting, ABC):
         if sample_weight is not None:
             sample_weight = np.asarray(sample_weight)
             if not sample_weight.any():
-                raise DataError("sample_weight: all weights are zero; give some row another one.")
+                raise DataError(
+                    "sample_weight: all weights are zero; one at least must be positive."
+                )
             arguments["sample_weight"] = sample_weight
         split = arguments["validation_split"]
         if isinstance(arguments["batch_size"], numbers.Integral) and isinstance(split, int | float):
-            # The folds of a search may have fewer rows than that; Keras takes what there is.
+            # The folds of a search may have fewer rows; Keras uses what there is.
             rows = int(len(X) * (1 - split))
             arguments["batch_size"] = min(arguments["batch_size"], max(rows, 1))
         if arguments.get("class_weight") is not None:
             arguments["class_weight"] = self._class_weight(arguments["class_weight"], y)
-        self.model_ = model  # its loss says how targets are encoded
+        self.model_ = model  # its loss determines how targets are encoded
         if arguments.get("validation_data") is not None:
             arguments["validation_data"] = self._held_out(arguments["validation_data"])
         history = model.fit(X, self._encode(y, "y"), **arguments)
@@ -202,11 +212,13 @@ class _Wrapper(ParameterRouting, ABC):
 
 
 class KerasClassifier(ClassifierMixin, _Wrapper):
-    __doc__ = f"""A function that builds a model, as a classifier of scikit-learn.
+    __doc__ = f"""A model-building function as a scikit-learn classifier.
 
-    Labels may be of any kind, texts too; the model gets class numbers, or one-hot rows where it
-    was compiled with `CategoricalCrossentropy`. It ends with one unit and sigmoid for two classes,
-    or with a unit for each class. `score` is the accuracy, as in scikit-learn and SciKeras.
+    Labels may be of any kind, including strings; the model is given class numbers, or one-hot rows
+    if it was compiled with `CategoricalCrossentropy`. It must end with one unit and sigmoid for
+    two classes, or with one unit per class. `score` is the accuracy, as in scikit-learn and
+    SciKeras.
+
     {_PARAMETERS.strip()}
     classes_ : array of shape (n_classes,)
     n_classes_ : int
@@ -230,7 +242,7 @@ class KerasClassifier(ClassifierMixin, _Wrapper):
             self.classes_ = np.unique(y)
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass"):
-            raise DataError(f"Unknown label type: {kind}. KerasClassifier needs labels of classes.")
+            raise DataError(f"Unknown label type: {kind}. KerasClassifier needs class labels.")
         self.n_classes_ = len(self.classes_)
         return y, {
             "target_type_": kind,
@@ -258,7 +270,7 @@ class KerasClassifier(ClassifierMixin, _Wrapper):
         return numbers
 
     def _class_weight(self, class_weight: Any, y: Array) -> dict[int, float]:
-        """Return factors by class number, of those by label or of "balanced"."""
+        """Return weights by class number, from weights by label or "balanced"."""
         if isinstance(class_weight, str) and class_weight == "balanced":
             weights = compute_class_weight("balanced", classes=self.classes_, y=y)
             return dict(enumerate(weights.tolist()))
@@ -272,9 +284,24 @@ class KerasClassifier(ClassifierMixin, _Wrapper):
         return dict(zip(numbers, class_weight.values(), strict=True))
 
     def predict_proba(self, X: Any, **kwargs: Any) -> Array:
-        """Return the probabilities of the classes, (rows, n_classes).
+        """Predict the probabilities of the classes.
 
-        Further arguments are those of `Model.predict`.
+        Parameters
+        ----------
+        X : array-like of shape (rows, features), or with more axes
+            The data.
+        **kwargs : object
+            Arguments of `Model.predict`.
+
+        Returns
+        -------
+        ndarray of shape (rows, n_classes)
+            In the order of `classes_`.
+
+        Raises
+        ------
+        ShapeError
+            The model has fewer outputs than there are classes.
         """
         outputs = self._outputs(X, kwargs)
         outputs = outputs.reshape(len(outputs), -1)
@@ -290,19 +317,30 @@ class KerasClassifier(ClassifierMixin, _Wrapper):
         return outputs[:, : self.n_classes_]
 
     def predict(self, X: Any, **kwargs: Any) -> Array:
-        """Return the labels of the likeliest classes, (rows,).
+        """Predict labels.
 
-        Further arguments are those of `Model.predict`.
+        Parameters
+        ----------
+        X : array-like of shape (rows, features), or with more axes
+            The data.
+        **kwargs : object
+            Arguments of `Model.predict`.
+
+        Returns
+        -------
+        ndarray of shape (rows,)
+            The most probable labels.
         """
         likeliest = self.predict_proba(X, **kwargs).argmax(axis=1)
         return self.classes_[likeliest]
 
 
 class KerasRegressor(RegressorMixin, _Wrapper):
-    __doc__ = f"""A function that builds a model, as a regressor of scikit-learn.
+    __doc__ = f"""A model-building function as a scikit-learn regressor.
 
-    `score` is the coefficient of determination R2, as in scikit-learn and SciKeras; with the
-    wrapper of Keras 2 it was the loss, negated.
+    `score` is the coefficient of determination R2, as in scikit-learn and SciKeras; the wrapper of
+    Keras 2 returned the negated loss.
+
     {_PARAMETERS.strip()}
     """
 
@@ -319,9 +357,19 @@ class KerasRegressor(RegressorMixin, _Wrapper):
         return y
 
     def predict(self, X: Any, **kwargs: Any) -> Array:
-        """Return the predictions in the shape of the targets of `fit`.
+        """Predict the targets.
 
-        Further arguments are those of `Model.predict`.
+        Parameters
+        ----------
+        X : array-like of shape (rows, features), or with more axes
+            The data.
+        **kwargs : object
+            Arguments of `Model.predict`.
+
+        Returns
+        -------
+        ndarray of shape (rows,) or (rows, outputs)
+            Predictions in the shape of the targets of `fit`.
         """
         outputs = self._outputs(X, kwargs)
         if self._y_axes == 1 and outputs.ndim == 2 and outputs.shape[1] == 1:

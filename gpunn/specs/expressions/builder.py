@@ -1,4 +1,4 @@
-"""Expressions as they grow: equal instructions once, constants folded, forms made stable."""
+"""Builds expressions: common subexpressions once, constants folded, forms made stable."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from gpunn.specs.expressions.expression import (
     result_kind,
 )
 
-# Whole powers up to this one are products.
+# Integer powers up to this one become products.
 LARGEST_PRODUCT = 16
 
 
 class Builder:
-    """Instructions under construction; positions in the list stand for values.
+    """Instructions under construction; positions in the list represent values.
 
-    Rewritten are forms that would overflow where the function itself does not:
-    ``log(1 + exp(x))`` is softplus(x), ``y / (1 + exp(x))`` is y * sigmoid(-x). So is
-    ``exp(x) / (1 + exp(x))`` sigmoid(x).
+    Forms that would overflow although the function does not are rewritten: ``log(1 + exp(x))`` to
+    softplus(x), ``y / (1 + exp(x))`` to y * sigmoid(-x), ``exp(x) / (1 + exp(x))`` to sigmoid(x).
     """
 
     def __init__(self) -> None:
@@ -52,16 +51,16 @@ class Builder:
         """Return the position of a constant."""
         value = float(value)
         if not abs(value) <= LARGEST_CONSTANT:
-            raise ArgumentError(f"the constant {value!r} is no number of float32")
+            raise ArgumentError(f"the constant {value!r} is not in the range of float32")
         return self._add(("constant", value))
 
     def value(self, at: int) -> float | None:
-        """Return the value of a constant, None of anything else."""
+        """Return the value of a constant, or None for anything else."""
         name, operand = self.code[at][:2]
         return operand if name == "constant" else None
 
     def finish(self, result: int) -> Expression:
-        """Return the expression of one value, with nothing else in it."""
+        """Return the expression of one value, without unused instructions."""
         if result_kind(self.code[result]) == "b":
             result = self.emit("cast", result)
         needed = {result}
@@ -77,7 +76,7 @@ class Builder:
         return Expression(tuple(code))
 
     def extend(self, expression: Expression) -> list[int]:
-        """Add the instructions of an expression as they are; return where each is."""
+        """Add the instructions of an expression unchanged; return their positions."""
         at: list[int] = []
         for name, *operands in expression.code:
             at.append(
@@ -112,7 +111,7 @@ class Builder:
         return self.constant(result) if abs(result) <= LARGEST_CONSTANT else None
 
     def is_one_plus_exp(self, at: int) -> int | None:
-        """Return x where the value is ``1 + exp(x)``."""
+        """Return x if the value is ``1 + exp(x)``."""
         if self.code[at][0] != "add":
             return None
         for one, other in (self.code[at][1:], self.code[at][:0:-1]):
@@ -121,7 +120,7 @@ class Builder:
         return None
 
     def power(self, base: int, exponent: int) -> int | None:
-        """Whole powers and roots as products; None for other powers."""
+        """Express integer powers and roots as products; return None for other powers."""
         number = self.value(exponent)
         if number is None:
             return None

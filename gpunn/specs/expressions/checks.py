@@ -1,8 +1,8 @@
-"""Derivatives held against finite differences, in float64, and what float32 makes of a function.
+"""Derivatives compared with finite differences in float64, and tests for overflow in float32.
 
-Central differences of three step widths are taken at fixed points. A point is passed over where
-the function or a neighbour of it is not finite (outside its domain), or has a corner or a jump:
-there the differences to the left and to the right do not approach each other.
+Central differences of three step widths are computed at fixed points. A point is skipped where
+the function or a neighbouring value is not finite (outside its domain), or has a kink or a jump:
+there the left and right differences do not converge to each other.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from gpunn.errors import ArgumentError
 from gpunn.specs.expressions.expression import Expression
 
 Array = np.ndarray[Any, Any]
-# In float32 a function should be finite up to here; beyond, exp(88.8) is infinite anyway.
+# A function should be finite in float32 up to here; exp overflows at 88.8.
 LARGEST_INPUT = 30.0
-ROWS = 6  # of the table in an error
+ROWS = 6  # of the table in an error message
 
 
-# Points of either sign, dense around 0, some of them probabilities; no round numbers, as at those
-# two sides of a comparison may be equal, and which slope is taken then is a matter of taste.
+# Points of either sign, dense around 0, some of them probabilities; no round numbers, at which
+# both sides of a comparison may be equal and the derivative ambiguous.
 _ODD = np.concatenate(
     [
         np.linspace(-5.8713, 5.9137, 103),
@@ -34,7 +34,7 @@ _ODD = np.concatenate(
     ]
 )
 _TARGETS = np.array([0.0, 1.0, -1.0, 0.25, 0.6, -0.4, 1.7, 2.0, 3.0, -2.5, 7.3, -8.0])
-# Round numbers: there the function and its derivative should at least be finite.
+# Round numbers, at which function and derivative should at least be finite.
 _ROUND = np.concatenate([np.arange(-10.0, 10.5, 0.5), [-LARGEST_INPUT, -20.0, 20.0, LARGEST_INPUT]])
 
 
@@ -46,7 +46,7 @@ def sample_points(arguments: int) -> tuple[tuple[Array, ...], Array]:
     points : tuple of ndarray, shape (points,)
         One for each argument.
     odd : ndarray of bool, shape (points,)
-        Those at which a derivative is compared.
+        Those at which the derivative is compared.
     """
     numbers = np.concatenate([_ODD, _ROUND])
     odd = np.arange(numbers.size) < _ODD.size
@@ -60,7 +60,7 @@ def sample_points(arguments: int) -> tuple[tuple[Array, ...], Array]:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found of an expression and its derivative.
+    """Comparison of an expression and its derivative with finite differences.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Report:
 
     @property
     def flat(self) -> bool:
-        """Whether the derivative is 0 wherever there is one."""
+        """Whether the derivative is 0 wherever it is defined."""
         return not self.given[np.isfinite(self.value) & np.isfinite(self.given)].any()
 
 
@@ -112,8 +112,8 @@ def compare(expression: Expression, derivative: Expression, arguments: int) -> R
         rounding = 1e-10 * (1 + np.abs(value)) / h * 1e-4
         bend, bend_half = np.abs(right - left) / h, 2 * np.abs(right_half - left_half) / h
         doubt = np.abs(wide - narrow)
-        # A third width, in no simple relation to the others: what swings faster than they can
-        # follow may give the same twice by chance.
+        # A third width, not a simple fraction of the others: for a rapidly oscillating function
+        # these may agree by chance.
         small = h / 7.3
         finest = (at(x + small) - at(x - small)) / (2 * small)
         doubt = np.maximum(doubt, np.abs(finest - measured))
@@ -142,32 +142,38 @@ def check(
         For messages: ``"The loss 'huber_fn'"``.
     expression, derivative : Expression
     names : sequence of str
-        Of its arguments.
+        Names of the arguments.
     everywhere : bool
-        Whether it should be finite at all points, as an activation should: it is given any number.
+        Whether it should be finite at all points, like an activation, whose input can be any
+        number.
+
+    Returns
+    -------
+    Report
+        The comparison.
 
     Raises
     ------
     ArgumentError
-        The derivative is not that of the function, or the function is nowhere finite.
+        The derivative is not that of the function, or the function is finite nowhere.
 
     Warns
     -----
     RuntimeWarning
-        Function or derivative are NaN or infinite at some point of moderate size, or there is no
-        point at which they can be compared.
+        The function or the derivative is NaN or infinite at a point of moderate size, or there is
+        no point at which they can be compared.
     """
     report = compare(expression, derivative, len(names))
     if not report.finite:
-        raise ArgumentError(f"{owner} is NaN or infinite wherever it was tried.")
+        raise ArgumentError(f"{owner} is NaN or infinite at all points that were tried.")
     if report.wrong.any():
         raise ArgumentError(
-            f"{owner}: its derivative with respect to {names[-1]} is not what finite differences "
-            f"give.\n{_table(report, names)}"
+            f"{owner}: its derivative with respect to {names[-1]} disagrees with finite "
+            f"differences.\n{_table(report, names)}"
         )
     if not report.compared.any():
         warnings.warn(
-            f"{owner}: it changes so fast everywhere that its derivative could not be checked.",
+            f"{owner}: it varies too rapidly for its derivative to be checked.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -177,10 +183,10 @@ def check(
 
 def _table(report: Report, names: Sequence[str]) -> str:
     found = np.flatnonzero(report.wrong)
-    # The worst first, as a share of what was measured; NaN is worst.
+    # In order of decreasing relative error; NaN first.
     error = np.abs(report.given - report.measured)[found]
-    share = np.nan_to_num(error / (1 + np.abs(report.measured[found])), nan=np.inf)
-    shown = found[np.argsort(-share, kind="stable")[:ROWS]]
+    relative = np.nan_to_num(error / (1 + np.abs(report.measured[found])), nan=np.inf)
+    shown = found[np.argsort(-relative, kind="stable")[:ROWS]]
     columns = [*names, "value", "derivative given", "measured"]
     arrays = [*report.points, report.value, report.given, report.measured]
     rows = [columns] + [[f"{array[i]:.6g}" for array in arrays] for i in shown]
@@ -204,7 +210,7 @@ def _warn(
         ("its derivative", derivative, report.given),
     ):
         result = function(*points)
-        # A loss need not be defined everywhere: there, only what float32 cannot hold counts.
+        # A loss need not be defined everywhere; there, only overflow of float32 counts.
         inside = np.ones(exact.shape, bool) if everywhere else np.isfinite(report.value)
         broken = np.flatnonzero(inside & ~np.isfinite(result))
         if broken.size:
@@ -214,8 +220,8 @@ def _warn(
             )
             warnings.warn(
                 f"{owner}: {what} is {result[nearest]} in float32 at {place}, where training "
-                f"would break off; ops.where, ops.maximum and ops.clip keep a function to where "
-                f"it is defined.",
+                f"would fail; ops.where, ops.maximum and ops.clip can restrict a function to its "
+                f"domain.",
                 RuntimeWarning,
                 stacklevel=2,
             )

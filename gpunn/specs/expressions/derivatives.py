@@ -1,7 +1,7 @@
 """Derivatives of expressions, by the chain rule from the arguments on (forward mode).
 
-Where a factor is 0 because the branch of a ``where`` was not taken, it stays out of products:
-``0 * inf`` would be NaN. So a ``where`` with a 0 in it is moved to the outside of a product.
+Where the derivative is 0 because the branch of a ``where`` was not taken, it must not be
+multiplied: ``0 * inf`` would be NaN. So a ``where`` with a 0 branch is moved outside of products.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from gpunn.specs.expressions.builder import Builder
 from gpunn.specs.expressions.expression import Expression
 
-# A derivative that is 0 everywhere is None: it is never computed.
+# None for a derivative that is 0 everywhere, which is never computed.
 Slope = int | None
 
 
@@ -32,7 +32,7 @@ class _Chain:
         return self.b.finish(self.b.constant(0) if result is None else result)
 
     def outside(self, use: Callable[[int], int], slope: int) -> int:
-        """Return ``use(slope)``, with a ``where`` that is 0 on one side moved to the outside."""
+        """Return ``use(slope)``, with a ``where`` that has a 0 branch moved to the outside."""
         chosen: list[tuple[int, int, bool]] = []
         while self.b.code[slope][0] == "where":
             condition, first, second = self.b.code[slope][1:]
@@ -122,7 +122,7 @@ class _Chain:
         return self._extreme("less", x, slopes)
 
     def _extreme(self, comparison: str, x: list[int], slopes: list[Slope]) -> Slope:
-        # Of equals a constant counts: the derivative of maximum(z, 0) at 0 is 0, as relu's.
+        # In a tie with a constant, that is taken: the derivative of maximum(z, 0) at 0 is 0.
         if slopes[0] is None:
             x, slopes = x[::-1], slopes[::-1]
         return self.choose(self.b.emit(comparison, *x), *slopes)
@@ -150,7 +150,7 @@ _FACTORS: dict[str, Callable[[Builder, int, int], int]] = {
     "square": lambda b, x, y: b.emit("multiply", b.constant(2), x),
     "sqrt": lambda b, x, y: b.emit("divide", b.constant(0.5), y),
     "exp": lambda b, x, y: y,
-    # Not y + 1, which loses its digits where y is near -1.
+    # Not y + 1, which cancels where y is near -1.
     "expm1": lambda b, x, y: b.emit("exp", x),
     "log": lambda b, x, y: b.emit("reciprocal", x),
     "log1p": lambda b, x, y: b.emit("reciprocal", _one_plus(b, x)),
@@ -171,6 +171,6 @@ _FACTORS: dict[str, Callable[[Builder, int, int], int]] = {
 def differentiate(expression: Expression, argument: int = 0) -> Expression:
     """Return the derivative of an expression with respect to an argument.
 
-    Comparisons, sign and floor count as constant; at a corner it is one of the two slopes.
+    Comparisons, sign and floor count as constant; at a kink it is one of the one-sided derivatives.
     """
     return _Chain(expression, argument).run()

@@ -1,4 +1,4 @@
-"""An expression: a list of operations, each on results of earlier ones; its values in NumPy."""
+"""Expressions: lists of operations on results of earlier ones, and their evaluation in NumPy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 Instruction = tuple[Any, ...]
 Code = tuple[Instruction, ...]
 
-# An expression may be read from a file: what it can ask for is bounded.
+# Limits, as an expression may be read from a file.
 MOST_INSTRUCTIONS = 4096
 LARGEST_CONSTANT = float(np.finfo(np.float32).max)
 
@@ -28,7 +28,7 @@ class Operation:
     Attributes
     ----------
     operands : str
-        Kinds of its operands, a letter for each.
+        Kinds of its operands, one letter each.
     result : str
         Kind of its result.
     numpy : callable
@@ -47,7 +47,7 @@ def _erf(x: Any) -> Any:
 
 
 def _sigmoid(x: Any) -> Any:
-    e = np.exp(-np.abs(x))  # of no positive number: never overflows
+    e = np.exp(-np.abs(x))  # the argument is not positive: no overflow
     return np.where(np.asarray(x) >= 0, 1 / (1 + e), e / (1 + e))
 
 
@@ -127,14 +127,14 @@ class Expression:
     Parameters
     ----------
     code : sequence of instructions
-        ``("argument", number)``, ``("constant", value)`` or an operation's name with the
-        positions of its operands, all of them earlier in the list. The last one is the result,
-        and is a number.
+        ``("argument", number)``, ``("constant", value)`` or an operation's name with the positions
+        of its operands, all of them earlier in the list. The last instruction gives the result,
+        which must be a number.
 
     Raises
     ------
     ArgumentError
-        It is no such list, or is longer than `MOST_INSTRUCTIONS`.
+        `code` is not such a list, or is longer than `MOST_INSTRUCTIONS`.
     """
 
     code: Code
@@ -143,56 +143,56 @@ class Expression:
         code = self.code
         if not isinstance(code, list | tuple) or not 0 < len(code) <= MOST_INSTRUCTIONS:
             raise ArgumentError(
-                f"An expression is a list of 1 to {MOST_INSTRUCTIONS} instructions."
+                f"An expression must be a list of 1 to {MOST_INSTRUCTIONS} instructions."
             )
         checked: list[Instruction] = []
         for instruction in code:
             checked.append(_checked(instruction, checked))
         if result_kind(checked[-1]) != "r":
-            raise ArgumentError("The result of an expression is a number, not a truth value.")
+            raise ArgumentError("The result of an expression must be a number, not a truth value.")
         object.__setattr__(self, "code", tuple(checked))
 
     @classmethod
     def get(cls, value: object) -> Expression:
-        """Return the expression that `value` (one, or its JSON form) stands for."""
+        """Return the expression for `value`: an expression or its JSON form."""
         if isinstance(value, Expression):
             return value
         if isinstance(value, Mapping) and value.get("class_name") == "Expression":
             config = value.get("config")
             if isinstance(config, Mapping) and set(config) == {"code"}:
                 return cls(config["code"])
-        raise ArgumentError(f"This is not an expression: {value!r}.")
+        raise ArgumentError(f"Not an expression: {value!r}.")
 
     @property
     def arguments(self) -> int:
-        """How many arguments it needs."""
+        """Number of arguments."""
         return 1 + max((one[1] for one in self.code if one[0] == "argument"), default=-1)
 
     @property
     def operations(self) -> int:
-        """How many operations one value takes."""
+        """Number of operations."""
         return sum(instruction[0] not in LEAVES for instruction in self.code)
 
     def __call__(self, *arguments: Any) -> Array:
-        """Evaluate it on float arrays of one shape."""
+        """Evaluate on float arrays of one shape."""
         return evaluate(self.code, (len(self.code) - 1,), arguments)[0]
 
 
 def _checked(instruction: object, before: Sequence[Instruction]) -> Instruction:
-    """Return an instruction as a tuple, its operands checked against those before."""
+    """Return an instruction as a tuple, after checking its operands."""
     if not isinstance(instruction, list | tuple) or not instruction:
-        raise ArgumentError(f"{instruction!r} is no instruction of an expression.")
+        raise ArgumentError(f"{instruction!r} is not an instruction of an expression.")
     name, *operands = instruction
     if name == "constant":
         (value,) = operands if len(operands) == 1 else (None,)
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ArgumentError(f"A constant is one number, not {operands!r}.")
+            raise ArgumentError(f"A constant must be one number, not {operands!r}.")
         if not abs(value) <= LARGEST_CONSTANT:
-            raise ArgumentError(f"A constant is a number of float32, not {value!r}.")
+            raise ArgumentError(f"A constant must be in the range of float32, not {value!r}.")
         return ("constant", float(value))
     if name == "argument":
         if len(operands) != 1 or type(operands[0]) is not int or operands[0] not in (0, 1):
-            raise ArgumentError(f"An argument is number 0 or 1, not {operands!r}.")
+            raise ArgumentError(f"An argument must be 0 or 1, not {operands!r}.")
         return ("argument", operands[0])
     operation = OPERATIONS.get(name) if isinstance(name, str) else None
     if operation is None:
@@ -201,26 +201,26 @@ def _checked(instruction: object, before: Sequence[Instruction]) -> Instruction:
         raise ArgumentError(f"{name} has {len(operation.operands)} operand(s), not {operands!r}.")
     for operand, kind in zip(operands, operation.operands, strict=True):
         if type(operand) is not int or not 0 <= operand < len(before):
-            raise ArgumentError(f"{name} has an operand {operand!r} that does not come before it.")
+            raise ArgumentError(f"{name} has an operand {operand!r} that does not precede it.")
         if result_kind(before[operand]) != kind:
-            raise ArgumentError(f"{name} mixes up numbers and truth values.")
+            raise ArgumentError(f"{name} confuses numbers and truth values.")
     return (name, *operands)
 
 
 def evaluate(code: Code, results: Sequence[int], arguments: Sequence[Any]) -> list[Array]:
-    """Evaluate instructions on float arrays of one shape and type.
+    """Evaluate instructions on float arrays of one shape and dtype.
 
     Parameters
     ----------
     code : tuple of instructions
     results : sequence of int
-        Positions of what to return.
+        Positions of the instructions to return.
     arguments : sequence of arrays
 
     Returns
     -------
     list of ndarray
-        In the shape and type of the arguments. Nothing is said of overflow or NaN.
+        Of the shape and dtype of the arguments. Overflow and NaN are not reported.
     """
     arrays = [np.asarray(argument) for argument in arguments]
     shape, dtype = arrays[0].shape, arrays[0].dtype
@@ -241,7 +241,7 @@ def evaluate(code: Code, results: Sequence[int], arguments: Sequence[Any]) -> li
 def join(*expressions: Expression) -> tuple[Code, tuple[int, ...]]:
     """Return one list of instructions that computes several expressions, and their positions.
 
-    What they have in common is computed once.
+    Common subexpressions are computed once.
     """
     code: list[Instruction] = []
     known: dict[str, int] = {}

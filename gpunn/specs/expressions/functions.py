@@ -1,19 +1,20 @@
-"""Elementwise functions for activations, losses and metrics of your own; names of ``keras.ops``.
+"""Elementwise functions for user-defined activations, losses and metrics, as in ``keras.ops``.
 
-In a function that is given as an activation, a loss or a metric they describe what to compute,
-for every device; called on numbers and NumPy arrays they compute, so that a function can be tried
-out and plotted::
+In a function given as an activation, a loss or a metric they describe the computation, for every
+device; called on numbers and NumPy arrays they evaluate it, so that a function can be tried out
+and plotted::
 
     def huber_fn(y_true, y_pred):
         error = ops.abs(y_true - y_pred)
         return ops.where(error < 1, ops.square(error) / 2, error - 0.5)
 
-Python's operators work as well. What is not elementwise is not here, but for `mean`, with which a
-loss or a metric may end.
+Python's operators work as well. All functions are elementwise, except `mean`, with which a loss
+or a metric may end.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -45,12 +46,12 @@ def negative(x: Any) -> Any:
 
 
 def sign(x: Any) -> Any:
-    """-1, 0 or 1; its derivative counts as 0."""
+    """-1, 0 or 1; its derivative is taken as 0."""
     return _call("sign", x)
 
 
 def floor(x: Any) -> Any:
-    """The next smaller whole number; its derivative counts as 0."""
+    """The largest whole number not above `x`; its derivative is taken as 0."""
     return _call("floor", x)
 
 
@@ -80,7 +81,7 @@ def exp(x: Any) -> Any:
 
 
 def expm1(x: Any) -> Any:
-    """``exp(x) - 1``, exact near 0."""
+    """``exp(x) - 1``, accurate near 0."""
     return _call("expm1", x)
 
 
@@ -90,7 +91,7 @@ def log(x: Any) -> Any:
 
 
 def log1p(x: Any) -> Any:
-    """``log(1 + x)``, exact near 0."""
+    """``log(1 + x)``, accurate near 0."""
     return _call("log1p", x)
 
 
@@ -168,27 +169,27 @@ true_divide = divide
 
 
 def power(x1: Any, x2: Any) -> Any:
-    """``x1 ** x2``; for a whole constant `x2` up to 16 by multiplications."""
+    """``x1 ** x2``; by multiplications if `x2` is an integer constant up to 16."""
     return _call("power", x1, x2)
 
 
 def maximum(x1: Any, x2: Any) -> Any:
-    """The larger of two; the derivative of ``maximum(x, 0)`` at 0 is 0."""
+    """The larger of two values; the derivative of ``maximum(x, 0)`` at 0 is 0."""
     return _call("maximum", x1, x2)
 
 
 def minimum(x1: Any, x2: Any) -> Any:
-    """The smaller of two."""
+    """The smaller of two values."""
     return _call("minimum", x1, x2)
 
 
 def clip(x: Any, x_min: Any, x_max: Any) -> Any:
-    """`x`, no smaller than `x_min` and no larger than `x_max`."""
+    """`x` limited to the range from `x_min` to `x_max`."""
     return minimum(maximum(x, x_min), x_max)
 
 
 def where(condition: Any, x1: Any, x2: Any) -> Any:
-    """`x1` where the condition holds, else `x2`; the other one may be NaN, and so its slope."""
+    """`x1` where the condition is true, else `x2`; NaN in the other one has no effect."""
     return _call("where", condition, x1, x2)
 
 
@@ -223,22 +224,40 @@ def not_equal(x1: Any, x2: Any) -> Any:
 
 
 def logical_and(x1: Any, x2: Any) -> Any:
-    """Whether both hold."""
+    """Whether both are true."""
     return _call("logical_and", x1, x2)
 
 
 def logical_or(x1: Any, x2: Any) -> Any:
-    """Whether one of them holds."""
+    """Whether at least one is true."""
     return _call("logical_or", x1, x2)
 
 
 def logical_not(x: Any) -> Any:
-    """Whether it does not hold."""
+    """Whether it is false."""
     return _call("logical_not", x)
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """`x` itself, as it is computed in the precision of the model; to "bool", ``x != 0``."""
+    """`x` unchanged, in the precision of the model; for "bool", ``x != 0``.
+
+    Parameters
+    ----------
+    x : array_like or symbolic value
+        Of any shape.
+    dtype : dtype
+        A floating-point type or bool; for arrays, any type.
+
+    Returns
+    -------
+    ndarray or symbolic value
+        Of the shape of `x`.
+
+    Raises
+    ------
+    ArgumentTypeError
+        `x` is symbolic, and `dtype` is an integer type.
+    """
     if not isinstance(x, Symbol):
         return np.asarray(x).astype(dtype)
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
@@ -250,24 +269,78 @@ def cast(x: Any, dtype: Any) -> Any:
 
 
 def convert_to_tensor(x: Any, dtype: Any = None) -> Any:
-    """`x` itself."""
+    """`x` itself, or an array of a list.
+
+    Parameters
+    ----------
+    x : array_like or symbolic value
+        Of any shape.
+    dtype : dtype, optional
+        As for `cast`.
+
+    Returns
+    -------
+    ndarray or symbolic value
+        Of the shape of `x`.
+    """
     if isinstance(x, Symbol):
         return x if dtype is None else cast(x, dtype)
     return np.asarray(x, dtype)
 
 
 def full_like(x: Any, fill_value: Any, dtype: Any = None) -> Any:
-    """A constant in the shape of `x`."""
+    """A constant in the shape of `x`.
+
+    Parameters
+    ----------
+    x : array_like or symbolic value
+        Of any shape.
+    fill_value : float
+        The constant.
+    dtype : dtype, optional
+        Default: that of `x`.
+
+    Returns
+    -------
+    ndarray or float
+        Of the shape of `x`; if that is symbolic, the constant.
+    """
     return fill_value if isinstance(x, Symbol) else np.full_like(x, fill_value, dtype=dtype)
 
 
 def zeros_like(x: Any, dtype: Any = None) -> Any:
-    """Zeros in the shape of `x`."""
+    """Zeros in the shape of `x`.
+
+    Parameters
+    ----------
+    x : array_like or symbolic value
+        Of any shape.
+    dtype : dtype, optional
+        Default: that of `x`.
+
+    Returns
+    -------
+    ndarray or float
+        Of the shape of `x`; if that is symbolic, 0.
+    """
     return full_like(x, 0.0, dtype)
 
 
 def ones_like(x: Any, dtype: Any = None) -> Any:
-    """Ones in the shape of `x`."""
+    """Ones in the shape of `x`.
+
+    Parameters
+    ----------
+    x : array_like or symbolic value
+        Of any shape.
+    dtype : dtype, optional
+        Default: that of `x`.
+
+    Returns
+    -------
+    ndarray or float
+        Of the shape of `x`; if that is symbolic, 1.
+    """
     return full_like(x, 1.0, dtype)
 
 
@@ -311,13 +384,13 @@ def leaky_relu(x: Any, negative_slope: float = 0.2) -> Any:
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """`x` above 0, else ``alpha * (exp(x) - 1)``."""
-    # A symbol needs no minimum: what is not taken may overflow. NumPy would warn of it.
+    # Only for NumPy, which would warn of an overflow in the branch not taken.
     negative_part = x if isinstance(x, Symbol) else minimum(x, 0)
     return where(greater(x, 0), x, alpha * expm1(negative_part))
 
 
 def selu(x: Any) -> Any:
-    """`elu`, scaled so that layers normalize themselves (Klambauer et al. 2017)."""
+    """`elu`, scaled to be self-normalizing (Klambauer et al., arXiv:1706.02515)."""
     return SELU_SCALE * elu(x, SELU_ALPHA)
 
 
@@ -330,7 +403,7 @@ swish = silu
 
 
 def gelu(x: Any, approximate: bool = True) -> Any:
-    """``x`` times the normal distribution function, or its approximation by tanh (the default)."""
+    """``x * Phi(x)``, with the normal distribution function Phi or its approximation by tanh."""
     if approximate:
         cubic = add(x, 0.044715 * power(x, 3))
         return 0.5 * multiply(x, 1 + tanh(math.sqrt(2 / math.pi) * cubic))
@@ -352,14 +425,33 @@ def hard_tanh(x: Any) -> Any:
     return clip(x, -1, 1)
 
 
-# The one reduction
+# The only reduction
 
 
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The mean over the outputs, with which a loss or a metric may end.
 
-    gpunn takes it in any case, first over the outputs of a sample and then over the samples, so
-    leaving it out says the same.
+    gpunn always takes it, first over the outputs of a sample and then over the samples, so it can
+    be omitted.
+
+    Parameters
+    ----------
+    x : array_like or symbolic value
+        Of any shape.
+    axis : int or tuple of int, optional
+        -1 or None if `x` is symbolic.
+    keepdims : bool, default False
+        Whether an array keeps the axis.
+
+    Returns
+    -------
+    ndarray or symbolic value
+        The mean.
+
+    Raises
+    ------
+    ArgumentTypeError
+        `x` is symbolic, and `axis` is another one.
     """
     if not isinstance(x, Symbol):
         return np.mean(x, axis=axis, keepdims=keepdims)
@@ -378,6 +470,35 @@ __all__ = sorted(
     for name, value in globals().items()
     if getattr(value, "__module__", "") == __name__ and not name.startswith("_")
 )
+
+_RETURNS = """
+Returns
+-------
+ndarray or symbolic value
+    Of the shape that the arguments broadcast to.
+"""
+_DESCRIBED = {
+    "condition": "array_like of bool, or symbolic value\n    What to choose by.",
+    "negative_slope": "float, default 0.2\n    Slope below 0.",
+    "alpha": "float, default 1.0\n    Factor below 0.",
+    "approximate": "bool, default True\n    Whether to use the approximation.",
+}
+
+
+def _complete_docstrings() -> None:
+    """Add the sections that are the same for all elementwise functions."""
+    for function in (globals()[name] for name in __all__):
+        summary = inspect.getdoc(function)
+        if summary is None or "Parameters\n" in summary:  # None under python -OO
+            continue
+        lines = ["", "", "Parameters", "----------"]
+        for name in inspect.signature(function).parameters:
+            text = _DESCRIBED.get(name, "array_like or symbolic value\n    Of any shape.")
+            lines.append(f"{name} : {text}")
+        function.__doc__ = summary + "\n".join(lines) + "\n" + _RETURNS
+
+
+_complete_docstrings()
 
 _REDUCTIONS = {
     *("sum", "prod", "max", "min", "amax", "amin", "std", "var", "any", "all", "norm", "argmax"),
@@ -399,8 +520,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     if name in _REDUCTIONS:
         raise _NotElementwise(
-            f"gpunn.ops has no {name!r}: activations, losses and metrics are functions of single "
-            f"numbers, applied to each output; gpunn takes the mean of a loss or metric over the "
-            f"outputs by itself, and ops.mean says so"
+            f"gpunn.ops has no {name!r}: activations, losses and metrics are elementwise "
+            f"functions; gpunn takes the mean of a loss or metric over the outputs by itself "
+            f"(ops.mean is optional)"
         )
     raise _NoSuchFunction("function of gpunn.ops", name, __all__)

@@ -1,4 +1,4 @@
-"""From a Python function to an expression: it is called once, with symbols for numbers."""
+"""Tracing: a Python function is called once, with symbols instead of numbers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from gpunn.specs.expressions.builder import Builder
 from gpunn.specs.expressions.expression import OPERATIONS, Expression, result_kind
 
 _PACKAGE = Path(__file__).parents[2]
-LONGEST_LINE = 80  # of code that a message shows
-# NumPy's names for what is called otherwise here.
+LONGEST_LINE = 80  # of code in a message
+# NumPy's names for operations with other names here.
 _UFUNCS = {"abs": "absolute", "true_divide": "divide", "bitwise_and": "logical_and"}
 _UFUNCS |= {"bitwise_or": "logical_or", "invert": "logical_not", "float_power": "power"}
 _BINARY = frozenset(name for name, operation in OPERATIONS.items() if len(operation.operands) == 2)
 
 
 class _Refused(ArgumentTypeError):
-    """What an elementwise function cannot do; says what would be right."""
+    """An operation that is not possible in an elementwise function."""
 
 
 def _refuse(message: str) -> NoReturn:
@@ -33,14 +33,14 @@ def _refuse(message: str) -> NoReturn:
 
 
 def is_number(value: object) -> bool:
-    """Return whether `value` is one number of Python or NumPy."""
+    """Return whether `value` is a scalar of Python or NumPy."""
     if isinstance(value, bool | int | float | np.number | np.bool_):
         return not isinstance(value, np.complexfloating)
     return isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "biuf"
 
 
 class Symbol:
-    """A number that is not known yet: what a traced function computes with.
+    """A number that is not known yet, with which a traced function computes.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ class Symbol:
 
     def __bool__(self) -> bool:
         _refuse(
-            "whether a value is true is not known before the function runs: use ops.where("
+            "the truth of a value is not known while the function is traced: use ops.where("
             "condition, a, b) for `if`, ops.logical_and, logical_or, logical_not for `and`, `or`, "
             "`not` (and for a < x < b), ops.maximum and ops.minimum for max and min"
         )
@@ -174,7 +174,7 @@ class Symbol:
     __rmatmul__ = __matmul__
 
     def __mod__(self, other: Any) -> Any:
-        _refuse("% and // are not among the operations; ops.floor is")
+        _refuse("% and // are not supported; use ops.floor")
 
     __rmod__ = __floordiv__ = __rfloordiv__ = __mod__
 
@@ -184,18 +184,18 @@ class Symbol:
         if name in ("shape", "ndim", "size"):
             _refuse(_ELEMENTWISE.format(f".{name}"))
         raise _Unknown(
-            f"the numbers that a function is given have no .{name}; use the functions of gpunn.ops"
+            f"the arguments of a traced function have no .{name}; use the functions of gpunn.ops"
         )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = _UFUNCS.get(ufunc.__name__, ufunc.__name__)
         if method == "__call__" and name in _BINARY and len(inputs) == 2 and not kwargs:
             return apply(name, *inputs)  # np.float32(2) * x
-        _refuse(f"np.{ufunc.__name__} does not know symbols; use gpunn.ops ({_hint(name)})")
+        _refuse(f"np.{ufunc.__name__} does not support symbols; use gpunn.ops ({_hint(name)})")
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         name = function.__name__
-        _refuse(f"np.{name} does not know symbols; use gpunn.ops ({_hint(name)})")
+        _refuse(f"np.{name} does not support symbols; use gpunn.ops ({_hint(name)})")
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         _refuse("a value cannot become a NumPy array; use the functions of gpunn.ops")
@@ -211,7 +211,7 @@ _ELEMENTWISE = (
 )
 
 
-_LEFT_BEHIND = "it uses a value that an earlier call has left behind"
+_LEFT_BEHIND = "it uses a value of an earlier call"
 
 
 def _hint(name: str) -> str:
@@ -220,7 +220,7 @@ def _hint(name: str) -> str:
 
 
 def apply(name: str, *operands: Any) -> Symbol:
-    """Return the symbol for an operation, of which at least one operand is a symbol."""
+    """Return the symbol for an operation with at least one symbolic operand."""
     symbol = next(operand for operand in operands if isinstance(operand, Symbol))
     b = symbol.builder
     at: list[int] = []
@@ -245,8 +245,8 @@ def apply(name: str, *operands: Any) -> Symbol:
         )
         if not linear:
             _refuse(
-                f"ops.{name} of a mean is not possible: the mean over the outputs comes last, and "
-                f"only sums with other means and products with constants can follow it"
+                f"ops.{name} of a mean is not possible: the mean over the outputs must come last, "
+                f"followed only by sums with other means and products with constants"
             )
     return Symbol(b, b.emit(name, *at), any(reduced))
 
@@ -268,17 +268,22 @@ def trace(
     ----------
     function : callable
     arguments : sequence of str
-        Names of what it is given: ``("y_true", "y_pred")``.
+        Names of its arguments: ``("y_true", "y_pred")``.
     what : str
-        What it is, for messages: ``"activation"``.
+        What the function is, for messages: ``"activation"``.
     mean : bool
-        Whether it may end with a mean over the outputs, which is left out.
+        Whether it may end with a mean over the outputs, which is dropped.
+
+    Returns
+    -------
+    Expression
+        The result.
 
     Raises
     ------
     ArgumentError, ArgumentTypeError
-        It cannot be called so, or does what is not elementwise; the message names the function
-        and the line.
+        It cannot be called with these arguments, or is not elementwise; the message names the
+        function and the line.
     """
     owner = f"The {what} {function_name(function)!r}"
     builder = Builder()
@@ -294,9 +299,9 @@ def trace(
         kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentError
         raise kind(f"{owner}{_line(error)}: {str(error).rstrip('.')}.") from error
     except TypeError as error:
-        # An object of another library that knows nothing of symbols, most of the time.
+        # Usually from an object of another library, which does not support symbols.
         raise ArgumentTypeError(
-            f"{owner}{_line(error)}: {error}. It is traced with symbols of gpunn: it may use "
+            f"{owner}{_line(error)}: {error}. It is traced with symbols of gpunn and may use "
             f"Python's operators, the functions of gpunn.ops, and constants."
         ) from error
     if not isinstance(result, Symbol):
@@ -323,7 +328,7 @@ def _check_signature(function: Any, symbols: Sequence[Symbol], called: str) -> N
 
 
 def _line(error: BaseException) -> str:
-    """Return where in the user's own code an error comes from."""
+    """Return the position in the user's code that an error comes from."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if _PACKAGE not in Path(frame.filename).parents:
             line = frame.line or ""

@@ -1,13 +1,13 @@
-"""Layers as specs: small frozen objects that know shapes and weights, and hold no arrays.
+"""Layers as specs: small frozen objects that know shapes and weights, but hold no arrays.
 
-To add a layer: a class in one of these modules that gives `output_shape` and `variables`,
-registered by its name, and its part of the plan in ``gpunn/plan/units.py``.
+To add a layer, write a registered class with `output_shape` and `variables` in one of these
+modules, and its part of the plan in ``gpunn/plan/units.py``.
 """
 
 from typing import Any
 
+from gpunn.specs.layers.activation import ACTIVATION_LAYERS as ACTIVATION_LAYERS
 from gpunn.specs.layers.activation import (
-    ACTIVATION_LAYERS,
     ELU,
     Activation,
     Lambda,
@@ -16,7 +16,8 @@ from gpunn.specs.layers.activation import (
     ReLU,
     Softmax,
 )
-from gpunn.specs.layers.base import Layer, layers
+from gpunn.specs.layers.base import Layer
+from gpunn.specs.layers.base import layers as layers
 from gpunn.specs.layers.core import (
     Add,
     Concatenate,
@@ -32,7 +33,6 @@ from gpunn.specs.layers.core import (
 from gpunn.specs.layers.normalization import BatchNormalization, LayerNormalization, Normalization
 
 __all__ = [
-    "ACTIVATION_LAYERS",
     "Activation",
     "Add",
     "BatchNormalization",
@@ -54,7 +54,6 @@ __all__ = [
     "Softmax",
     "add",
     "concatenate",
-    "layers",
 ]
 
 _ELSEWHERE = (
@@ -70,7 +69,7 @@ def __getattr__(name: str) -> Any:
     for kind, beginnings in _ELSEWHERE:
         if name.startswith(beginnings):
             raise AttributeError(
-                f"gpunn has no layer {name}: it trains multilayer perceptrons and does no {kind}."
+                f"gpunn has no layer {name}: it trains multilayer perceptrons and has no {kind}."
             )
     known = ", ".join(sorted(c.__name__ for c in layers.classes()))
     raise AttributeError(f"gpunn.layers has no {name!r}; its layers are {known}.")

@@ -1,4 +1,4 @@
-"""Activation functions as layers of their own, and those with weights."""
+"""Activation layers, with and without weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from gpunn.specs.registry import check_number, set_field
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class Activation(Layer):
-    """An activation function as a layer of its own."""
+    """An activation function as a layer of its own.
+
+    Parameters
+    ----------
+    activation : str, ActivationFunction or function
+        As for `gpunn.activations.get`.
+    name, input_shape : see `Layer`
+    """
 
     activation: Any
 
@@ -32,10 +39,18 @@ class ReLU(Layer):
 
     Parameters
     ----------
-    max_value, threshold : optional
-        As in Keras; anything but None and 0 is refused.
+    max_value : None
+        Keras's upper bound; not supported.
     negative_slope : float, default 0.0
         At least 0.
+    threshold : float, default 0.0
+        Only 0 is supported.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        `negative_slope` is negative or not a number, or another argument is not supported.
     """
 
     max_value: float | None = None
@@ -46,13 +61,13 @@ class ReLU(Layer):
         super().__post_init__()
         check_number("ReLU", "negative_slope", self.negative_slope, minimum=0)
         if self.max_value is not None:
-            raise ArgumentError(f"ReLU: gpunn has no max_value; leave out {self.max_value!r}.")
+            raise ArgumentError(f"ReLU: max_value must be None, not {self.max_value!r}.")
         if self.threshold:
-            raise ArgumentError(f"ReLU: gpunn has no threshold but 0, not {self.threshold!r}.")
+            raise ArgumentError(f"ReLU: threshold must be 0, not {self.threshold!r}.")
 
     @property
     def activation(self) -> ActivationFunction:
-        """The function."""
+        """The activation function."""
         slope = self.negative_slope
         return ActivationFunction("leaky_relu", slope) if slope else activations.relu
 
@@ -65,7 +80,13 @@ class LeakyReLU(Layer):
     Parameters
     ----------
     negative_slope : float, default 0.3
-        At least 0. (The function ``"leaky_relu"`` has 0.2 by default, also in Keras.)
+        At least 0. As in Keras, the function ``"leaky_relu"`` has a default of 0.2 instead.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        `negative_slope` is negative or not a number.
     """
 
     negative_slope: float = 0.3
@@ -76,19 +97,25 @@ class LeakyReLU(Layer):
 
     @property
     def activation(self) -> ActivationFunction:
-        """The function."""
+        """The activation function."""
         return ActivationFunction("leaky_relu", self.negative_slope)
 
 
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class ELU(Layer):
-    """``x`` above 0, ``alpha * (exp(x) - 1)`` below.
+    """``x`` above 0, ``alpha * (exp(x) - 1)`` below (Clevert et al., arXiv:1511.07289).
 
     Parameters
     ----------
     alpha : float, default 1.0
         At least 0.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        `alpha` is negative or not a number.
     """
 
     alpha: float = 1.0
@@ -99,7 +126,7 @@ class ELU(Layer):
 
     @property
     def activation(self) -> ActivationFunction:
-        """The function."""
+        """The activation function."""
         return ActivationFunction("elu", self.alpha)
 
 
@@ -111,7 +138,13 @@ class Softmax(Layer):
     Parameters
     ----------
     axis : int, default -1
-        The last axis is the only one supported.
+        Only the last axis is supported.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentError
+        `axis` is another one.
     """
 
     axis: int = -1
@@ -122,27 +155,36 @@ class Softmax(Layer):
 
     @property
     def activation(self) -> ActivationFunction:
-        """The function."""
+        """The activation function."""
         return activations.softmax
 
 
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class PReLU(Layer):
-    """``max(0, x) + alpha * min(0, x)``, with one learned alpha for each feature.
+    """``max(0, x) + alpha * min(0, x)``, with a learned alpha for each feature.
 
     Parameters
     ----------
     alpha_initializer : str or Initializer, default "zeros"
+        Initial values of alpha.
     alpha_regularizer : str or L1L2, optional
+        Penalty on alpha.
     alpha_constraint : str or Constraint, optional
         Applied after each update.
     shared_axes : None
-        Keras's alphas that are shared along an axis; gpunn has none.
+        Keras's axes along which alpha is shared; not supported.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentError
+        `shared_axes` is given.
 
     Notes
     -----
-    Alpha has the shape of a sample. At 0 the derivative is alpha.
+    Alpha has the shape of a sample. At 0 the derivative is alpha. After He et al., 2015
+    (arXiv:1502.01852).
     """
 
     alpha_initializer: Any = "zeros"
@@ -157,7 +199,7 @@ class PReLU(Layer):
         set_field(self, "alpha_constraint", constraints.get(self.alpha_constraint))
         if self.shared_axes is not None:
             raise ArgumentError(
-                f"PReLU: gpunn has no shared_axes, each feature has its own alpha; leave out "
+                f"PReLU: shared_axes must be None, as each feature has its own alpha, not "
                 f"{self.shared_axes!r}."
             )
 
@@ -180,19 +222,25 @@ class PReLU(Layer):
         )
 
 
-# The layers that are nothing but their `activation`.
+# The layers that only apply their `activation`.
 ACTIVATION_LAYERS = (Activation, ReLU, LeakyReLU, ELU, Softmax)
 
 
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class Lambda(Layer):
-    """A function of your own, applied to each value: ``Lambda(lambda x: x**2)``.
+    """A user-defined function, applied elementwise: ``Lambda(lambda x: x**2)``.
 
     Parameters
     ----------
     function : callable or ExpressionActivation
         As for `gpunn.activations.from_function`.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentTypeError
+        `function` is not a function.
     """
 
     function: Any
@@ -202,6 +250,6 @@ class Lambda(Layer):
         if isinstance(self.function, str) or self.function is None:
             raise ArgumentTypeError(
                 f"Lambda: function must be a function of one value, not {self.function!r}; "
-                f"activations with names go into an Activation layer."
+                f"for activations by name use an Activation layer."
             )
         set_field(self, "function", activations.get(self.function))

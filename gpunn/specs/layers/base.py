@@ -1,4 +1,4 @@
-"""What all layers are: a name, shapes and weights, no arrays; and how Keras's are refused."""
+"""The base class of layers, which have a name, shapes and weights, but no arrays."""
 
 from __future__ import annotations
 
@@ -27,32 +27,39 @@ class Layer:
     Parameters
     ----------
     name : str, optional
-        Scope of the layer's weights; unique in a model. Unnamed layers are named after their
-        kind: ``dense``, ``dense_1``, ...
+        Scope of the layer's weights, unique in a model. Unnamed layers are named after their
+        class: ``dense``, ``dense_1``, ...
     input_shape : tuple of int, optional
-        As the first layer of a `Sequential`, in place of an `Input`.
+        Shape of a sample, for the first layer of a `Sequential` without an `Input`.
     trainable : bool, default True
         Whether training changes the weights. It can be set later, and holds in all models that
         have the layer, from the next call that trains. A `BatchNormalization` that is not
         trainable uses its moving statistics in training, too.
+
+    Raises
+    ------
+    ArgumentError
+        `name` has characters other than letters, digits, ``_``, ``-``, ``.`` and spaces.
+    ArgumentTypeError
+        There is no such argument.
     """
 
     name: str | None = None
     input_shape: Shape | None = None
     trainable: bool = field(default=True, metadata={"omit_default": True})
-    # Also the kind in a summary.
+    # Also shown in a summary.
     type_name: ClassVar[str] = "Layer"
-    # Rises from layer to layer: unnamed ones are numbered as they were made.
+    # Increases from layer to layer: unnamed layers are numbered in order of creation.
     serial: ClassVar[int] = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.__module__.startswith("gpunn."):
             raise ArgumentTypeError(
-                f"{cls.__name__}: gpunn plans the training step from layers that it knows, so that "
-                f"there are none of your own. What joins layers is a gpunn.Model with a "
-                f"call(self, inputs), which other models can use like a layer; a function of "
-                f"single numbers goes into a gpunn.layers.Lambda."
+                f"{cls.__name__}: user-defined layers are not supported, as the training step is "
+                f"planned from layers that gpunn knows. To combine layers, define a gpunn.Model "
+                f"with a call(self, inputs), which other models can use like a layer; for an "
+                f"elementwise function use gpunn.layers.Lambda."
             )
         cls.type_name = cls.__name__
 
@@ -69,8 +76,8 @@ class Layer:
             isinstance(self.name, str) and _NAME.fullmatch(self.name) and self.name.strip(".")
         ):
             raise ArgumentError(
-                f"{type(self).__name__}: name must be letters, digits, '_', '-', '.' or spaces, "
-                f"not {self.name!r}."
+                f"{type(self).__name__}: name must consist of letters, digits, '_', '-', '.' or "
+                f"spaces, not {self.name!r}."
             )
         check_trainable(type(self).__name__, self.trainable)
 
@@ -81,18 +88,47 @@ class Layer:
     def __call__(
         self, inputs: SymbolicTensor | Sequence[SymbolicTensor], training: Any = None
     ) -> SymbolicTensor:
-        """Call the layer on the output(s) of other layers, which wires it into a graph."""
+        """Call the layer on outputs of other layers, which adds it to a graph."""
         check_training(training)
         many = isinstance(inputs, list | tuple)
         return connect(self, tuple(inputs) if many else (inputs,))  # type: ignore[arg-type]
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        """Return the output's shape per sample, or raise `ShapeError` saying what is expected."""
+        """Return the shape of the output.
+
+        Parameters
+        ----------
+        *shapes : tuple of int
+            Shape of a sample, for each input.
+
+        Returns
+        -------
+        tuple of int
+            Shape of a sample.
+
+        Raises
+        ------
+        ShapeError
+            The layer cannot take such inputs; the message says what it expects.
+        """
         (shape,) = self._one(shapes)
         return shape
 
     def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
-        """Return the weights for inputs of these shapes, in Keras's order."""
+        """Return the weights of the layer, in Keras's order.
+
+        Parameters
+        ----------
+        scope : str
+            Name of the layer in the model.
+        *shapes : tuple of int
+            Shape of a sample, for each input.
+
+        Returns
+        -------
+        tuple of Variable
+            Names, shapes and initializers.
+        """
         return ()
 
     @staticmethod
@@ -115,13 +151,13 @@ def _set_attribute(layer: Layer, attribute: str, value: object) -> None:
         return
     raise ArgumentError(
         f"{layer.type_name}: {attribute} cannot be set; a layer's arguments are fixed when it is "
-        f"made."
+        f"created."
     )
 
 
 layers: Registry[Layer] = Registry("layer", Layer, on_set=_set_attribute)
 
-# What Keras's layers take and gpunn's do not, and what Keras 2 called otherwise.
+# Arguments of Keras's layers that gpunn's do not have, and names of Keras 2.
 _KERAS_ONLY = {"activity_regularizer", "lora_rank", "lora_alpha", "quantization_config", "dtype"}
 _KERAS_ONLY |= {"autocast", "gptq_unpacked_column_size", "batch_input_shape"}
 _KERAS_ONLY |= {"noise_shape", "seed", "invert", "dynamic", "weights", "data_format"}
@@ -129,14 +165,14 @@ _RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}
 
 
 def _refuse_keyword(cls: type[Layer], name: str) -> None:
-    """Raise the error for a keyword argument that is no field of the layer."""
+    """Raise an error if a keyword argument is not a field of the layer."""
     kind, known = cls.__name__, set(inspect.signature(cls.__init__).parameters) - {"self"}
     if name in known:
         return
     if (kind, name) in _RENAMED:
-        raise ArgumentTypeError(f"{kind}: {name} is called {_RENAMED[kind, name]}.")
+        raise ArgumentTypeError(f"{kind}: use {_RENAMED[kind, name]} instead of {name}.")
     if name in _KERAS_ONLY:
-        raise ArgumentTypeError(f"{kind}: gpunn has no {name!r}, as Keras has; leave it out.")
+        raise ArgumentTypeError(f"{kind}: Keras's argument {name!r} is not supported; omit it.")
     raise ArgumentTypeError(
         f"{kind} has no argument {name!r}; it takes {', '.join(sorted(known))}."
     )
@@ -149,13 +185,13 @@ def check_shape(owner: str, shape: object) -> Shape:
         raise ArgumentTypeError(f"{owner}: shape must be a tuple of sizes, not {shape!r}.")
     if any(size is None for size in shape):
         raise ArgumentError(
-            f"{owner}: shape {tuple(shape)} must be known and leave out the batch axis."
+            f"{owner}: shape {tuple(shape)} must be known and must not include the batch axis."
         )
     return tuple(check_count(owner, "shape", size) for size in shape)
 
 
 def check_last_axis(owner: str, axis: Any) -> int:
-    """Return `axis` as an int, or raise `ArgumentError` unless it is that of the features."""
+    """Return `axis` as an int; raise `ArgumentError` unless it is the last axis."""
     if axis not in (-1, 1) or isinstance(axis, bool):
         raise ArgumentError(f"{owner}: axis must be -1 (the last one), not {axis!r}.")
     return int(axis)

@@ -1,4 +1,4 @@
-"""Inputs, dense layers, dropout, and what joins or reshapes values."""
+"""Inputs, dense layers, dropout, and layers that merge or reshape."""
 
 from __future__ import annotations
 
@@ -17,7 +17,21 @@ from gpunn.specs.registry import check_count, check_number, set_field
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class InputLayer(Layer):
-    """Where data enters: ``shape`` per sample; Keras 2 called it ``input_shape``."""
+    """An input of the model.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        Shape of a sample.
+    name : see `Layer`
+    input_shape : tuple of int, optional
+        Keras 2's name of `shape`.
+
+    Raises
+    ------
+    ArgumentTypeError
+        Neither or both shapes are given.
+    """
 
     shape: Any = None
 
@@ -38,10 +52,20 @@ def Input(shape: int | Sequence[int], *, name: str | None = None) -> SymbolicTen
 
     Parameters
     ----------
-    shape : tuple of int
-        Per sample, without the batch axis: ``(28, 28)``.
+    shape : int or tuple of int
+        Shape of a sample, without the batch axis: ``(28, 28)``.
     name : str, optional
         Name of the input.
+
+    Returns
+    -------
+    SymbolicTensor
+        To call layers on.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        `shape` is not made of whole numbers of at least 1.
     """
     return connect(InputLayer(shape, name=name), ())
 
@@ -49,7 +73,12 @@ def Input(shape: int | Sequence[int], *, name: str | None = None) -> SymbolicTen
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class Flatten(Layer):
-    """All axes of a sample in one: ``(28, 28)`` becomes ``(784,)``."""
+    """Flatten a sample to one axis: ``(28, 28)`` becomes ``(784,)``.
+
+    Parameters
+    ----------
+    name, input_shape : see `Layer`
+    """
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = self._one(shapes)
@@ -59,7 +88,21 @@ class Flatten(Layer):
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class Rescaling(Layer):
-    """``x * scale + offset``, for example ``Rescaling(1 / 255)`` for images."""
+    """``x * scale + offset``, for example ``Rescaling(1 / 255)`` for images.
+
+    Parameters
+    ----------
+    scale : float
+        Factor.
+    offset : float, default 0.0
+        Summand.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is not a finite number.
+    """
 
     scale: float
     offset: float = 0.0
@@ -78,19 +121,26 @@ class Dense(Layer):
     Parameters
     ----------
     units : int
-        Number of outputs.
+        Number of outputs, at least 1.
     activation : str, ActivationFunction or function, optional
         None for linear.
     use_bias : bool, default True
+        Whether there is a bias.
     kernel_initializer, bias_initializer : str or Initializer
-        Default glorot_uniform and zeros.
+        Default "glorot_uniform" and "zeros".
     kernel_regularizer, bias_regularizer : str or L1L2, optional
+        Penalties.
     kernel_constraint, bias_constraint : str or Constraint, optional
         Applied after each update.
-    input_shape : tuple of int, optional
-        As the first layer of a `Sequential`, in place of an `Input`.
     input_dim : int, optional
         The same as ``input_shape=(input_dim,)``.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or of the wrong type, or both `input_shape` and `input_dim` are
+        given.
 
     Notes
     -----
@@ -127,7 +177,7 @@ class Dense(Layer):
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = self._one(shapes)
         if len(shape) != 1:
-            raise ShapeError("expects one axis per sample; put a Flatten layer before it")
+            raise ShapeError("expects one axis per sample; add a Flatten layer before it")
         return (self.units,)
 
     def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
@@ -156,12 +206,20 @@ class Dense(Layer):
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class Dropout(Layer):
-    """In training, each value is set to 0 with probability `rate`, the others are scaled up.
+    """In training, set each value to 0 with probability `rate` and scale up the others.
+
+    Srivastava et al., JMLR 15 (2014).
 
     Parameters
     ----------
     rate : float
-        At least 0 and below 1; kept values are divided by ``1 - rate``.
+        At least 0 and below 1; values that are kept are divided by ``1 - rate``.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        `rate` is out of range or not a number.
     """
 
     rate: float
@@ -174,7 +232,12 @@ class Dropout(Layer):
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class Add(Layer):
-    """The sum of inputs of one shape."""
+    """The sum of two or more inputs of one shape.
+
+    Parameters
+    ----------
+    name, input_shape : see `Layer`
+    """
 
     def output_shape(self, *shapes: Shape) -> Shape:
         if len(shapes) < 2:
@@ -187,12 +250,18 @@ class Add(Layer):
 @layers.register()
 @dataclass(frozen=True, eq=False)
 class Concatenate(Layer):
-    """Inputs side by side, along the last axis.
+    """Inputs concatenated along the last axis.
 
     Parameters
     ----------
     axis : int, default -1
-        The last axis is the only one supported.
+        Only the last axis is supported.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentError
+        `axis` is another one.
     """
 
     axis: int = -1
@@ -205,15 +274,37 @@ class Concatenate(Layer):
         if len(shapes) < 2:
             raise ShapeError("takes a list of at least two inputs")
         if any(len(shape) != 1 for shape in shapes):
-            raise ShapeError("expects one axis per sample; put Flatten layers before it")
+            raise ShapeError("expects one axis per sample; add Flatten layers before it")
         return (sum(shape[0] for shape in shapes),)
 
 
 def add(inputs: Sequence[SymbolicTensor]) -> SymbolicTensor:
-    """Return ``Add()(inputs)``."""
+    """Return ``Add()(inputs)``.
+
+    Parameters
+    ----------
+    inputs : sequence of SymbolicTensor
+        At least two, of one shape.
+
+    Returns
+    -------
+    SymbolicTensor
+        The sum.
+    """
     return Add()(inputs)
 
 
 def concatenate(inputs: Sequence[SymbolicTensor]) -> SymbolicTensor:
-    """Return ``Concatenate()(inputs)``."""
+    """Return ``Concatenate()(inputs)``.
+
+    Parameters
+    ----------
+    inputs : sequence of SymbolicTensor
+        At least two, of shape ``(features,)`` each.
+
+    Returns
+    -------
+    SymbolicTensor
+        The concatenation.
+    """
     return Concatenate()(inputs)

@@ -1,4 +1,4 @@
-"""Layers that bring values to one scale: by known statistics, by the batch, by the sample."""
+"""Normalization: by known statistics, by those of the batch, or by those of each sample."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ class Normalization(Layer):
     Parameters
     ----------
     mean, variance : sequence of float, optional
-        One value per feature of the last axis; if left out, learned by `adapt`.
+        One value per feature of the last axis; if omitted, computed by `adapt`.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        Only one of them is given, a value is not a number, or a variance is negative.
     """
 
     mean: tuple[float, ...] | None = None
@@ -41,12 +47,17 @@ class Normalization(Layer):
                 set_field(self, name, tuple(checked))
 
     def adapt(self, data: Any) -> None:
-        """Learn mean and variance from data.
+        """Compute mean and variance from data.
 
         Parameters
         ----------
-        data : array, shape (n, ..., features)
-            Statistics are taken over all axes but the last, in float64.
+        data : array_like, shape (n, ..., features)
+            Statistics are computed over all axes but the last, in float64.
+
+        Raises
+        ------
+        DataError
+            `data` is empty, has fewer than two axes, or contains NaN or infinity.
         """
         values = np.asarray(data)
         if values.ndim < 2 or values.size == 0:
@@ -79,9 +90,9 @@ class Normalization(Layer):
 
 
 class _Scaled(Layer):
-    """What is normalized by its own statistics, then scaled and shifted by weights.
+    """Base class: normalization by the statistics of the data, then a learned scale and shift.
 
-    The fields stand in the subclasses, each of which has Keras's order of arguments.
+    The fields are declared in the subclasses, each in Keras's order of arguments.
     """
 
     axis: int
@@ -110,7 +121,7 @@ class _Scaled(Layer):
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = self._one(shapes)
         if len(shape) != 1:
-            raise ShapeError("expects one axis per sample; put a Flatten layer before it")
+            raise ShapeError("expects one axis per sample; add a Flatten layer before it")
         return shape
 
     def variables(self, scope: str, *shapes: Shape) -> tuple[Variable, ...]:
@@ -133,29 +144,34 @@ class _Scaled(Layer):
 class BatchNormalization(_Scaled):
     """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, feature by feature.
 
-    In training, mean and (biased) variance are those of the batch, and move the statistics kept
-    in the layer: ``moving = moving * momentum + batch * (1 - momentum)``. `evaluate` and
-    `predict` normalize by the moving statistics.
+    In training, mean and (biased) variance are those of the batch, and update the moving averages
+    kept in the layer: ``moving = moving * momentum + batch * (1 - momentum)``. `evaluate` and
+    `predict` normalize by the moving averages.
 
     Parameters
     ----------
     axis : int, default -1
-        The last axis is the only one supported.
+        Only the last axis is supported.
     momentum : float, default 0.99
-        Between 0 and 1.
+        From 0 to 1.
     epsilon : float, default 1e-3
         At least 0.
     center, scale : bool, default True
         Whether there is a `beta`, and a `gamma`.
     beta_initializer, gamma_initializer : str or Initializer
-        Default zeros and ones.
+        Default "zeros" and "ones".
     moving_mean_initializer, moving_variance_initializer : str or Initializer
-        Default zeros and ones.
+        Default "zeros" and "ones".
     beta_regularizer, gamma_regularizer : str or L1L2, optional
+        Penalties.
     beta_constraint, gamma_constraint : str or Constraint, optional
         Applied after each update.
-    input_shape : tuple of int, optional
-        As the first layer of a `Sequential`, in place of an `Input`.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or of the wrong type.
 
     Notes
     -----
@@ -206,18 +222,23 @@ class LayerNormalization(_Scaled):
     Parameters
     ----------
     axis : int, default -1
-        The last axis is the only one supported.
+        Only the last axis is supported.
     epsilon : float, default 1e-3
         At least 0.
     center, scale : bool, default True
         Whether there is a `beta`, and a `gamma`.
     beta_initializer, gamma_initializer : str or Initializer
-        Default zeros and ones.
+        Default "zeros" and "ones".
     beta_regularizer, gamma_regularizer : str or L1L2, optional
+        Penalties.
     beta_constraint, gamma_constraint : str or Constraint, optional
         Applied after each update.
-    input_shape : tuple of int, optional
-        As the first layer of a `Sequential`, in place of an `Input`.
+    name, input_shape : see `Layer`
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is out of range or of the wrong type.
 
     Notes
     -----

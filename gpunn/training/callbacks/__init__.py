@@ -1,4 +1,4 @@
-"""Keras's ``callbacks``: the public names of ``gpunn/training``."""
+"""Keras's ``callbacks``."""
 
 from typing import Any
 
@@ -29,13 +29,13 @@ __all__ = [
     "TerminateOnNaN",
 ]
 
-# Keras's others, and what takes their place.
+# Other callbacks of Keras, and what replaces them.
 _ABSENT = {
     "CallbackList": "gpunn.Trainer(model, x, y, callbacks=[...]) calls the callbacks of a loop",
     "OrbaxCheckpoint": "use Checkpoints, which saves the whole state of training",
     "ProgbarLogger": "fit(verbose=1) shows the progress",
-    "RemoteMonitor": "send the logs from an on_epoch_end of your own",
-    "SwapEMAWeights": "optimizers keep no moving average of the weights",
+    "RemoteMonitor": "send the logs in on_epoch_end of your own callback",
+    "SwapEMAWeights": "gpunn's optimizers keep no moving average of the weights",
 }
 
 

@@ -1,9 +1,9 @@
-"""Callbacks: code that runs at set points of training, with Keras's hooks.
+"""Callbacks: code that runs at certain points of training, with Keras's hooks.
 
-A hook that a callback does not define costs nothing: the trainer looks once, before it starts,
-which are defined, and without per-batch hooks it runs many steps between looks. With one, steps are
-taken one by one, which the logger ``gpunn`` notes: a GPU then gets a graph of a single step at a
-time instead of one of many, and waits for Python after each.
+A hook that a callback does not define costs nothing: before training, the trainer checks which
+hooks are defined, and without per-batch hooks it runs many steps at a time. With one, steps are
+run one by one, which is logged to the logger ``gpunn``: a GPU then gets a graph of a single step
+instead of one of many, and waits for Python after each.
 """
 
 from __future__ import annotations
@@ -38,13 +38,20 @@ class Callback:
     params : dict
         ``epochs``, ``steps`` (per epoch), ``batch_size``, ``rows`` and ``verbose``.
     runs_last : bool
-        Whether it comes after all other callbacks, because it saves their state.
+        Whether it runs after all other callbacks, because it saves their state.
     ends_broken_runs : bool
-        Whether it ends a run whose model is broken, so that a saver need not raise for it.
+        Whether it stops training when the model has become non-finite, so that callbacks that save
+        it need not raise an error.
     interval : float or None
         Seconds between calls of `on_interval`; None for none.
     every_steps : int or None
         Steps between calls of `on_steps`; None for none.
+
+    Notes
+    -----
+    The hooks, `on_train_begin` and the others, do nothing here. Their arguments are `epoch` and
+    `batch`, ints counted from 0, `step`, the number of steps taken, and `logs`, a dict of str to
+    float: the loss and the metrics by name, if there are any yet.
     """
 
     trainer: Trainer
@@ -56,11 +63,23 @@ class Callback:
     every_steps: int | None = None
 
     def set_model(self, model: Any) -> None:
-        """Take the model that is trained."""
+        """Set the model that is trained.
+
+        Parameters
+        ----------
+        model : Model
+            The model.
+        """
         self.model = model
 
     def set_params(self, params: dict[str, Any]) -> None:
-        """Take the parameters of the fit."""
+        """Set the parameters of the fit.
+
+        Parameters
+        ----------
+        params : dict of str to object
+            See `params`.
+        """
         self.params = params
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -76,61 +95,79 @@ class Callback:
         """Run after an epoch and its validation; `logs` has loss and metrics."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Run before each step; defining it makes every step wait for Python."""
+        """Run before each step. If defined, every step waits for Python."""
         self.on_batch_begin(batch, logs=logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Run after each step, with the loss so far; defining it makes every step wait."""
+        """Run after each step, with the metrics so far. If defined, every step waits for Python."""
         self.on_batch_end(batch, logs=logs)
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Keras's older name of `on_train_batch_begin`."""
+        """Run before each step: Keras's older name of `on_train_batch_begin`."""
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Keras's older name of `on_train_batch_end`."""
+        """Run after each step: Keras's older name of `on_train_batch_end`."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Run before an evaluation, also that of an epoch's validation data."""
+        """Run before an evaluation, including that of an epoch's validation data."""
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """Run after it, with its figures (without ``val_``)."""
+        """Run after an evaluation, with its metrics (without ``val_``)."""
 
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Run before each batch of an evaluation; defining it makes the batches small."""
+        """Run before each batch of an evaluation; if defined, these have `batch_size` rows."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Run after it, with the figures so far; ``model.stop_evaluating = True`` ends it."""
+        """Run after each batch of an evaluation, with the metrics so far.
+
+        ``model.stop_evaluating = True`` ends the evaluation.
+        """
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Run before `Model.predict`."""
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
-        """Run after it."""
+        """Run after `Model.predict`."""
 
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Run before each batch of a prediction; defining it makes the batches small."""
+        """Run before each batch of a prediction; if defined, these have `batch_size` rows."""
 
     def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Run after it, with its ``outputs``; ``model.stop_predicting = True`` ends it."""
+        """Run after each batch of a prediction, with its ``outputs`` in `logs`.
+
+        ``model.stop_predicting = True`` ends the prediction.
+        """
 
     def on_interval(self, logs: Logs) -> None:
-        """Run about every `interval` seconds, with loss and metrics of the epoch so far."""
+        """Run about every `interval` seconds, with the metrics of the epoch so far."""
 
     def on_steps(self, step: int) -> None:
         """Run after every `every_steps` steps."""
 
     def on_interrupt(self) -> None:
-        """Run when a signal stops training, between two steps."""
+        """Run when a signal stops training between two steps."""
 
     def on_exception(self) -> None:
         """Run when an error ends training; the error is raised afterwards."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs to know, as JSON values."""
+        """Return the state that a resumed run needs.
+
+        Returns
+        -------
+        dict of str to object
+            JSON values.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore the state that `state_dict` returned.
+
+        Parameters
+        ----------
+        state : mapping of str to object
+            The state.
+        """
 
 
 class LambdaCallback(Callback):
@@ -141,7 +178,12 @@ class LambdaCallback(Callback):
     on_epoch_begin, on_epoch_end, on_train_begin, on_train_end : callable, optional
     on_train_batch_begin, on_train_batch_end : callable, optional
     **hooks : callable
-        All others by their names: ``on_test_end=lambda logs: ...``; None for none.
+        Other hooks by name: ``on_test_end=lambda logs: ...``.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        There is no such hook, or it is not a function.
     """
 
     def __init__(
@@ -173,21 +215,26 @@ class LambdaCallback(Callback):
 
 
 class Checkpoints(Callback):
-    """Saves the whole state of training, so that a run can be resumed exactly.
+    """Saves the complete state of training, so that a run can be resumed exactly.
 
     Parameters
     ----------
     directory : path
-        Where the files go: ``step-0000012345.h5`` and ``best.h5``.
+        For the files ``step-0000012345.h5`` and ``best.h5``.
     save_every : int, default 1
         Epochs between saves; 0 for none.
     save_every_steps : int, optional
         Steps between saves.
     keep_last : int, default 3
-        Older files are deleted once the new one is safe.
+        Number of files to keep; older ones are deleted once the new one is safely stored.
     monitor : str, optional
-        Figure that decides which model is kept as ``best.h5``, default ``val_loss`` where there
-        is validation data; which way is better, the metric says.
+        Metric that decides which model is kept as ``best.h5``; default ``val_loss`` if there is
+        validation data. The metric defines which direction is better.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is not valid.
     """
 
     runs_last = True
@@ -222,7 +269,7 @@ class Checkpoints(Callback):
             self.last_saved = step
 
     def _checkpoint(self, interrupted: bool = False) -> Checkpoint | None:
-        """Return the state to save; None if the model is broken and something ends the run."""
+        """Return the state to save; None for a non-finite model if a callback stops training."""
         try:
             return self.trainer.checkpoint()
         except TrainingError as error:
@@ -260,7 +307,7 @@ class Checkpoints(Callback):
         self._save()
 
     def _ended_broken(self) -> bool:
-        """Return whether a callback, such as TerminateOnNaN, stops a run that is broken."""
+        """Return whether training was stopped because the model has become non-finite."""
         trainer = self.trainer
         broken = trainer.nonfinite_step is not None or self._refused == trainer.step_count
         return trainer.stop_training and broken
@@ -279,7 +326,7 @@ class Checkpoints(Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        (self.best,) = entries(self, state, best=FIGURE)
+        (self.best,) = entries(self, state, best=VALUE)
 
 
 def defines(callback: Callback, hook: str) -> bool:
@@ -289,20 +336,20 @@ def defines(callback: Callback, hook: str) -> bool:
 
 
 def ends_broken_runs(trainer: Trainer) -> bool:
-    """Return whether a callback such as TerminateOnNaN is there to end a broken run."""
+    """Return whether a callback such as TerminateOnNaN stops training of a non-finite model."""
     return any(callback.ends_broken_runs for callback in trainer.callbacks)
 
 
 def refuse(callback: Callback, error: TrainingError) -> None:
-    """Say that a saver has not saved a broken model; end the run where that is asked for."""
-    message = f"{type(callback).__name__}: {error} Files of earlier steps stay as they are."
+    """Warn that a non-finite model was not saved; stop training if a callback requests that."""
+    message = f"{type(callback).__name__}: {error} Files of earlier steps are kept."
     warnings.warn(message, RuntimeWarning, stacklevel=2)
     if ends_broken_runs(callback.trainer):
         callback.trainer.stop_training = True
 
 
 def check_path(owner: str, name: str, value: Any) -> Path:
-    """Return a path that is not empty."""
+    """Return `value` as a path, or raise an error unless it is one and not empty."""
     if not isinstance(value, str | os.PathLike):
         raise ArgumentTypeError(f"{owner}: {name} must be a path, not {value!r}.")
     if not str(value):
@@ -310,8 +357,8 @@ def check_path(owner: str, name: str, value: Any) -> Path:
     return Path(value)
 
 
-# What an entry of a callback's state may be: a count; a figure, or None before the first.
-COUNT, FIGURE = (int,), (int, float, NoneType)
+# Types of entries of a callback's state: a count; a value, or None before the first.
+COUNT, VALUE = (int,), (int, float, NoneType)
 
 
 def entries(callback: Callback, state: Any, **kinds: tuple[type, ...]) -> list[Any]:
@@ -320,7 +367,8 @@ def entries(callback: Callback, state: Any, **kinds: tuple[type, ...]) -> list[A
     Raises
     ------
     CheckpointError
-        If one is missing or of another type: the state is that of another callback, or damaged.
+        An entry is missing or of the wrong type: the state belongs to another callback, or is
+        damaged.
     """
     values = []
     for name, kind in kinds.items():
@@ -328,7 +376,7 @@ def entries(callback: Callback, state: Any, **kinds: tuple[type, ...]) -> list[A
         if not isinstance(value, kind) or isinstance(value, bool):
             found = "missing" if value is ... else repr(value)
             raise CheckpointError(
-                f"{type(callback).__name__}: this is no state of its own, or it is damaged: its "
+                f"{type(callback).__name__}: its state is that of another callback, or damaged: "
                 f"{name} is {found}."
             )
         values.append(value)
@@ -336,7 +384,7 @@ def entries(callback: Callback, state: Any, **kinds: tuple[type, ...]) -> list[A
 
 
 def higher_is_better(trainer: Trainer, monitor: str) -> bool:
-    """Return whether larger values of a figure are better: the metric says, losses are not."""
+    """Return whether larger values are better: the metric defines it; for losses they are not."""
     label = monitor.removeprefix("val_")
     metrics = trainer.bound.plan.metrics
     return any(metric.higher_is_better for metric in metrics if metric.label == label)

@@ -14,18 +14,18 @@ LIST = (list,)
 
 
 class History(Callback):
-    """What `Model.fit` returns.
+    """The record that `Model.fit` returns.
 
     Attributes
     ----------
     history : dict of str to list of float
-        The metrics and ``loss`` by name, the same with ``val_`` for validation data, and what
-        callbacks have added. A figure that a callback adds in some epochs only has fewer values;
-        `epochs_of` says of which epochs they are.
+        The metrics and ``loss`` by name, the same with ``val_`` for validation data, and values
+        added by callbacks. A value that a callback adds in some epochs only has a shorter list;
+        `epochs_of` returns the epochs it belongs to.
     epoch : list of int
         Numbers of the epochs, from 0 or `initial_epoch` on.
     params : dict
-        What the fit was asked for: ``verbose``, ``epochs``, ``steps`` (per epoch) and others.
+        Arguments of the fit: ``verbose``, ``epochs``, ``steps`` (per epoch) and others.
     seconds : list of float
         Training time of each epoch, without validation.
     """
@@ -38,18 +38,34 @@ class History(Callback):
         self._epochs: dict[str, list[int]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # The record alone: training itself belongs to the process.
+        # Only the record: the trainer belongs to this process.
         return {k: v for k, v in vars(self).items() if k not in ("trainer", "model")}
 
     def epochs_of(self, name: str) -> list[int]:
-        """Return the numbers of the epochs that the values of a figure are of."""
+        """Return the epochs that the values of a metric belong to.
+
+        Parameters
+        ----------
+        name : str
+            A key of `history`.
+
+        Returns
+        -------
+        list of int
+            Numbers of epochs, as many as there are values.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such metric.
+        """
         if name not in self._epochs:
-            raise UnknownNameError("figure", name, self._epochs)
+            raise UnknownNameError("metric", name, self._epochs)
         return list(self._epochs[name])
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.epoch and self.epoch[-1] == epoch:
-            # The epoch was cut short by a limit of steps and has now been finished.
+            # The epoch was stopped by a limit of steps and has now been completed.
             for name, values in self.history.items():
                 if self._epochs[name][-1:] == [epoch]:
                     values.pop()
@@ -64,7 +80,13 @@ class History(Callback):
         self.model.history = self  # other callbacks may look it up there, as in Keras
 
     def amend(self, logs: Logs) -> None:
-        """Take in what callbacks have added to the logs of the last epoch, or changed."""
+        """Record what callbacks have added to the logs of the last epoch, or changed in them.
+
+        Parameters
+        ----------
+        logs : dict of str to float
+            Loss and metrics by name.
+        """
         for name, value in logs.items():
             if isinstance(value, np.generic):
                 value = value.item()  # the state of training is JSON
@@ -95,7 +117,7 @@ class History(Callback):
 
 
 def loss_first(names: Iterable[str]) -> list[str]:
-    """Return names of figures in the order people look at them, validation last."""
+    """Return names of metrics in the order of display: loss first, validation last."""
     return sorted(names, key=lambda n: (n.startswith("val_"), n.removeprefix("val_") != "loss"))
 
 

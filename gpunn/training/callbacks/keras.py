@@ -1,4 +1,4 @@
-"""Keras's callbacks that watch no figure: learning rate, NaN, log file, backup."""
+"""Keras's callbacks that monitor no metric: learning rate, NaN, log file, backup."""
 
 from __future__ import annotations
 
@@ -24,14 +24,20 @@ class LearningRateScheduler(Callback):
     Parameters
     ----------
     schedule : callable
-        ``schedule(epoch, learning_rate)`` or ``schedule(epoch)``, which returns the learning
-        rate; epochs count from 0.
+        ``schedule(epoch, learning_rate)`` or ``schedule(epoch)``, which returns the learning rate;
+        epochs are counted from 0.
     verbose : {0, 1}
+        Whether to print a message at each epoch.
+
+    Raises
+    ------
+    ArgumentError
+        `schedule` is not callable.
 
     Notes
     -----
-    The learning rate of each epoch appears as ``learning_rate`` in the history. For one that
-    changes with every step, give the optimizer a schedule of `gpunn.schedules`.
+    The learning rate of each epoch is recorded as ``learning_rate`` in the history. For a learning
+    rate that changes with every step, give the optimizer a schedule of `gpunn.schedules`.
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
@@ -58,7 +64,8 @@ class LearningRateScheduler(Callback):
 
     def _rate(self, epoch: int) -> float:
         arguments: tuple[Any, ...] = (epoch, self.trainer.learning_rate)
-        # Keras calls it with both and tries again after a TypeError, which hides the schedule's.
+        # Keras calls it with both and, after a TypeError, again with one; this would hide a
+        # TypeError of the schedule.
         with suppress(ValueError):  # functions without a signature
             signature = inspect.signature(self.schedule)
             try:
@@ -85,17 +92,17 @@ class LearningRateScheduler(Callback):
 class TerminateOnNaN(Callback):
     """Stops training when the loss is NaN or infinite.
 
-    No step waits for it: the device notes the first such step, which is looked up about once a
-    second and at the end of each epoch, so training stops some steps later than in Keras.
+    It causes no synchronization: the device records the first such step, which is checked about
+    once a second and at the end of each epoch, so training stops some steps later than in Keras.
 
     Parameters
     ----------
     raise_error : bool, default False
-        Raise `TrainingError`; callbacks' `on_train_end` is not run then.
+        Raise `TrainingError` instead; `on_train_end` of callbacks is not run then.
 
     Notes
     -----
-    Training also stops where a callback that saves the model finds weights that are not finite.
+    Training also stops if a callback that saves the model finds weights that are not finite.
     """
 
     interval = 1.0
@@ -124,18 +131,25 @@ class TerminateOnNaN(Callback):
 
 
 class CSVLogger(Callback):
-    """Writes a line per epoch to a CSV file: ``epoch`` (from 0), then the figures by name.
+    """Writes a line per epoch to a CSV file: ``epoch`` (from 0), then loss and metrics by name.
 
     Parameters
     ----------
     filename : path
+        The file.
     separator : str, default ","
+        A single character.
     append : bool, default False
-        Add to a file that exists, rather than replace it.
+        Append to an existing file instead of replacing it.
+
+    Raises
+    ------
+    ArgumentError
+        `separator` is not a single character, or `filename` is not a path.
 
     Notes
     -----
-    A resumed run goes on with its file, as if it had not been interrupted.
+    A resumed run continues its file as if it had not been interrupted.
     """
 
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False) -> None:
@@ -165,13 +179,13 @@ class CSVLogger(Callback):
         self._size = self.filename.stat().st_size
 
     def _prepare(self) -> bool:
-        """Bring the file to where this run left it; return whether it needs a header."""
+        """Truncate the file to where this run left it; return whether it needs a header."""
         self.filename.parent.mkdir(parents=True, exist_ok=True)
         size = self.filename.stat().st_size if self.filename.exists() else 0
         if self._size is None:
             keep = size if self.append else 0
         else:
-            # Lines of epochs after the one that a run was resumed from are written again.
+            # Lines after the epoch from which a run was resumed are written again.
             keep = self._size if size >= self._size else 0
         if keep < size:
             os.truncate(self.filename, keep)
@@ -186,27 +200,27 @@ class CSVLogger(Callback):
 
 
 class BackupAndRestore(Callback):
-    """Backs up the whole state of training; the next `fit` goes on exactly from there.
+    """Backs up the complete state of training; the next `fit` continues exactly from there.
 
-    A run that was killed is started again with the same arguments. Unlike in Keras the history
-    then has the epochs before the interruption too, and training goes on within an epoch.
+    After a crash, run the program again with the same arguments. Unlike in Keras, the history then
+    includes the epochs before the interruption, and training continues within an epoch.
 
     Parameters
     ----------
     backup_dir : path
-        For the backups of this run alone.
+        Directory for the backups of this run only.
     save_freq : "epoch", int or False
-        Steps between backups, in multiples of the model's step count. There is always one when a
-        signal stops training.
+        Steps between backups, in multiples of the model's step count. A backup is always made when
+        a signal stops training.
     double_checkpoint : bool, default False
-        Keep the backup before the last, in case the last cannot be read.
+        Keep the previous backup too, in case the last one cannot be read.
     delete_checkpoint : bool, default True
         Delete the backups when training has finished.
 
     Notes
     -----
-    A model whose loss or weights are not finite is not backed up, and where training ends so the
-    last good backup is not deleted.
+    A model whose loss or weights are not finite is not backed up, and if training ends with such a
+    model, the last good backup is not deleted.
     """
 
     runs_last = True
@@ -276,5 +290,5 @@ class BackupAndRestore(Callback):
             return
         while (path := self._directory.latest()) is not None:
             path.unlink()
-        with suppress(OSError):  # there are other files in it
+        with suppress(OSError):  # not empty
             self.backup_dir.rmdir()

@@ -1,4 +1,4 @@
-"""Keras's ``ModelCheckpoint``: the model as a file after each epoch, or the best one."""
+"""Keras's ``ModelCheckpoint``: saves the model after each epoch, or only the best one."""
 
 from __future__ import annotations
 
@@ -8,38 +8,47 @@ from typing import Any
 
 from gpunn.errors import ArgumentError, TrainingError
 from gpunn.specs.registry import check_count, check_number
-from gpunn.training.callbacks.base import FIGURE, Logs, check_path, entries, refuse
+from gpunn.training.callbacks.base import VALUE, Logs, check_path, entries, refuse
 from gpunn.training.callbacks.monitors import MonitorCallback
 
 
 class ModelCheckpoint(MonitorCallback):
     """Saves the model, or its weights, after each epoch or only when it is the best so far.
 
-    The file of a model holds the optimizer's state, as in `Model.save`: `gpunn.load_model` goes on
-    from the last epoch that began. To go on with a run exactly, its callbacks and history included,
-    use `Checkpoints`.
+    The file of a model includes the optimizer's state, as with `Model.save`; training of the model
+    that `gpunn.load_model` returns continues from the last epoch that began. To resume a run
+    exactly, including callbacks and history, use `Checkpoints`.
 
     Parameters
     ----------
     filepath : path
-        Ends in ``.keras`` or ``.h5``, with `save_weights_only` in ``.weights.h5``. It may have
-        placeholders: ``{epoch:02d}`` (from 1), the figures, such as ``{val_loss:.2f}``, and
+        Ends in ``.keras`` or ``.h5``, or with `save_weights_only` in ``.weights.h5``. It may have
+        placeholders: ``{epoch:02d}`` (from 1), loss and metrics, such as ``{val_loss:.2f}``, and
         with a `save_freq` in steps ``{batch}`` (from 1).
     monitor : str, default "val_loss"
-        For `save_best_only`; a figure that does not exist is an error then.
+        Metric for `save_best_only`; an error is raised if it does not exist.
     verbose : {0, 1}
+        Whether to print a message at each save.
     save_best_only : bool, default False
+        Save only if the metric has improved.
     save_weights_only : bool, default False
+        Save only the weights.
     mode : {"auto", "min", "max"}
+        Which direction is better; with "auto" the metric defines it.
     save_freq : "epoch" or int
         Steps between saves, in multiples of the model's step count.
     initial_value_threshold : float, optional
         The best value so far, for `save_best_only`.
 
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError, UnknownNameError
+        An argument is not valid.
+
     Notes
     -----
-    Files are written whole or not at all. A model whose loss is not finite is not saved; nor is
-    one whose weights are not, with a warning.
+    Files are written atomically. A model whose loss is not finite is not saved; nor is one whose
+    weights are not finite, with a warning.
     """
 
     def __init__(
@@ -116,11 +125,11 @@ class ModelCheckpoint(MonitorCallback):
         return {"best": self.best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        (self.best,) = entries(self, state, best=FIGURE)
+        (self.best,) = entries(self, state, best=VALUE)
 
 
 def check_frequency(owner: str, value: object) -> str | int:
-    """Return a `save_freq` that is "epoch" or a number of steps."""
+    """Return a `save_freq`: "epoch" or a number of steps."""
     if isinstance(value, str):
         if value == "epoch":
             return value

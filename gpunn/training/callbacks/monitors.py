@@ -1,4 +1,4 @@
-"""Keras's callbacks that watch a figure: to stop early, to lower the learning rate."""
+"""Keras's callbacks that monitor a metric: early stopping, reducing the learning rate."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ import numpy as np
 
 from gpunn.errors import ArgumentError, CheckpointError, UnknownNameError
 from gpunn.specs.registry import check_count, check_number
-from gpunn.training.callbacks.base import COUNT, FIGURE, Callback, Logs, entries, higher_is_better
+from gpunn.training.callbacks.base import COUNT, VALUE, Callback, Logs, entries, higher_is_better
 
 MODES = ("auto", "min", "max")
-# Of weights in the state of training, which is JSON.
+# Limit of the weights in the state of training, which is JSON.
 MAX_WEIGHT_BYTES = 24 << 20
 
 
 class MonitorCallback(Callback):
-    """Base class of callbacks that watch a figure of the logs.
+    """Base class of callbacks that monitor a metric.
 
     Parameters
     ----------
     monitor : str, default "val_loss"
-        Where Keras warns and goes on without it, a figure that does not exist is an error here.
+        Key of the logs. If it does not exist, an error is raised; Keras only warns.
     mode : {"auto", "min", "max"}
-        Which way is better; with "auto" the metric says, and lower is better for anything else.
+        Which direction is better; with "auto" the metric defines it, and for anything else lower is
+        better.
     min_delta : float, default 0
-        Smaller changes are no improvement; nor is NaN, ever.
+        Smaller changes do not count as improvement; nor does NaN.
     """
 
     def __init__(
@@ -69,28 +70,36 @@ class MonitorCallback(Callback):
 
 
 class EarlyStopping(MonitorCallback):
-    """Stops training when a figure has stopped improving.
+    """Stops training when a metric has stopped improving.
 
     Parameters
     ----------
     monitor : str, default "val_loss"
-        See `MonitorCallback`; a figure that does not exist is an error.
+        Metric; an error is raised if it does not exist.
     min_delta : float, default 0
+        Smaller changes do not count as improvement.
     patience : int, default 0
         Epochs without improvement after which training stops.
     verbose : {0, 1}
+        Whether to print messages.
     mode : {"auto", "min", "max"}
+        Which direction is better; with "auto" the metric defines it.
     baseline : float, optional
-        Only epochs better than this count as improvement.
+        Only values better than this count as improvement.
     restore_best_weights : bool, default False
-        End with the weights of the best epoch, whether training was stopped or not.
+        Restore the weights of the best epoch at the end, whether training was stopped or not.
     start_from_epoch : int, default 0
-        Epochs before this one do not count.
+        Earlier epochs do not count.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError, UnknownNameError
+        An argument is not valid.
 
     Notes
     -----
-    A resumed run goes on with the count and, up to 24 MiB of them, with the best weights. One
-    that was stopped trains no further, unless it is resumed with more patience.
+    A resumed run keeps the count of epochs and, if they take up to 24 MiB, the best weights. A run
+    that was stopped does not continue unless it is resumed with more patience.
     """
 
     def __init__(
@@ -169,48 +178,57 @@ class EarlyStopping(MonitorCallback):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        # States from before there was one have no stopped_epoch.
+        # States of earlier versions have no stopped_epoch.
         state = {"stopped_epoch": 0, **state} if isinstance(state, Mapping) else state
-        kinds: dict[str, Any] = {"wait": COUNT, "best": FIGURE, "best_epoch": COUNT}
+        kinds: dict[str, Any] = {"wait": COUNT, "best": VALUE, "best_epoch": COUNT}
         kinds |= {"stopped_epoch": COUNT, "best_weights": (list, NoneType)}
         self.wait, self.best, self.best_epoch, stopped, saved = entries(self, state, **kinds)
-        # With more patience than the run had that was stopped, it goes on.
+        # A stopped run continues if it now has more patience.
         self._has_stopped = stopped > 0 and self.wait >= self.patience
         self.stopped_epoch = stopped if self._has_stopped else 0
         if self._has_stopped:
-            self.model.stop_training = True  # for a run that has begun already
+            self.model.stop_training = True  # in case training has already begun
         self.best_weights = _unpacked(saved) if self.restore_best_weights and saved else None
         if self.restore_best_weights and saved is None and self.best is not None:
             warnings.warn(
                 "EarlyStopping: the best weights so far are not in the state of training (more "
-                "than 24 MiB, or not asked for); the best from here on will be restored.",
+                "than 24 MiB, or not requested); the best from here on will be restored.",
                 RuntimeWarning,
                 stacklevel=2,
             )
 
 
 class ReduceLROnPlateau(MonitorCallback):
-    """Lowers the learning rate when a figure has stopped improving.
+    """Reduces the learning rate when a metric has stopped improving.
 
     Parameters
     ----------
     monitor : str, default "val_loss"
-        See `MonitorCallback`; a figure that does not exist is an error.
+        Metric; an error is raised if it does not exist.
     factor : float, default 0.1
-        Below 1; the learning rate is multiplied by it.
+        The learning rate is multiplied by it; at least 0 and below 1.
     patience : int, default 10
-        Epochs without improvement after which it is.
+        Epochs without improvement before a reduction.
     verbose : {0, 1}
+        Whether to print a message at each reduction.
     mode : {"auto", "min", "max"}
+        Which direction is better; with "auto" the metric defines it.
     min_delta : float, default 1e-4
+        Smaller changes do not count as improvement.
     cooldown : int, default 0
         Epochs after a reduction that do not count.
     min_lr : float, default 0
+        Lower bound of the learning rate.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError, UnknownNameError
+        An argument is not valid.
 
     Notes
     -----
-    The learning rate of each epoch appears as ``learning_rate`` in the history. The optimizer
-    must not follow a schedule.
+    The learning rate of each epoch is recorded as ``learning_rate`` in the history. The optimizer
+    must not use a schedule.
     """
 
     def __init__(
@@ -260,7 +278,13 @@ class ReduceLROnPlateau(MonitorCallback):
                 )
 
     def in_cooldown(self) -> bool:
-        """Return whether a reduction was so recent that epochs do not count yet."""
+        """Return whether epochs do not count because of a recent reduction.
+
+        Returns
+        -------
+        bool
+            True during `cooldown` epochs after a reduction.
+        """
         return self.cooldown_counter > 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -268,12 +292,12 @@ class ReduceLROnPlateau(MonitorCallback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.wait, self.best, self.cooldown_counter = entries(
-            self, state, wait=COUNT, best=FIGURE, cooldown_counter=COUNT
+            self, state, wait=COUNT, best=VALUE, cooldown_counter=COUNT
         )
 
 
 def _packed(weights: Sequence[np.ndarray] | None) -> list[Any] | None:
-    """Return arrays as JSON values, None if there are none or they are too large."""
+    """Return arrays as JSON values; None if there are none or they are too large."""
     if weights is None or sum(array.nbytes for array in weights) > MAX_WEIGHT_BYTES:
         return None
     little = [array.astype(array.dtype.newbyteorder("<")) for array in weights]

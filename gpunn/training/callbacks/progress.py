@@ -1,4 +1,4 @@
-"""What a fit shows while it runs: a live bar with a table of epochs, or a line per epoch."""
+"""Progress output of a fit: a live bar with a table of epochs, or a line per epoch."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class EpochLines(Callback):
 class ProgressBar(Callback):
     """A table with a row per epoch and, on a terminal, a live bar below it.
 
-    The bar shows how much of the whole training is done, the epoch's loss and first metric so
-    far, the speed and the time left. It is drawn about every 0.1 s, never per batch.
+    The bar shows the progress of the whole training, the epoch's loss and first metric so far, the
+    speed and the remaining time. It is drawn about every 0.1 s, never per batch.
 
     Parameters
     ----------
     file : text stream, optional
-        Default: standard output. If it is no terminal, there is no bar.
+        Default: standard output. If it is not a terminal, there is no bar.
     """
 
     interval = 0.1
@@ -53,7 +53,7 @@ class ProgressBar(Callback):
         self._bar = _live_bar(self.file)
         if self._bar is not None:
             total = self._total_steps()
-            self._bar.add_task(self._epoch_text(), total=total, figures="", speed="", left="")
+            self._bar.add_task(self._epoch_text(), total=total, metrics="", speed="", left="")
             self._bar.start()
             self._update({})
 
@@ -88,7 +88,7 @@ class ProgressBar(Callback):
         self._close()
 
     def _close(self) -> None:
-        """Take the bar away: the terminal's cursor is hidden as long as it is there."""
+        """Remove the bar, which hides the terminal's cursor while it is displayed."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -106,7 +106,7 @@ class ProgressBar(Callback):
         now, done, total = time.perf_counter(), self._done_steps(), self._total_steps()
         left = speed = ""
         if self._start is None:
-            # Only from here on: the first steps may have waited for the compiler.
+            # Measured from here on: the first steps may have waited for the compiler.
             self._start = (now, done) if done and logs else None
         elif total is not None and done > self._start[1]:
             rate = (done - self._start[1]) / (now - self._start[0])
@@ -117,7 +117,7 @@ class ProgressBar(Callback):
         self._bar.update(
             self._bar.task_ids[0],
             completed=done,
-            figures="  ".join(f"{name} {number(value)}" for name, value in shown),
+            metrics="  ".join(f"{name} {number(value)}" for name, value in shown),
             speed=speed,
             left=left,
         )
@@ -139,7 +139,7 @@ class ProgressBar(Callback):
 
 
 def number(value: float) -> str:
-    """Return a figure with four decimals, or in powers of ten where these would not do."""
+    """Format a value with four decimals, or in scientific notation if it is small or large."""
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
 
 
@@ -151,9 +151,9 @@ def _epoch(callback: Callback, epoch: int) -> str:
 
 
 def _speed(callback: Callback) -> str:
-    """Return the samples per second of the epoch so far, validation not counted."""
+    """Return the samples per second of the epoch so far, without validation."""
     trainer = callback.trainer
-    # At the end of a whole epoch the offset is back at 0.
+    # At the end of an epoch the offset is reset to 0.
     samples = trainer.offset or trainer.rows
     return f"{samples / max(trainer.epoch_seconds, 1e-9):,.0f}"
 
@@ -169,11 +169,11 @@ def _print(file: IO[str] | None, text: str) -> None:
 
 
 def _live_bar(file: IO[str] | None) -> Any:
-    """Return a bar that is drawn only when told to, or None where none can be drawn."""
+    """Return a bar that is drawn only on request, or None if none can be drawn."""
     from rich.console import Console, ConsoleDimensions
 
     class Narrower(Console):
-        """Leaves room for the ^C that the terminal writes: the bar could not be erased else."""
+        """Leaves space for the terminal's ^C, which would keep the bar from being erased."""
 
         @property  # type: ignore[misc]
         def size(self) -> ConsoleDimensions:
@@ -187,10 +187,10 @@ def _live_bar(file: IO[str] | None) -> Any:
 
     texts = [
         TextColumn(f" {{task.fields[{name}]}}", style=style, markup=False)
-        for name, style in (("figures", ""), ("speed", "cyan"), ("left", "dim"))
+        for name, style in (("metrics", ""), ("speed", "cyan"), ("left", "dim"))
     ]
     description = TextColumn("{task.description}", markup=False)
-    # No thread of its own draws: it would take time from the training.
+    # No refresh thread, which would take time from training.
     return Progress(
         *(description, BarColumn(bar_width=None), *texts),
         console=console,

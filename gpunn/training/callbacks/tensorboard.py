@@ -1,4 +1,4 @@
-"""Curves, histograms of the weights and the graph of the model, for TensorBoard to show."""
+"""TensorBoard's event files: curves, histograms of the weights and the graph of the model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from gpunn.specs.graph import Graph
 
 PREFIX = "events.out.tfevents."
-# As many as Keras's histograms have.
+# As in Keras's histograms.
 BUCKETS = 30
-# Keras's arguments that do nothing here, with their defaults.
+# Keras's arguments that are not supported, with their defaults.
 UNSUPPORTED: dict[str, Any] = {
     "write_images": False,
     "profile_batch": 0,
@@ -34,7 +34,7 @@ UNSUPPORTED: dict[str, Any] = {
 
 
 class TensorBoard(Callback):
-    """Writes what TensorBoard shows: ``tensorboard --logdir logs``. It needs tensorboardX.
+    """Writes event files for TensorBoard: ``tensorboard --logdir logs``. Needs tensorboardX.
 
     Parameters
     ----------
@@ -42,16 +42,27 @@ class TensorBoard(Callback):
         Gets the folders ``train`` and ``validation``, which TensorBoard shows as two runs.
     histogram_freq : int, default 0
         Epochs between histograms of all weights, ``layer/kernel/histogram``; 0 for none. Values
-        that are not finite are left out of them.
+        that are not finite are omitted from them.
     write_graph : bool, default True
         Whether to write the layers as a graph.
-    update_freq : "epoch", "batch" or int, default "epoch"
-        Steps between ``batch_loss`` and so on, the figures of the epoch so far; "batch" is 1,
-        and "epoch" leaves them out.
+    write_images : bool, default False
+        Keras's; only the default is supported.
     write_steps_per_second : bool, default False
-        Whether to write ``epoch_steps_per_second``, validation not counted.
-    write_images, profile_batch, embeddings_freq, embeddings_metadata
-        Keras's; they cannot be changed from their defaults.
+        Whether to write ``epoch_steps_per_second``, without validation.
+    update_freq : "epoch", "batch" or int, default "epoch"
+        Steps between ``batch_loss`` and the other metrics of the epoch so far; "batch" is 1, and
+        "epoch" omits them.
+    profile_batch, embeddings_freq : int, default 0
+        Keras's; only the default is supported.
+    embeddings_metadata : None
+        Keras's; only the default is supported.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument is not valid.
+    MissingPackageError
+        tensorboardX is not installed.
 
     Notes
     -----
@@ -59,9 +70,8 @@ class TensorBoard(Callback):
     ``batch_loss`` and the metrics by step since the model was compiled, and in the validation run
     also ``evaluation_loss_vs_iterations``.
 
-    A run that is resumed from a checkpoint goes on in its own files. What they have of later
-    than the checkpoint is cut off, since training goes over it again; to keep it, resume with
-    another `log_dir`.
+    A run that is resumed from a checkpoint continues its own files. Events after the checkpoint are
+    removed, since training repeats them; to keep them, resume with another `log_dir`.
 
     Examples
     --------
@@ -111,8 +121,8 @@ class TensorBoard(Callback):
         self._graph: Graph | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        # Not after the epoch: that a folder cannot be written to is said at once. Not before
-        # training either: another callback may take up an earlier run there, with its files.
+        # Not after the epoch, to report a folder that is not writable at once; nor before training,
+        # where another callback may resume an earlier run, with its files.
         self._open()
         self._end_write()
 
@@ -126,7 +136,7 @@ class TensorBoard(Callback):
             self._files["validation"].open()
 
     def _end_write(self) -> None:
-        """Let readers see what was written; a loop in the user's hands may never be ended."""
+        """Make what was written visible to readers; a user's own loop may never end training."""
         self._close()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -136,7 +146,7 @@ class TensorBoard(Callback):
         self._open()
         logs = dict(logs or {})
         held_out = {name: logs.pop(name) for name in list(logs) if name.startswith("val_")}
-        figures = {name.removeprefix("val_"): value for name, value in held_out.items()}
+        metrics = {name.removeprefix("val_"): value for name, value in held_out.items()}
         train, validation = self._files["train"], self._files["validation"]
         logs["learning_rate"] = trainer.learning_rate
         if self.write_steps_per_second and trainer.epoch_seconds > 0:
@@ -145,10 +155,10 @@ class TensorBoard(Callback):
                 steps = -(-trainer.offset // trainer.batch_size)
             logs["steps_per_second"] = steps / trainer.epoch_seconds
         train.scalars(epoch, {f"epoch_{name}": value for name, value in logs.items()})
-        if figures:
-            by_step = {f"evaluation_{name}_vs_iterations": v for name, v in figures.items()}
+        if metrics:
+            by_step = {f"evaluation_{name}_vs_iterations": v for name, v in metrics.items()}
             validation.scalars(trainer.step_count, by_step)
-            validation.scalars(epoch, {f"epoch_{name}": v for name, v in figures.items()})
+            validation.scalars(epoch, {f"epoch_{name}": v for name, v in metrics.items()})
         if self.histogram_freq and epoch % self.histogram_freq == 0:
             for path, weights in trainer.session.weights().items():
                 values = np.asarray(weights, np.float64)
@@ -158,9 +168,9 @@ class TensorBoard(Callback):
         self._end_write()
 
     def on_steps(self, step: int) -> None:
-        figures = self.trainer.logs()
+        metrics = self.trainer.logs()
         self._open()
-        scalars = {f"batch_{name}": value for name, value in figures.items()}
+        scalars = {f"batch_{name}": value for name, value in metrics.items()}
         self._files["train"].scalars(step, scalars)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
@@ -170,7 +180,7 @@ class TensorBoard(Callback):
         self._close()
 
     def on_exception(self) -> None:
-        # A full disk may be the very error that ends training; it is raised already.
+        # A full disk may be the error that ends training, which is already being raised.
         with suppress(OSError):
             self._close()
 
@@ -185,24 +195,24 @@ class TensorBoard(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for run, file in self._files.items():
-            file.go_on_at(state.get(run))
+            file.continue_at(state.get(run))
 
 
 class EventFile:
-    """A file of TensorBoard's events that can be closed and gone on with.
+    """A file of TensorBoard events that can be closed and continued.
 
-    tensorboardX's own writer starts a new file each time, and overwrites the one before if both
-    are of the same second.
+    tensorboardX's own writer always starts a new file, and overwrites the previous one if both are
+    created within a second.
 
     Parameters
     ----------
     folder : Path
-        Made when the file is.
+        Created with the file.
 
     Notes
     -----
-    The file is a row of records as in TensorFlow's `tensorflow/core/lib/io/record_writer.h`: the
-    length (8 bytes), its masked CRC-32C, the event, its masked CRC-32C.
+    The file is a sequence of records as in TensorFlow's `tensorflow/core/lib/io/record_writer.h`:
+    the length (8 bytes), its masked CRC-32C, the event, its masked CRC-32C.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -214,11 +224,11 @@ class EventFile:
 
     @property
     def started(self) -> bool:
-        """Whether there is a file to go on with."""
+        """Whether there is a file to continue."""
         return self._path is not None
 
     def open(self) -> bool:
-        """Open the file unless it is open; return whether it is a new one."""
+        """Open the file unless it is open; return whether it is new."""
         if self._file is not None:
             return False
         try:
@@ -250,7 +260,7 @@ class EventFile:
                 number += 1
 
     def add(self, step: int, **content: Any) -> None:
-        """Add an event with one of the contents that `Event` has."""
+        """Add an event with one of the fields of `Event`."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.record_writer import masked_crc32c
 
@@ -261,26 +271,26 @@ class EventFile:
         for part in (length, event):
             self._file.write(part + struct.pack("<I", masked_crc32c(part)))
 
-    def scalars(self, step: int, figures: Mapping[str, float]) -> None:
+    def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add a point to each of the curves."""
         from tensorboardX.proto.summary_pb2 import Summary
 
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in figures.items()]
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in metrics.items()]
         self.add(step, summary=Summary(value=values))
 
     def flush(self) -> None:
-        """Let readers see what has been added."""
+        """Make what has been added visible to readers."""
         if self._file is not None:
             self._file.flush()
 
     def close(self) -> None:
-        """Close the file; `open` goes on with it."""
+        """Close the file; `open` continues it."""
         if self._file is not None:
             file, self._file = self._file, None
             file.close()
 
     def position(self) -> dict[str, Any]:
-        """Return the file's name and length in bytes, for `go_on_at`."""
+        """Return the file's name and length in bytes, for `continue_at`."""
         assert self._path is not None
         self.flush()
         if self._keep is not None:
@@ -288,14 +298,14 @@ class EventFile:
         size = self._path.stat().st_size if self._path.is_file() else 0
         return {"name": self._path.name, "bytes": size}
 
-    def go_on_at(self, position: object) -> None:
-        """Go on where `position` was taken, if that file is still in the folder."""
+    def continue_at(self, position: object) -> None:
+        """Continue where `position` was taken, if that file is still in the folder."""
         self.close()
         self._path = self._keep = None
         if not isinstance(position, Mapping):
             return
         name, size = position.get("name"), position.get("bytes")
-        # A checkpoint may come from anywhere: only an event file of this folder is cut.
+        # Checkpoints are not trusted: only an event file of this folder is truncated.
         if not isinstance(name, str) or not name.startswith(PREFIX) or Path(name).name != name:
             return
         if isinstance(size, int) and size >= 0:
