@@ -9,8 +9,8 @@ import numpy as np
 
 from gpunn.errors import ArgumentError, NotBuiltError
 from gpunn.models.weight_view import WeightLists, WeightView
-from gpunn.specs.graph import SymbolicTensor, connect, describe
 from gpunn.specs.layers import Layer
+from gpunn.specs.layers.base import SymbolicTensor, connect, describe
 from gpunn.specs.traced_values import check_training
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from gpunn.models.compiling import (
 from gpunn.models.intake import Intake, check_targets, default_batch_size
 from gpunn.models.structure import check_keys, leaves
 from gpunn.models.summary import summary_table
-from gpunn.specs.graph import Graph, SymbolicTensor, snake_case, trace_graph
+from gpunn.specs.graph import Graph, snake_case, trace_graph
 from gpunn.specs.layers import Layer
+from gpunn.specs.layers.base import SymbolicTensor
 from gpunn.specs.traced_values import check_training
 from gpunn.training.callbacks.base import Callback
 from gpunn.training.callbacks.history import History

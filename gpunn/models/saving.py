@@ -32,8 +32,8 @@ from gpunn.models.model import Model
 from gpunn.models.sequential import Sequential
 from gpunn.plan.spec import STORAGE
 from gpunn.specs import losses, metrics, optimizers
-from gpunn.specs.graph import SymbolicTensor, connect
 from gpunn.specs.layers import Input, InputLayer, Layer, layers
+from gpunn.specs.layers.base import SymbolicTensor, connect
 from gpunn.specs.registry import Registry, to_config
 from gpunn.training import state as training_state
 from gpunn.training.state import TrainingState

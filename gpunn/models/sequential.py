@@ -9,8 +9,9 @@ from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeError
 from gpunn.models.bound_layer import BoundLayer
 from gpunn.models.model import Model
-from gpunn.specs.graph import Graph, SymbolicTensor, describe, trace_graph
+from gpunn.specs.graph import Graph, trace_graph
 from gpunn.specs.layers import Input, InputLayer, Layer
+from gpunn.specs.layers.base import SymbolicTensor, describe
 from gpunn.training.weight_store import graph_weights
 
 

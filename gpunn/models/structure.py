@@ -15,9 +15,9 @@ from gpunn.errors import (
     UnknownNameError,
 )
 from gpunn.models.bound_layer import BoundLayer
-from gpunn.specs.graph import Graph, SymbolicTensor, connect, name_layers
+from gpunn.specs.graph import Graph, name_layers
 from gpunn.specs.layers import Layer
-from gpunn.specs.layers.base import check_trainable
+from gpunn.specs.layers.base import SymbolicTensor, check_trainable, connect
 from gpunn.specs.registry import set_field
 
 

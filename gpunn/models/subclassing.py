@@ -17,8 +17,9 @@ from gpunn.errors import (
 )
 from gpunn.models.bound_layer import BoundLayer
 from gpunn.models.structure import Structure, check_keys, leaves
-from gpunn.specs.graph import Graph, SymbolicTensor, describe, trace_graph
+from gpunn.specs.graph import Graph, trace_graph
 from gpunn.specs.layers import Input, InputLayer, Layer
+from gpunn.specs.layers.base import SymbolicTensor, describe
 from gpunn.specs.traced_values import ADVICE, TrainingUnknown, ValueAskedError
 
 if TYPE_CHECKING:

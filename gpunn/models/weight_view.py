@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from gpunn.specs.graph import Variable
+from gpunn.specs.layers.base import Variable
 
 if TYPE_CHECKING:
     from gpunn.models.weights import Weights

@@ -13,8 +13,8 @@ from gpunn.models.compiling import Compiled
 from gpunn.models.structure import Structure
 from gpunn.models.weight_view import WeightLists, WeightView
 from gpunn.randomness.seeds import draw_seed
-from gpunn.specs.graph import Variable
 from gpunn.specs.layers import Normalization
+from gpunn.specs.layers.base import Variable
 from gpunn.training.session import Session
 from gpunn.training.weight_store import LayerWeights, graph_weights
 

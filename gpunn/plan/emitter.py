@@ -23,7 +23,8 @@ from gpunn.plan.spec import (
     slot_region,
 )
 from gpunn.plan.units import Unit, fuse
-from gpunn.specs.graph import Graph, Variable
+from gpunn.specs.graph import Graph
+from gpunn.specs.layers.base import Variable
 from gpunn.specs.optimizers import Optimizer
 
 

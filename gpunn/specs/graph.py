@@ -8,88 +8,16 @@ axis.
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
-from gpunn.specs.traced_values import SymbolicValue
-
-if TYPE_CHECKING:
-    from gpunn.specs.constraints import Constraint
-    from gpunn.specs.initializers import Initializer
-    from gpunn.specs.layers import Layer
-    from gpunn.specs.regularizers import L1L2
-
-Shape = tuple[int, ...]
+from gpunn.errors import ArgumentError, ShapeError
+from gpunn.specs.layers.base import Layer, Shape, SymbolicTensor, Variable, describe
 
 # Values of one variable: as many as a random stream has (see gpunn/randomness).
 MAX_VALUES = 2**34
-
-
-@dataclass(frozen=True, eq=False)
-class SymbolicTensor(SymbolicValue):
-    """The output of a layer call, of which only the shape is known.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Per sample: unlike in Keras, the batch axis is not included.
-    layer : Layer
-        The layer that was called.
-    inputs : tuple of SymbolicTensor
-        What it was called on; empty for an input.
-    foreign : bool
-        Whether the layer was handed out by a model: in another one it gives way where its name is
-        taken.
-    """
-
-    shape: Shape
-    layer: Layer
-    inputs: tuple[SymbolicTensor, ...] = ()
-    foreign: bool = False
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A weight of a layer.
-
-    Attributes
-    ----------
-    layer, name : str
-        Scope and name, as in ``hidden1/kernel``.
-    shape : tuple of int
-        Kernels are (inputs, outputs).
-    initializer : Initializer
-        Its initial values.
-    regularizer : L1L2 or None
-        Its penalty.
-    trainable : bool
-        False for statistics that are not learned by gradient descent.
-    constraint : Constraint or None
-        Applied after each update.
-    """
-
-    layer: str
-    name: str
-    shape: Shape
-    initializer: Initializer
-    regularizer: L1L2 | None = None
-    trainable: bool = True
-    constraint: Constraint | None = None
-
-    @property
-    def path(self) -> str:
-        """``layer/name``."""
-        return f"{self.layer}/{self.name}"
-
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -142,31 +70,6 @@ class Graph:
     def parameter_count(self, trainable: bool | None = None) -> int:
         """Number of values in all variables, or in the (un)trainable ones."""
         return sum(v.size for v in self.variables if trainable is None or v.trainable == trainable)
-
-
-def connect(
-    layer: Layer, inputs: Sequence[SymbolicTensor], foreign: bool = False
-) -> SymbolicTensor:
-    """Note a call of `layer` on `inputs`, checking their shapes."""
-    for tensor in inputs:
-        if not isinstance(tensor, SymbolicTensor):
-            raise ArgumentTypeError(
-                f"{describe(layer)} must be called on symbolic tensors (what gpunn.Input or "
-                f"another layer returns), not on {type(tensor).__name__}. To run a model on "
-                f"arrays use model.predict."
-            )
-    try:
-        shape = layer.output_shape(*(tensor.shape for tensor in inputs))
-    except ShapeError as error:
-        sources = " and ".join(f"{describe(t.layer)} gives {t.shape}" for t in inputs)
-        raise ShapeError(f"{describe(layer)} {error}; {sources}.") from None
-    return SymbolicTensor(shape, layer, tuple(inputs), foreign)
-
-
-def describe(layer: Layer) -> str:
-    """Return how messages refer to a layer: by its class and, if it has one, its name."""
-    kind = type(layer).__name__
-    return f"Layer {layer.name!r} ({kind})" if layer.name else f"Layer {kind}"
 
 
 def build_graph(inputs: Sequence[SymbolicTensor], outputs: Sequence[SymbolicTensor]) -> Graph:

@@ -18,8 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from gpunn.errors import ShapeError
-from gpunn.specs.graph import Graph, Variable, describe
+from gpunn.specs.graph import Graph
 from gpunn.specs.layers import Layer
+from gpunn.specs.layers.base import Variable, describe
 from gpunn.specs.registry import set_field
 
 Array = np.ndarray[Any, Any]

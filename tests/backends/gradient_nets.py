@@ -29,7 +29,7 @@ from gpunn.layers import (
     Softmax,
 )
 from gpunn.plan.spec import OutputSpec
-from gpunn.specs.graph import SymbolicTensor
+from gpunn.specs.layers.base import SymbolicTensor
 
 Array = np.ndarray[Any, Any]
 Tensors = SymbolicTensor | Sequence[SymbolicTensor]

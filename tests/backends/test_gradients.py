@@ -33,7 +33,8 @@ from gpunn.backends.reference.backend import NumpyReference
 from gpunn.layers import Activation, Add, Concatenate, Dense, Dropout, Input, PReLU, Rescaling
 from gpunn.optimizers import SGD, Adam
 from gpunn.plan.spec import GRADIENTS, PARAMETERS, OutputSpec
-from gpunn.specs.graph import SymbolicTensor, build_graph
+from gpunn.specs.graph import build_graph
+from gpunn.specs.layers.base import SymbolicTensor
 
 # One thread: products this small gain nothing from more, and beside other work on the machine
 # each would wait for a thread that is not scheduled.

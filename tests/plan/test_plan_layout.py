@@ -27,7 +27,8 @@ from gpunn.plan.build import build_plan
 from gpunn.plan.layout import ALIGNMENT, plan_layout
 from gpunn.plan.ops import OPS
 from gpunn.plan.spec import CONTROL, EXTERNAL, GRADIENTS, METRICS, PARAMETERS, STATE, slot_region
-from gpunn.specs.graph import Graph, SymbolicTensor, build_graph
+from gpunn.specs.graph import Graph, build_graph
+from gpunn.specs.layers.base import SymbolicTensor
 
 
 @pytest.mark.parametrize(

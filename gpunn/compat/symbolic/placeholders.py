@@ -9,7 +9,7 @@ import numpy as np
 from gpunn.compat.symbolic.graph import Tensor, check_shape, get_default_graph
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.specs import layers
-from gpunn.specs.graph import SymbolicTensor
+from gpunn.specs.layers.base import SymbolicTensor
 
 FLOATS = (np.float32, np.float64)
 

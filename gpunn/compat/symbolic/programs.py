@@ -17,7 +17,8 @@ from gpunn.errors import ArgumentError, DataError
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import build_plan
 from gpunn.plan.spec import CONTROL, EXTERNAL, METRICS, OutputSpec
-from gpunn.specs.graph import SymbolicTensor, build_graph
+from gpunn.specs.graph import build_graph
+from gpunn.specs.layers.base import SymbolicTensor
 from gpunn.specs.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from gpunn.specs.metrics import Metric
 from gpunn.specs.optimizers import Optimizer

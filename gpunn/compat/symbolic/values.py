@@ -13,8 +13,8 @@ from gpunn.compat.symbolic.variables import Variable
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.specs import initializers, layers
 from gpunn.specs.activations import AnyActivation
-from gpunn.specs.graph import SymbolicTensor
 from gpunn.specs.graph import Variable as LayerVariable
+from gpunn.specs.layers.base import SymbolicTensor
 
 SUPPORTED = (
     "A network is made of placeholders, tf.matmul(X, W) + b (or tf.layers.dense), the activation "

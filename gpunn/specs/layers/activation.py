@@ -8,8 +8,7 @@ from typing import Any
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.specs import activations, constraints, initializers, regularizers
 from gpunn.specs.activations import ActivationFunction
-from gpunn.specs.graph import Shape, Variable
-from gpunn.specs.layers.base import Layer, check_last_axis, layers
+from gpunn.specs.layers.base import Layer, Shape, Variable, check_last_axis, layers
 from gpunn.specs.registry import check_number, set_field
 
 

@@ -9,8 +9,16 @@ from typing import Any
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.specs import activations, constraints, initializers, regularizers
-from gpunn.specs.graph import Shape, SymbolicTensor, Variable, connect
-from gpunn.specs.layers.base import Layer, check_last_axis, check_shape, layers
+from gpunn.specs.layers.base import (
+    Layer,
+    Shape,
+    SymbolicTensor,
+    Variable,
+    check_last_axis,
+    check_shape,
+    connect,
+    layers,
+)
 from gpunn.specs.registry import check_count, check_number, set_field
 
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.specs import constraints, initializers, regularizers
-from gpunn.specs.graph import Shape, Variable
-from gpunn.specs.layers.base import Layer, check_last_axis, layers
+from gpunn.specs.layers.base import Layer, Shape, Variable, check_last_axis, layers
 from gpunn.specs.registry import check_number, set_field
 
 
