@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,13 +61,12 @@ HEAVY = {"numba", "llvmlite", "cupy", "h5py", "sklearn", "rich", "typer", "pooch
 HEAVY |= {"scipy", "pandas", "threadpoolctl", "platformdirs", "optuna"}
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the dotted names that a file imports anywhere, but for type checkers."""
+def imports(path: Path, *, within_functions: bool = True) -> Iterator[str]:
+    """Yield the dotted names that a file imports, for type checkers or not."""
     stack: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while stack:
         node = stack.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            stack.extend(node.orelse)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not within_functions:
             continue
         stack.extend(ast.iter_child_nodes(node))
         if isinstance(node, ast.Import):
@@ -93,6 +93,25 @@ def test_imports_point_one_way(path: Path) -> None:
         if first == "gpunn" and rest and rest != ["__version__"]:
             prefixes = {rest[0], ".".join(rest[:2])}
             assert prefixes & allowed, f"{path.name} may not import {name}"
+
+
+def test_no_files_import_each_other() -> None:
+    """Circles are of imports at the top of files; those for type checkers count."""
+    names = {
+        ".".join(("gpunn", *path.relative_to(ROOT).with_suffix("").parts)): path for path in FILES
+    }
+    modules = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found = imports(path, within_functions=False)
+        # What holds a package's names is the package itself, not what imports them lazily.
+        reached = {name if name in modules else name.rpartition(".")[0] for name in found}
+        graph[module] = (reached & set(modules)) - {module, "gpunn"}
+    graph["gpunn"] = set()
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 def test_the_table_names_what_there_is() -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from gpunn.errors import ArgumentTypeError, PlanError
-
-if TYPE_CHECKING:
-    from gpunn.plan.spec import Step
-    from gpunn.randomness.permutation import KeyedPermutation
+from gpunn.randomness.permutation import KeyedPermutation
 
 Arrays = Mapping[str, Any]
 Attrs = Mapping[str, Any]
@@ -22,6 +19,17 @@ Call = Callable[[], None]
 Binder = Callable[[Arrays, Attrs, int], Call]
 # A step of a program: its op, that op's arrays by role, its attributes.
 BoundStep = tuple[str, Arrays, Attrs]
+
+
+class PlannedStep(Protocol):
+    """A call of a plan, as far as a backend looks at it before it is bound."""
+
+    @property
+    def op(self) -> str: ...
+
+    @property
+    def attrs(self) -> Attrs: ...
+
 
 # Device types of DLPack (dlpack.h) whose memory the host, or CUDA, can read.
 _DLPACK_HOST = (1, 3, 11)
@@ -273,7 +281,7 @@ class Backend(ArrayDoor, ABC):
         """Return the device in words: for the log and for benchmark rows."""
         return self.name
 
-    def check(self, steps: Iterable[Step], precision: str, models: int) -> None:
+    def check(self, steps: Iterable[PlannedStep], precision: str, models: int) -> None:
         """Raise `PlanError` if an op, the precision or the number of models is not supported."""
         if precision not in self.precisions:
             raise PlanError(

@@ -121,16 +121,17 @@ def train(
         "data_dir": None if data_dir is None else str(data_dir.expanduser().absolute()),
     }
     from gpunn.cli import runs
+    from gpunn.cli import settings as run_settings
     from gpunn.cli.reports import Screen
 
     if not resume:
-        settings = runs.start(dataset, options)
+        settings = run_settings.start(dataset, options)
         if out is not None:
             runs.check_unused(out)
     elif out is None:
         raise ArgumentError("--resume needs --out, the folder of the run to go on with.")
     else:
-        settings = runs.resume(out, dataset, options)
+        settings = run_settings.resume(out, dataset, options)
     code = runs.train(settings, out, resume, Screen(as_json=as_json, quiet=quiet))
     raise typer.Exit(code)
 

@@ -13,19 +13,17 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
+from gpunn.cli.settings import RunSettings
+from gpunn.data.named import Dataset
 from gpunn.errors import CheckpointError, DataError, ShapeError
+from gpunn.models.model import Model
 from gpunn.specs.layers import Rescaling
-
-if TYPE_CHECKING:
-    from gpunn.cli.runs import Settings
-    from gpunn.data.named import Dataset
-    from gpunn.models.model import Model
-    from gpunn.training.callbacks.history import History
-    from gpunn.training.trainer import Trainer
+from gpunn.training.callbacks.history import History
+from gpunn.training.trainer import Trainer
 
 Array = np.ndarray[Any, Any]
 
@@ -65,7 +63,7 @@ class Screen:
 
 
 def show_start(
-    screen: Screen, settings: Settings, model: Model, dataset: Dataset, trainer: Trainer
+    screen: Screen, settings: RunSettings, model: Model, dataset: Dataset, trainer: Trainer
 ) -> None:
     """Say what is about to be trained, on what, and where."""
     recipe, selection = settings.recipe, model.compiled.selection

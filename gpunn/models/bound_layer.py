@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from gpunn.models.weight_view import WeightLists, WeightView
 from gpunn.specs.layers import Layer
 from gpunn.specs.layers.base import SymbolicTensor, connect, describe
 from gpunn.specs.traced_values import check_training
-
-if TYPE_CHECKING:
-    from gpunn.models.model import Model
 
 Array = np.ndarray[Any, Any]
 # Weights that are attributes of their layer.
@@ -44,7 +41,7 @@ class BoundLayer(WeightLists):
 
     spec: Layer
 
-    def __init__(self, model: Model, spec: Layer, foreign: bool = False) -> None:
+    def __init__(self, model: Any, spec: Layer, foreign: bool = False) -> None:
         vars(self).update(_model=model, spec=spec, _foreign=foreign)
 
     @property  # type: ignore[misc]

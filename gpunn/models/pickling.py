@@ -14,16 +14,13 @@ for files from elsewhere.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpunn.backends.select import select_backend
 from gpunn.models.compiling import check_precision
 
-if TYPE_CHECKING:
-    from gpunn.models.compilable import Compilable
 
-
-def state_of(model: Compilable) -> dict[str, Any]:
+def state_of(model: Any) -> dict[str, Any]:
     """Return a model's attributes, those of its process left out."""
     # A seed that is not drawn yet is drawn now: first weights are the original's.
     state = dict(vars(model)) | {"_seed": model.seed}
@@ -37,11 +34,11 @@ def state_of(model: Compilable) -> dict[str, Any]:
         ]
     state["_state"] = replace(model._state, slots=model._slots())
     if model._compiled is not None:
-        state["_compiled"] = replace(model._compiled, selection=None)  # type: ignore[arg-type]
+        state["_compiled"] = replace(model._compiled, selection=None)
     return state
 
 
-def restore(model: Compilable, state: dict[str, Any]) -> None:
+def restore(model: Any, state: dict[str, Any]) -> None:
     """Take back what `state_of` returned; the device is looked for anew."""
     state = dict(state)
     saved = state.pop("_weights", ())

@@ -64,7 +64,7 @@ class Structure:
         known: dict[int, BoundLayer] = vars(self).setdefault("_bound", {})
         bound = known.get(id(spec))
         if bound is None or bound.spec is not spec:  # a copy of a model has specs of its own
-            bound = known[id(spec)] = BoundLayer(self, spec, foreign)  # type: ignore[arg-type]
+            bound = known[id(spec)] = BoundLayer(self, spec, foreign)
         return bound
 
     def _layer_name(self, spec: Layer) -> str:

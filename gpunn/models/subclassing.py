@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpunn.data import batches
 from gpunn.errors import (
@@ -21,9 +21,6 @@ from gpunn.specs.graph import Graph, trace_graph
 from gpunn.specs.layers import Input, InputLayer, Layer
 from gpunn.specs.layers.base import SymbolicTensor, describe
 from gpunn.specs.traced_values import ADVICE, TrainingUnknown, ValueAskedError
-
-if TYPE_CHECKING:
-    from gpunn.models.model import Model
 
 # What a plan cannot do: the training step is known before it starts.
 _STEPS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
@@ -47,7 +44,7 @@ def has_call(cls: type) -> bool:
 # Layers as attributes
 
 
-def adopt_layers(model: Model, value: Any) -> Any:
+def adopt_layers(model: Any, value: Any) -> Any:
     """Return an attribute's value with handles in place of layers; lists are changed in place."""
     if type(value) is BoundLayer:
         if value._model is model:
@@ -66,7 +63,7 @@ def adopt_layers(model: Model, value: Any) -> Any:
     return value
 
 
-def attribute_layers(model: Model) -> list[Layer]:
+def attribute_layers(model: Any) -> list[Layer]:
     """Return the layers that a model has as attributes, in the order in which they were set."""
     found: dict[int, Layer] = {}
 
@@ -124,7 +121,7 @@ def symbolic_inputs(shapes: Any, name: str | None = None) -> Any:
     return Input(tuple(shapes[1:]), name=name)
 
 
-def call_symbolically(model: Model, inputs: Any) -> Any:
+def call_symbolically(model: Any, inputs: Any) -> Any:
     """Run the model's `call` on symbolic tensors; errors name its class."""
     owner = f"{type(model).__name__}.call"
     for name, value in list(vars(model).items()):
@@ -166,7 +163,7 @@ def call_symbolically(model: Model, inputs: Any) -> Any:
     return outputs
 
 
-def _takes_training(model: Model) -> bool:
+def _takes_training(model: Any) -> bool:
     """Return whether `call` has an argument `training`; refuse what it cannot be called with."""
     try:
         signature = inspect.signature(model.call)
@@ -188,7 +185,7 @@ def _in_words(inputs: Any) -> str:
     return "one input"
 
 
-def trace(model: Model, shapes: Any) -> Graph:
+def trace(model: Any, shapes: Any) -> Graph:
     """Return the graph of a model's `call` for inputs of these shapes, with the batch axis."""
     inputs = symbolic_inputs(shapes)
     tensors = leaves(inputs)
@@ -212,12 +209,12 @@ def trace(model: Model, shapes: Any) -> Graph:
     return graph
 
 
-def _attribute_order(model: Model, graph: Graph) -> Sequence[str]:
+def _attribute_order(model: Any, graph: Graph) -> Sequence[str]:
     names = {id(layer): name for name, layer in graph.layers.items()}
     return [names[id(layer)] for layer in attribute_layers(model) if id(layer) in names]
 
 
-def set_attribute(model: Model, name: str, value: Any) -> Any:
+def set_attribute(model: Any, name: str, value: Any) -> Any:
     """Return what a model keeps as its attribute `name`."""
     if "_graph" not in vars(model):
         layers = (Layer, BoundLayer, Structure)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from gpunn.specs.layers.base import Variable
 
-if TYPE_CHECKING:
-    from gpunn.models.weights import Weights
-
 Array = np.ndarray[Any, Any]
+
+
+class Owner(Protocol):
+    """A model, as far as its weights and layers ask for it."""
+
+    frozen_layers: frozenset[str]
+
+    def _read(self, variable: Variable) -> Array: ...
+
+    def _set(self, variables: Sequence[Variable], weights: Sequence[Any], owner: str) -> None: ...
 
 
 class WeightView:
@@ -34,8 +42,9 @@ class WeightView:
         weight of a layer that is frozen.
     """
 
-    def __init__(self, model: Weights, variable: Variable) -> None:
-        self._model, self._variable = model, variable
+    def __init__(self, model: Any, variable: Variable) -> None:
+        self._model: Owner = model
+        self._variable = variable
         self.name, self.path, self.shape = variable.name, variable.path, variable.shape
         self.trainable = variable.trainable and variable.layer not in model.frozen_layers
 

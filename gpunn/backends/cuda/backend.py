@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +31,8 @@ from gpunn.backends.cuda.ops import prelu as ops_prelu
 from gpunn.backends.cuda.ops.launches import BINDERS, Attrs, Context, Products, Work
 from gpunn.backends.cuda.product_shapes import ProductShape, product_shape
 from gpunn.backends.cuda.tuning import Table
-from gpunn.backends.interface import Arrays, Backend, Binder, Lane
+from gpunn.backends.interface import Arrays, Backend, Binder, Lane, PlannedStep
 from gpunn.errors import ArgumentError, DeviceError, PlanError
-
-if TYPE_CHECKING:
-    from gpunn.plan.spec import Step
 
 logger = logging.getLogger("gpunn")
 
@@ -178,7 +175,7 @@ class CudaBackend(Backend):
     def operations(self) -> Mapping[str, Binder]:
         return self._operations
 
-    def check(self, steps: Iterable[Step], precision: str, models: int) -> None:
+    def check(self, steps: Iterable[PlannedStep], precision: str, models: int) -> None:
         super().check(steps, precision, models)
         if precision in TENSOR_CORE_PRECISIONS and self.driver.limits.architecture < 80:
             major, minor = divmod(self.driver.limits.architecture, 10)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gpunn.backends.cuda.host_order import rows_between
 from gpunn.backends.interface import Lane
-
-if TYPE_CHECKING:
-    from gpunn.backends.cuda.cupy_memory import CupyMemory
 
 
 class CupyLane(Lane):
@@ -24,7 +21,7 @@ class CupyLane(Lane):
         The driver, within `_here`.
     """
 
-    def __init__(self, memory: CupyMemory) -> None:
+    def __init__(self, memory: Any) -> None:
         # The driver has the lane: held both ways, neither would go before the collector comes.
         self._memory, self._calls = weakref.proxy(memory), memory._stream
         self._cuda, self._runtime = memory._cuda, memory._runtime

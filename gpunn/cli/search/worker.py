@@ -21,6 +21,7 @@ import numpy as np
 from optuna.trial import Trial
 
 from gpunn.cli import recipes, runs
+from gpunn.cli import settings as run_settings
 from gpunn.cli.search.space import Search
 from gpunn.cli.search.study import DIVERGED, Trials, open_search
 from gpunn.data import named as datasets
@@ -146,7 +147,7 @@ def _train(trials: Trials, trial: Trial, work: Work, search: Search, dataset: Da
 
 def _fit(judge: Judge, trial: Trial, work: Work, search: Search, dataset: Dataset) -> str:
     """Train as ``gpunn train`` does with the same options; return why there is no score."""
-    settings = runs.start(search.dataset, search.options(trial.params))
+    settings = run_settings.start(search.dataset, search.options(trial.params))
     recipe = settings.recipe
     if work.threads is not None:
         threads = min(work.threads, recipe.threads or work.threads)

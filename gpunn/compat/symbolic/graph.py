@@ -5,17 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
 from gpunn.randomness.philox import check_integer
-
-if TYPE_CHECKING:
-    from gpunn.compat.symbolic.train import TrainOperation
-    from gpunn.compat.symbolic.values import Values
-    from gpunn.compat.symbolic.variables import Variable
 
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-]*(/[A-Za-z0-9_.\-]+)*")
 
@@ -50,12 +45,12 @@ class Graph:
 
     def __init__(self) -> None:
         self.seed: int | None = None
-        self.variables: list[Variable] = []
-        self.values: list[Values] = []
-        self.training: list[TrainOperation] = []
+        self.variables: list[Any] = []
+        self.values: list[Any] = []
+        self.training: list[Any] = []
         self.operations: dict[str, Any] = {}
         # (layer, kernel, bias or None) in the order in which they were put together.
-        self.denses: list[tuple[Any, Variable, Variable | None]] = []
+        self.denses: list[tuple[Any, Any, Any]] = []
         # Placeholders by the identity of the layer calls that stand for them.
         self.inputs: dict[int, Any] = {}
         # Placeholders that say whether dropout acts, by the identity of its call.

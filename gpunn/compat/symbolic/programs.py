@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +22,7 @@ from gpunn.specs.layers.base import SymbolicTensor
 from gpunn.specs.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from gpunn.specs.metrics import Metric
 from gpunn.specs.optimizers import Optimizer
-from gpunn.training.session import EVALUATION_BATCH, SMALL_BATCH
-
-if TYPE_CHECKING:
-    from gpunn.training.session import Session
+from gpunn.training.session import EVALUATION_BATCH, SMALL_BATCH, Session
 
 Array = np.ndarray[Any, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +24,6 @@ from gpunn.errors import (
 from gpunn.models import saving
 from gpunn.models.model import Model
 from gpunn.plan.spec import STORAGE
-
-if TYPE_CHECKING:
-    from gpunn.compat.symbolic.session import Session
 
 KEY, PARTS = "symbolic", ("variables", "training")
 WEIGHTS_ALONE = "for the weights alone use tf.train.Saver(tf.trainable_variables())."
@@ -59,7 +56,7 @@ class Saver:
                     "of a network cannot be saved by themselves."
                 )
 
-    def save(self, sess: Session, save_path: str | Path, global_step: Any = None) -> str:
+    def save(self, sess: Any, save_path: str | Path, global_step: Any = None) -> str:
         """Write the variables to `save_path`, atomically.
 
         Parameters
@@ -117,7 +114,7 @@ class Saver:
         checkpoints.write(path, Checkpoint(config, weights, slots))
         return str(path)
 
-    def restore(self, sess: Session, save_path: str | Path) -> None:
+    def restore(self, sess: Any, save_path: str | Path) -> None:
         """Read the variables from a file of `save`; no initializer need be run before.
 
         Parameters
@@ -236,7 +233,7 @@ def _slots(
     return expected
 
 
-def whole_model(sess: Session) -> Model:
+def whole_model(sess: Any) -> Model:
     """Return a model of all that the graph computes, compiled for nothing in particular."""
     graph = sess.graph
     settled = [t.symbolic for t in graph.values if t._symbolic is not None]
@@ -254,7 +251,7 @@ def whole_model(sess: Session) -> Model:
     return model
 
 
-def as_model(inputs: Any, outputs: Any, session: Session | None = None) -> Model:
+def as_model(inputs: Any, outputs: Any, session: Any = None) -> Model:
     """Return a ``gpunn.Model`` of part of the graph, with a copy of the session's weights.
 
     Parameters

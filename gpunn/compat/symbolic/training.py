@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +13,10 @@ from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.programs import Head, Program, check_flags, head_of
 from gpunn.compat.symbolic.train import TrainOperation
 from gpunn.errors import ArgumentError
+from gpunn.plan.bind import BoundPlan
 from gpunn.plan.spec import CONTROL, slot_region
 from gpunn.specs.losses import Loss
-
-if TYPE_CHECKING:
-    from gpunn.plan.bind import BoundPlan
-    from gpunn.training.session import Session
+from gpunn.training.session import Session
 
 Array = np.ndarray[Any, Any]
 

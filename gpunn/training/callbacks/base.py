@@ -14,16 +14,54 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from gpunn.checkpoints.format import Checkpoint
 from gpunn.errors import ArgumentError, ArgumentTypeError, CheckpointError, TrainingError
 from gpunn.specs.registry import check_count
 
-if TYPE_CHECKING:
-    from gpunn.checkpoints.files import Checkpoint
-    from gpunn.training.trainer import Trainer
-
 Logs = dict[str, float]
+
+
+class Run(Protocol):
+    """What callbacks see of the `Trainer` that they are called by."""
+
+    session: Any
+    bound: Any
+    history: Any
+    callbacks: list[Callback]
+    optimizer: Any
+    schedule: Any
+    rows: int
+    batch_size: int
+    steps_per_epoch: int
+    first_epoch: int
+    stop_training: bool
+    learning_rate: float
+
+    @property
+    def step_count(self) -> int: ...
+
+    @property
+    def epoch_index(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def epoch_seconds(self) -> float: ...
+
+    @property
+    def nonfinite_step(self) -> int | None: ...
+
+    def logs(self) -> Logs: ...
+
+    def checkpoint(self) -> Checkpoint: ...
+
+    def resume(self, path: Path) -> None: ...
 
 
 class Callback:
@@ -54,7 +92,7 @@ class Callback:
     float: the loss and the metrics by name, if there are any yet.
     """
 
-    trainer: Trainer
+    trainer: Run
     model: Any
     params: dict[str, Any]
     runs_last: bool = False
@@ -335,7 +373,7 @@ def defines(callback: Callback, hook: str) -> bool:
     return own is not None and getattr(own, "__func__", own) is not getattr(Callback, hook)
 
 
-def ends_broken_runs(trainer: Trainer) -> bool:
+def ends_broken_runs(trainer: Run) -> bool:
     """Return whether a callback such as TerminateOnNaN stops training of a non-finite model."""
     return any(callback.ends_broken_runs for callback in trainer.callbacks)
 
@@ -383,7 +421,7 @@ def entries(callback: Callback, state: Any, **kinds: tuple[type, ...]) -> list[A
     return values
 
 
-def higher_is_better(trainer: Trainer, monitor: str) -> bool:
+def higher_is_better(trainer: Run, monitor: str) -> bool:
     """Return whether larger values are better: the metric defines it; for losses they are not."""
     label = monitor.removeprefix("val_")
     metrics = trainer.bound.plan.metrics

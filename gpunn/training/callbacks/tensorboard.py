@@ -10,16 +10,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, MissingPackageError
+from gpunn.specs.graph import Graph
 from gpunn.specs.registry import check_count, to_config
 from gpunn.training.callbacks.base import Callback, Logs
-
-if TYPE_CHECKING:
-    from gpunn.specs.graph import Graph
 
 PREFIX = "events.out.tfevents."
 # As in Keras's histograms.
