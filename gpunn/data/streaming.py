@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.interface import Lane
+from gpunn.backends.interface import CopyStream
 from gpunn.data.blocks import Blocks, gather
 from gpunn.data.sources import Source
 from gpunn.errors import DeviceError
@@ -40,17 +40,19 @@ class _Slot:
     ----------
     first : int
         First row of the block in the device arrays.
-    copied : fence or None
+    copied : event or None
         Signalled when the last requested copy has finished.
     fill : _Fill or None
         The thread that fills it, or has filled it.
     """
 
-    def __init__(self, lane: Lane, arrays: Mapping[str, Any], first: int, rows: int) -> None:
+    def __init__(
+        self, copy_stream: CopyStream, arrays: Mapping[str, Any], first: int, rows: int
+    ) -> None:
         self.first = first
         self.device = {name: array[first : first + rows] for name, array in arrays.items()}
         self.staging = {
-            name: lane.pinned(array.nbytes).view(array.dtype).reshape(array.shape)
+            name: copy_stream.pinned(array.nbytes).view(array.dtype).reshape(array.shape)
             for name, array in self.device.items()
         }
         self.copied: Any = None
@@ -71,13 +73,13 @@ class _Slot:
             self.fill = None
             raise error
 
-    def leave(self, lane: Lane) -> None:
+    def leave(self, copy_stream: CopyStream) -> None:
         """Abandon a copy in progress: later work waits for it, as its memory may be freed."""
         if self.fill is not None:
             self.fill.abandoned = True
         if self.copied is not None:
             with suppress(DeviceError):
-                lane.follow(self.copied)
+                copy_stream.follow(self.copied)
 
 
 class _Fill(threading.Thread):
@@ -89,7 +91,7 @@ class _Fill(threading.Thread):
 
     def __init__(
         self,
-        lane: Lane,
+        copy_stream: CopyStream,
         slot: _Slot,
         arrays: Mapping[str, Array],
         blocks: Blocks,
@@ -99,7 +101,12 @@ class _Fill(threading.Thread):
     ) -> None:
         super().__init__(name="gpunn-fill")
         self.key, self.abandoned = key, False
-        self._lane, self._slot, self._arrays, self._blocks = lane, slot, arrays, blocks
+        self._copy_stream, self._slot, self._arrays, self._blocks = (
+            copy_stream,
+            slot,
+            arrays,
+            blocks,
+        )
         self._seed, self._after = seed, after
         self.error: BaseException | None = None
 
@@ -112,32 +119,32 @@ class _Fill(threading.Thread):
             del self._arrays, self._after, self._slot
 
     def _fill(self) -> None:
-        lane, slot, (epoch, block) = self._lane, self._slot, self.key
+        copy_stream, slot, (epoch, block) = self._copy_stream, self._slot, self.key
         if slot.copied is not None:
-            lane.wait(slot.copied)  # the copy reads the staging memory
+            copy_stream.wait(slot.copied)  # the copy reads the staging memory
         seed, blocks = self._seed, self._blocks
         order = None if seed is None else KeyedPermutation(blocks.rows, seed, epoch)
         start, stop = blocks.span(block)
         span, stopped = (start, stop), lambda: self.abandoned
-        gather(self._arrays, slot.staging, span, order, stopped, lane.rows)
+        gather(self._arrays, slot.staging, span, order, stopped, copy_stream.rows)
         if self.abandoned:
             return
         pairs = [
             (array[: stop - start], slot.staging[name][: stop - start])
             for name, array in slot.device.items()
         ]
-        slot.copied = lane.copy(pairs, self._after)
+        slot.copied = copy_stream.copy(pairs, self._after)
         if self.abandoned:  # in the meantime
-            slot.leave(lane)
+            slot.leave(copy_stream)
 
 
-class Ring(Source):
+class DoubleBuffer(Source):
     """Rows that are streamed to the device through two blocks.
 
     Parameters
     ----------
     bound : BoundPlan
-    lane : Lane
+    copy_stream : CopyStream
     arrays : mapping of str to NumPy array
         The data, on the host; never copied as a whole.
     blocks : Blocks
@@ -150,7 +157,7 @@ class Ring(Source):
     def __init__(
         self,
         bound: BoundPlan,
-        lane: Lane,
+        copy_stream: CopyStream,
         arrays: Mapping[str, Array],
         blocks: Blocks,
         *,
@@ -159,12 +166,12 @@ class Ring(Source):
     ) -> None:
         super().__init__(bound, blocks.rows)
         self.blocks, self.seed, self.repeats = blocks, seed, repeats
-        self._lane, self._host = lane, dict(arrays)
+        self._copy_stream, self._host = copy_stream, dict(arrays)
         self._epoch = 0
         self._inside: Key | None = None
         rows = 2 * blocks.size
         ring = {name: self._empty(rows, array) for name, array in arrays.items()}
-        self._slots = [_Slot(lane, ring, first, blocks.size) for first in (0, blocks.size)]
+        self._slots = [_Slot(copy_stream, ring, first, blocks.size) for first in (0, blocks.size)]
         self.arrays = ring
         if "order" in bound.plan.buffers:
             ring["order"] = bound.backend.upload(np.arange(rows, dtype=np.int64))
@@ -193,20 +200,20 @@ class Ring(Source):
     def _enter(self, key: Key) -> _Slot:
         """Make the next steps wait for a block, and start to fill the following one."""
         # After the last step on the block that will be overwritten.
-        fence = self._lane.fence()
+        event = self._copy_stream.event()
         slots = self._slots
         here = next((s for s in slots if s.fill is not None and s.fill.key == key), None)
         if here is None:
             here = slots[0]
-            self._fill(here, key, fence)
+            self._fill(here, key, event)
         elif here is slots[1]:
             slots.reverse()
         here.finish()
-        self._lane.follow(here.copied)
+        self._copy_stream.follow(here.copied)
         following = self._following(key)
         there = slots[1]
         if following is not None and (there.fill is None or there.fill.key != following):
-            self._fill(there, following, fence)
+            self._fill(there, following, event)
         return here
 
     def _following(self, key: Key) -> Key | None:
@@ -219,7 +226,7 @@ class Ring(Source):
 
     def _fill(self, slot: _Slot, key: Key, after: Any) -> None:
         slot.abandon()
-        fill = _Fill(self._lane, slot, self._host, self.blocks, key, self.seed, after)
+        fill = _Fill(self._copy_stream, slot, self._host, self.blocks, key, self.seed, after)
         fill.start()  # fails if no more threads can be created
         slot.fill = fill
 
@@ -228,7 +235,7 @@ class Ring(Source):
             slot.abandon()
             if slot.copied is not None:
                 with suppress(DeviceError):  # the device may have failed
-                    self._lane.wait(slot.copied)
+                    self._copy_stream.wait(slot.copied)
         self._slots, self._host = [], {}
         super().close()
 
@@ -237,4 +244,4 @@ class Ring(Source):
         # interpreter shutdown, attributes may be gone.
         with suppress(Exception):
             for slot in self._slots:
-                slot.leave(self._lane)
+                slot.leave(self._copy_stream)
