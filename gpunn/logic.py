@@ -32,7 +32,7 @@ Array = np.ndarray[Any, Any]
 
 __all__ = ["AND", "AND_NOT", "IDENTITY", "NOT", "OR", "XOR", "Net", "Neuron", "TruthTable"]
 
-MOST_INPUTS = 20  # of a truth table: about a million rows
+MAX_INPUTS = 20  # of a truth table: about a million rows
 
 
 @dataclass(frozen=True)
@@ -208,9 +208,9 @@ class Net:
             The network has more than 20 inputs.
         """
         count = len(self.inputs)
-        if count > MOST_INPUTS:
+        if count > MAX_INPUTS:
             raise ArgumentError(
-                f"A truth table has at most {MOST_INPUTS} inputs; the network has {count}."
+                f"A truth table has at most {MAX_INPUTS} inputs; the network has {count}."
             )
         rows = np.arange(2**count)
         inputs = [(rows >> (count - 1 - i)) & 1 for i in range(count)]

@@ -18,7 +18,7 @@ from gpunn.randomness.permutation import KeyedPermutation
 
 # Large enough for copies at full bandwidth, and to pay for starting threads.
 BLOCK_NBYTES = 32 << 20
-LEAST_BATCHES = 4
+MIN_BATCHES = 4
 # Up to this size, data are put on the device without a query of its free memory, which may take
 # as long as the computation.
 SMALL_NBYTES = 1 << 20
@@ -60,7 +60,7 @@ def block_rows(rows: int, row_nbytes: int, batch_size: int, free: int) -> int | 
     most = usable_bytes(free) // (2 * row_nbytes)
     if most < batch_size:
         return None
-    wanted = max(BLOCK_NBYTES // row_nbytes, LEAST_BATCHES * batch_size)
+    wanted = max(BLOCK_NBYTES // row_nbytes, MIN_BATCHES * batch_size)
     batches = max(1, min(wanted, most // 2) // batch_size)
     return min(batches, -(-rows // batch_size)) * batch_size
 

@@ -14,7 +14,7 @@ from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.estimators.mlp_classifier import predicted_labels, probabilities
 from gpunn.estimators.mlp_data import Array, Classes, check_weights, check_x, check_x_y, on_device
 from gpunn.estimators.mlp_settings import check_seed, check_sizes
-from gpunn.estimators.workers import share_of_threads
+from gpunn.estimators.workers import limited_threads
 from gpunn.models.sequential import Sequential
 from gpunn.specs import activations, losses, optimizers
 from gpunn.specs.layers import Dense, Dropout, Input
@@ -235,7 +235,7 @@ class DNNClassifier(ClassifierMixin, BaseEstimator):
         if fresh:
             self.model_, self.global_step_ = model, 0
         try:
-            with share_of_threads():
+            with limited_threads():
                 self.model_.fit(
                     x,
                     targets,

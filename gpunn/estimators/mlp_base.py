@@ -18,7 +18,7 @@ from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.estimators import mlp_training
 from gpunn.estimators.mlp_data import Array, check_weights, check_x, check_x_y, on_device
 from gpunn.estimators.mlp_settings import Settings, check_seed, check_settings
-from gpunn.estimators.workers import share_of_threads
+from gpunn.estimators.workers import limited_threads
 from gpunn.models.sequential import Sequential
 from gpunn.specs.layers import Dense, Dropout, Input
 from gpunn.specs.losses import Loss
@@ -189,7 +189,7 @@ class MLPBase(BaseEstimator, ABC):
             if not weights.any():
                 raise DataError("sample_weight: is 0 for all training rows.")
             weights = weights / weights.mean()
-        with share_of_threads():
+        with limited_threads():
             if settings.optimizer is None:
                 mlp_training.minimize(self, settings, self.model_, X, targets, weights)
             else:
@@ -356,6 +356,6 @@ def _first_weights(sizes: tuple[int, ...], activation: str, random: Any) -> list
     return weights
 
 
-def takes_steps(estimator: MLPBase) -> bool:
+def uses_batches(estimator: MLPBase) -> bool:
     """Return whether training consists of steps on batches, so that there is a `partial_fit`."""
     return not (isinstance(estimator.solver, str) and estimator.solver == "lbfgs")

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 
 from gpunn.backends.interface import host_array
 from gpunn.errors import ArgumentError, DataError
-from gpunn.estimators.mlp_base import MLPBase, takes_steps
+from gpunn.estimators.mlp_base import MLPBase, uses_batches
 from gpunn.estimators.mlp_data import Array, Classes, on_device
 from gpunn.models.model import Model
 from gpunn.specs import losses
@@ -251,7 +251,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         """
         return self._fit(X, y, sample_weight, validation_data)
 
-    @available_if(takes_steps)
+    @available_if(uses_batches)
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> MLPClassifier:

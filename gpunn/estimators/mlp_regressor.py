@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
 from gpunn.errors import ShapeError
-from gpunn.estimators.mlp_base import MLPBase, takes_steps
+from gpunn.estimators.mlp_base import MLPBase, uses_batches
 from gpunn.estimators.mlp_data import Array
 from gpunn.estimators.mlp_settings import regression_loss
 from gpunn.specs.losses import Loss
@@ -213,7 +213,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
         """
         return self._fit(X, y, sample_weight, validation_data)
 
-    @available_if(takes_steps)
+    @available_if(uses_batches)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """Train for one epoch on these rows.
 

@@ -26,7 +26,7 @@ from gpunn.training.trainer import Trainer
 Array = np.ndarray[Any, Any]
 
 # Below it an adaptive learning rate is not lowered further.
-LOWEST_RATE = 1e-6
+MIN_LEARNING_RATE = 1e-6
 ADAPTIVE_FACTOR = 5.0
 
 
@@ -116,7 +116,7 @@ class EpochEnd(Callback):
     def _stop_or_slow_down(self, message: str) -> None:
         trainer, settings = self.trainer, self.settings
         adaptive = self.sgd and settings.learning_rate == "adaptive"
-        if not adaptive or trainer.learning_rate <= LOWEST_RATE:
+        if not adaptive or trainer.learning_rate <= MIN_LEARNING_RATE:
             what = " Learning rate too small. Stopping." if adaptive else " Stopping."
             trainer.stop_training = True
         else:

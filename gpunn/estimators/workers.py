@@ -8,17 +8,24 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 # If one of these is set, threads have already been limited; joblib's loky sets them.
-SHARES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "BLIS_NUM_THREADS")
+VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+)
 
 
-def share_of_threads() -> AbstractContextManager[Any]:
+def limited_threads() -> AbstractContextManager[Any]:
     """Return a context in which the BLAS is limited to this process's share of the cores.
 
     loky limits the threads of its workers itself. A forked process inherits the BLAS of its parent,
     with as many threads as there are cores in every process: there it is limited to one thread.
     Worker threads share one BLAS, which cannot be limited for one of them.
     """
-    if not multiprocessing.current_process().daemon or any(name in os.environ for name in SHARES):
+    if not multiprocessing.current_process().daemon or any(
+        name in os.environ for name in VARIABLES
+    ):
         return nullcontext()
     from threadpoolctl import threadpool_limits
 

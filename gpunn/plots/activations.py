@@ -15,7 +15,7 @@ from gpunn.specs import activations
 # Lines overlap, for example those of relu and step for negative inputs.
 STYLES = ("-", "--", "-.", ":")
 # Unbounded functions are cut off here, so that the shape of the others stays visible.
-HIGHEST = 2.0
+MAX_VALUE = 2.0
 
 
 class ActivationDisplay:
@@ -124,7 +124,7 @@ class ActivationDisplay:
                 colour, style = COLOURS[i % len(COLOURS)], STYLES[i % len(STYLES)]
                 axes.plot(self.z, row, style, color=colour, lw=1.8, label=self.names[i])
             drawn = rows[np.isfinite(rows)]
-            low, high = max(drawn.min(), -HIGHEST), min(drawn.max(), HIGHEST)
+            low, high = max(drawn.min(), -MAX_VALUE), min(drawn.max(), MAX_VALUE)
             margin = 0.08 * (high - low) or 0.1
             axes.set_ylim(low - margin, high + margin)
             axes.set_xlim(*self.limits)

@@ -144,9 +144,9 @@ def find_learning_rate(
         if epochs is not None:
             steps = max(epochs * trainer.steps_per_epoch, 2)
         rates = np.geomspace(minimum, maximum, STEPS if steps is None else steps)
-        watch = _Watch(smoothing, stop_factor)
-        diverged = _search(trainer, rates, watch)
-    losses, smoothed = np.array(watch.losses), np.array(watch.smoothed)
+        tracker = _LossTracker(smoothing, stop_factor)
+        diverged = _search(trainer, rates, tracker)
+    losses, smoothed = np.array(tracker.losses), np.array(tracker.smoothed)
     return _result(rates[: len(losses)], losses, smoothed, diverged)
 
 
@@ -175,8 +175,8 @@ def _bytes(bound: BoundPlan, region: str) -> Any:
     return bound.backend.view(bound.regions[region], 0, (nbytes,), "uint8")
 
 
-def _search(trainer: Trainer, rates: Array, watch: _Watch) -> bool:
-    """Take steps and pass their losses to `watch`; return whether the last one diverged."""
+def _search(trainer: Trainer, rates: Array, tracker: _LossTracker) -> bool:
+    """Take steps and pass their losses to `tracker`; return whether the last one diverged."""
     bound, backend = trainer.bound, trainer.session.backend
     metrics = _bytes(bound, METRICS)[0]
     width = bound.layout[METRICS].nbytes
@@ -203,7 +203,7 @@ def _search(trainer: Trainer, rates: Array, watch: _Watch) -> bool:
                 sums = _sums(bound, row)
                 loss = _loss(bound, sums - (0 if new else before)) / rows
                 before = sums
-                if watch.diverged(loss):
+                if tracker.diverged(loss):
                     return True
             taken.clear()
     interrupt.raise_again()
@@ -227,7 +227,7 @@ def _loss(bound: BoundPlan, sums: Array) -> float:
     return sum(m.weight * float(value) for m, value in parts if m.weight)
 
 
-class _Watch:
+class _LossTracker:
     """Records and smooths losses, and detects divergence."""
 
     def __init__(self, smoothing: float, factor: float) -> None:

@@ -29,8 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from gpunn import activations, losses, metrics, ops
+from gpunn import losses, metrics, ops
 from gpunn.randomness import philox
+from gpunn.specs import activations
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]

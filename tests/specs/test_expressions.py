@@ -16,7 +16,7 @@ from gpunn import activations, layers, losses, metrics, ops
 from gpunn.errors import ArgumentError, ArgumentTypeError, GpunnError, PlanError
 from gpunn.specs.expressions import Expression, evaluate, functions, join
 from gpunn.specs.expressions.derivatives import differentiate
-from gpunn.specs.expressions.expression import MOST_INSTRUCTIONS, OPERATIONS
+from gpunn.specs.expressions.expression import MAX_INSTRUCTIONS, OPERATIONS
 from gpunn.specs.expressions.tracing import trace
 
 Array = np.ndarray[Any, Any]
@@ -449,7 +449,7 @@ BAD_CODE: dict[str, Any] = {
     "constant too large": [["constant", 1e39]],
     "no constant": [["constant"]],
     "empty instruction": [[]],
-    "too long": [Z0] * (MOST_INSTRUCTIONS + 1),
+    "too long": [Z0] * (MAX_INSTRUCTIONS + 1),
 }
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from gpunn.errors import ArgumentError
 from gpunn.specs.expressions.expression import (
-    LARGEST_CONSTANT,
     LEAVES,
-    MOST_INSTRUCTIONS,
+    MAX_CONSTANT,
+    MAX_INSTRUCTIONS,
     OPERATIONS,
     Expression,
     Instruction,
@@ -18,7 +18,7 @@ from gpunn.specs.expressions.expression import (
 )
 
 # Integer powers up to this one become products.
-LARGEST_PRODUCT = 16
+MAX_PRODUCT_POWER = 16
 
 
 class Builder:
@@ -35,9 +35,9 @@ class Builder:
     def _add(self, instruction: Instruction) -> int:
         key = repr(instruction)  # tells -0.0 from 0.0
         if key not in self._known:
-            if len(self.code) >= MOST_INSTRUCTIONS:
+            if len(self.code) >= MAX_INSTRUCTIONS:
                 raise ArgumentError(
-                    f"a function, or its derivative, has more than {MOST_INSTRUCTIONS} operations"
+                    f"a function, or its derivative, has more than {MAX_INSTRUCTIONS} operations"
                 )
             self._known[key] = len(self.code)
             self.code.append(instruction)
@@ -50,7 +50,7 @@ class Builder:
     def constant(self, value: float) -> int:
         """Return the position of a constant."""
         value = float(value)
-        if not abs(value) <= LARGEST_CONSTANT:
+        if not abs(value) <= MAX_CONSTANT:
             raise ArgumentError(f"the constant {value!r} is not in the range of float32")
         return self._add(("constant", value))
 
@@ -108,7 +108,7 @@ class Builder:
             return None
         with np.errstate(all="ignore"):
             result = float(OPERATIONS[name].numpy(*map(np.float64, values)))
-        return self.constant(result) if abs(result) <= LARGEST_CONSTANT else None
+        return self.constant(result) if abs(result) <= MAX_CONSTANT else None
 
     def is_one_plus_exp(self, at: int) -> int | None:
         """Return x if the value is ``1 + exp(x)``."""
@@ -124,11 +124,11 @@ class Builder:
         number = self.value(exponent)
         if number is None:
             return None
-        if number < 0 and (number.is_integer() or number == -0.5) and -number <= LARGEST_PRODUCT:
+        if number < 0 and (number.is_integer() or number == -0.5) and -number <= MAX_PRODUCT_POWER:
             return self.emit("reciprocal", self.emit("power", base, self.constant(-number)))
         if number == 0.5:
             return self.emit("sqrt", base)
-        if not number.is_integer() or not 0 <= number <= LARGEST_PRODUCT:
+        if not number.is_integer() or not 0 <= number <= MAX_PRODUCT_POWER:
             return None
         result, left, square = None, int(number), base
         while left:

@@ -20,7 +20,7 @@ from gpunn.specs.expressions.expression import Expression
 
 Array = np.ndarray[Any, Any]
 # A function should be finite in float32 up to here; exp overflows at 88.8.
-LARGEST_INPUT = 30.0
+MAX_INPUT = 30.0
 ROWS = 6  # of the table in an error message
 
 
@@ -35,7 +35,7 @@ _ODD = np.concatenate(
 )
 _TARGETS = np.array([0.0, 1.0, -1.0, 0.25, 0.6, -0.4, 1.7, 2.0, 3.0, -2.5, 7.3, -8.0])
 # Round numbers, at which function and derivative should at least be finite.
-_ROUND = np.concatenate([np.arange(-10.0, 10.5, 0.5), [-LARGEST_INPUT, -20.0, 20.0, LARGEST_INPUT]])
+_ROUND = np.concatenate([np.arange(-10.0, 10.5, 0.5), [-MAX_INPUT, -20.0, 20.0, MAX_INPUT]])
 
 
 def sample_points(arguments: int) -> tuple[tuple[Array, ...], Array]:

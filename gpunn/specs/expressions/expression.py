@@ -17,8 +17,8 @@ Instruction = tuple[Any, ...]
 Code = tuple[Instruction, ...]
 
 # Limits, as an expression may be read from a file.
-MOST_INSTRUCTIONS = 4096
-LARGEST_CONSTANT = float(np.finfo(np.float32).max)
+MAX_INSTRUCTIONS = 4096
+MAX_CONSTANT = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -134,16 +134,16 @@ class Expression:
     Raises
     ------
     ArgumentError
-        `code` is not such a list, or is longer than `MOST_INSTRUCTIONS`.
+        `code` is not such a list, or is longer than `MAX_INSTRUCTIONS`.
     """
 
     code: Code
 
     def __post_init__(self) -> None:
         code = self.code
-        if not isinstance(code, list | tuple) or not 0 < len(code) <= MOST_INSTRUCTIONS:
+        if not isinstance(code, list | tuple) or not 0 < len(code) <= MAX_INSTRUCTIONS:
             raise ArgumentError(
-                f"An expression must be a list of 1 to {MOST_INSTRUCTIONS} instructions."
+                f"An expression must be a list of 1 to {MAX_INSTRUCTIONS} instructions."
             )
         checked: list[Instruction] = []
         for instruction in code:
@@ -187,7 +187,7 @@ def _checked(instruction: object, before: Sequence[Instruction]) -> Instruction:
         (value,) = operands if len(operands) == 1 else (None,)
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise ArgumentError(f"A constant must be one number, not {operands!r}.")
-        if not abs(value) <= LARGEST_CONSTANT:
+        if not abs(value) <= MAX_CONSTANT:
             raise ArgumentError(f"A constant must be in the range of float32, not {value!r}.")
         return ("constant", float(value))
     if name == "argument":

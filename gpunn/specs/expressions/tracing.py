@@ -17,7 +17,7 @@ from gpunn.specs.expressions.builder import Builder
 from gpunn.specs.expressions.expression import OPERATIONS, Expression, result_kind
 
 _PACKAGE = Path(__file__).parents[2]
-LONGEST_LINE = 80  # of code in a message
+MAX_LINE_LENGTH = 80  # of code in a message
 # NumPy's names for operations with other names here.
 _UFUNCS = {"abs": "absolute", "true_divide": "divide", "bitwise_and": "logical_and"}
 _UFUNCS |= {"bitwise_or": "logical_or", "invert": "logical_not", "float_power": "power"}
@@ -211,7 +211,7 @@ _ELEMENTWISE = (
 )
 
 
-_LEFT_BEHIND = "it uses a value of an earlier call"
+_STALE_SYMBOL = "it uses a value of an earlier call"
 
 
 def _hint(name: str) -> str:
@@ -227,7 +227,7 @@ def apply(name: str, *operands: Any) -> Symbol:
     for operand in operands:
         if isinstance(operand, Symbol):
             if operand.builder is not b:
-                _refuse(_LEFT_BEHIND)
+                _refuse(_STALE_SYMBOL)
             at.append(operand.at)
         elif is_number(operand):
             at.append(b.constant(float(operand)))
@@ -294,7 +294,7 @@ def trace(
         if is_number(result):
             result = Symbol(builder, builder.constant(float(result)))
         elif isinstance(result, Symbol) and result.builder is not builder:
-            _refuse(_LEFT_BEHIND)
+            _refuse(_STALE_SYMBOL)
     except GpunnError as error:
         kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentError
         raise kind(f"{owner}{_line(error)}: {str(error).rstrip('.')}.") from error
@@ -332,6 +332,6 @@ def _line(error: BaseException) -> str:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if _PACKAGE not in Path(frame.filename).parents:
             line = frame.line or ""
-            text = f": `{line}`" if 0 < len(line) <= LONGEST_LINE else ""
+            text = f": `{line}`" if 0 < len(line) <= MAX_LINE_LENGTH else ""
             return f" ({Path(frame.filename).name}, line {frame.lineno}{text})"
     return ""

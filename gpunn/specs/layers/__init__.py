@@ -56,7 +56,7 @@ __all__ = [
     "concatenate",
 ]
 
-_ELSEWHERE = (
+_UNSUPPORTED = (
     ("convolutions", ("Conv", "SeparableConv", "DepthwiseConv", "UpSampling", "ZeroPadding")),
     ("pooling", ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")),
     ("recurrent layers", ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "TimeDistributed")),
@@ -66,8 +66,8 @@ _ELSEWHERE = (
 
 
 def __getattr__(name: str) -> Any:
-    for kind, beginnings in _ELSEWHERE:
-        if name.startswith(beginnings):
+    for kind, prefixes in _UNSUPPORTED:
+        if name.startswith(prefixes):
             raise AttributeError(
                 f"gpunn has no layer {name}: it trains multilayer perceptrons and has no {kind}."
             )
