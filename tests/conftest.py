@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 # For benchmarks/; at the end, so that the installed gpunn is tested and not the checkout.
 sys.path.append(str(Path(__file__).parents[1]))
 
 # Examples take as long as they take, on whatever processor, beside whatever else.
-settings.register_profile("gpunn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("gpunn")
+with contextlib.suppress(ImportError):  # the tests on a GPU do without hypothesis
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("gpunn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("gpunn")
 
 # Read once, before tests that must not see it take it out of the environment.
 _GPUNN_DATA = os.environ.get("GPUNN_DATA")

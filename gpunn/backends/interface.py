@@ -106,9 +106,9 @@ def _through_cupy(value: Any) -> Any:
 
 
 class CopyStream(ABC):
-    """A second copy_stream to the device: copies from the host that run beside the calls.
+    """A second stream of the device: copies from the host that run beside the calls.
 
-    A event is what the two wait for: it is passed when all that its copy_stream was told before is done.
+    The two wait for events: one is complete when all that its stream was given before it is.
     All methods may be called from any thread.
     """
 
@@ -245,7 +245,7 @@ class Backend(ArrayInterop, ABC):
         return None
 
     def copy_stream(self) -> CopyStream | None:
-        """Return the copy_stream on which data are streamed; None where they stay where they are."""
+        """Return the stream on which data are copied in blocks; None where they are not copied."""
         return None
 
     def synchronize(self) -> None:

@@ -1,4 +1,4 @@
-"""The copy_stream of a GPU: a CUDA stream for copies beside the driver's own, and events between them."""
+"""Copies to a GPU on a CUDA stream of their own, and events between it and the driver's stream."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CupyCopyStream(CopyStream):
     """
 
     def __init__(self, memory: Any) -> None:
-        # The driver has the copy_stream: held both ways, neither would go before the collector comes.
+        # The driver holds this object: a strong reference back would keep both until a collection.
         self._memory, self._calls = weakref.proxy(memory), memory._stream
         self._cuda, self._runtime = memory._cuda, memory._runtime
         self.stream = memory._cuda.Stream(non_blocking=True)

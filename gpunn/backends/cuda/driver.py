@@ -162,7 +162,7 @@ class Driver(ArrayInterop, ABC):
         """Return how much memory can still be allocated, limits that the user has set included."""
 
     def copy_stream(self) -> CopyStream | None:
-        """Return the copy_stream for copies beside the calls, always the same; None if there is none."""
+        """Return the stream for copies beside the calls, always the same; None if there is none."""
         return None
 
     @abstractmethod

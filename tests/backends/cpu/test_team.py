@@ -81,7 +81,7 @@ def test_a_worker_leaves_the_core_of_the_thread_that_wakes_it() -> None:
     def run() -> None:
         cores["allowed"] = os.sched_getaffinity(0)
         before = team_module._current_core()
-        team_module._leave(before)
+        team_module._migrate_off_core(before)
         cores["left"], cores["now"] = before, team_module._current_core()
         cores["allowed then"] = os.sched_getaffinity(0)
 

@@ -1,4 +1,4 @@
-"""The copy_stream of the simulator: copies that run as late as they may."""
+"""The copy stream of the simulator: copies that run as late as they may."""
 
 from __future__ import annotations
 
