@@ -1,4 +1,4 @@
-"""Fixtures for all tests."""
+"""Settings and fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -7,9 +7,25 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # For benchmarks/; at the end, so that the installed gpunn is tested and not the checkout.
 sys.path.append(str(Path(__file__).parents[1]))
+
+# Before NumPy and numba are imported: processes of pytest-xdist have a core each, and a cache each,
+# as two that compile a function for two types at once can mix them up in a common one.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    caches = os.environ.get("NUMBA_CACHE_DIR") or str(Path(__file__).parent / "__pycache__")
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(caches, "numba", worker))
+
+# The same examples everywhere, however slow or busy the machine is. New ones are looked for with
+# --hypothesis-profile=explore.
+settings.register_profile(
+    "gpunn", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.register_profile("explore", settings.get_profile("gpunn"), derandomize=False)
+settings.load_profile("gpunn")
 
 # Read once, before tests that must not see it take it out of the environment.
 _GPUNN_DATA = os.environ.get("GPUNN_DATA")
@@ -26,6 +42,14 @@ _FILES = [
         )
     ),
 ]
+
+
+def pytest_report_header() -> str:
+    """Say whether the tests in gpu/ run."""
+    from gpunn.backends.select import cuda_status
+
+    status = cuda_status()
+    return "tests/gpu: run" if status.usable else f"tests/gpu: left out, {status.detail}"
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def points(dtype: str, rows: int = 3) -> Array:
     return np.random.default_rng(5).normal(scale=1.5, size=(rows, 37)).astype(dtype)
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120)
 @given(function=functions())
 def test_random_functions_on_numpy_reference_and_cpu(function: Function) -> None:
     z = points("float64", rows=120)  # more than a block
@@ -107,7 +107,7 @@ def test_random_functions_on_numpy_reference_and_cpu(function: Function) -> None
         np.testing.assert_allclose(gradient, 2 * slope(z), rtol=1e-11, atol=1e-11)
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120)
 @given(function=functions())
 def test_the_check_passes_random_functions_and_finds_a_wrong_factor(function: Function) -> None:
     expression = trace(function, ("z",), "activation")
@@ -119,7 +119,7 @@ def test_the_check_passes_random_functions_and_finds_a_wrong_factor(function: Fu
     assert report.wrong[large].all()
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120)
 @given(function=functions(smooth=True))
 def test_random_derivatives_equal_finite_differences(function: Function) -> None:
     """Five-point differences with h = 1e-3: their error is h**4 / 30 of the fifth derivative."""
@@ -237,7 +237,7 @@ def test_all_operations_in_kernels(dtype: str, simulator: CudaBackend) -> None:
 
 
 @needs_compiler
-@settings(max_examples=6, deadline=None, derandomize=True, database=None)
+@settings(max_examples=6)
 @given(function=functions())
 def test_random_functions_in_kernels(function: Function) -> None:
     backend = CudaBackend(SimulatorDriver())

@@ -328,7 +328,7 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
             read(path, expect_all(small()))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(position=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_a_changed_byte_is_refused_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, position: float, flip: int

@@ -200,7 +200,7 @@ def test_tells_setosa_from_the_other_irises_by_their_petals() -> None:
     assert model.predict([[2, 0.5]]).tolist() == [True]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(2, 60),
@@ -245,7 +245,7 @@ XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 EITHER = np.array([0, 1, 1, 0])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), passes=st.integers(1, 300))
 def test_a_perceptron_never_separates_xor(seed: int, passes: int) -> None:
     model = gpunn.Perceptron(random_state=seed, tol=None, max_iter=passes)

@@ -1,15 +1,18 @@
-"""Tests in this folder need a GPU with a driver, and CuPy; elsewhere they are skipped."""
+"""Tests in this folder need a GPU with a driver, and CuPy; elsewhere they are left out."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from gpunn.backends.select import cuda_status
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if cuda_status().usable:
         return
-    for item in items:
-        if "tests/gpu/" in item.path.as_posix():
-            item.add_marker(pytest.mark.skip(reason="needs a GPU, its driver and CuPy"))
+    gone = [item for item in items if Path(__file__).parent in item.path.parents]
+    if gone:
+        config.hook.pytest_deselected(items=gone)
+        items[:] = [item for item in items if item not in set(gone)]

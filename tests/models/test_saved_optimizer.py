@@ -57,7 +57,7 @@ def test_training_goes_on_bit_for_bit(
     assert loaded.history.history == model.history.history
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     optimizer=st.sampled_from(sorted(OPTIMIZERS)),
     dropout=st.sampled_from([0.0, 0.3]),

@@ -99,7 +99,7 @@ OPTIMIZERS = st.sampled_from(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(random_graphs(), OPTIMIZERS, st.integers(1, 33), st.sampled_from(("float32", "float64")))
 def test_no_buffers_overlap(graph: Graph, optimizer: Optimizer, rows: int, dtype: str) -> None:
     plan = build_plan(graph, batch_size=rows, precision=dtype, outputs=[MSE], optimizer=optimizer)
@@ -120,7 +120,7 @@ def test_no_buffers_overlap(graph: Graph, optimizer: Optimizer, rows: int, dtype
         assert end <= region.nbytes
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(random_graphs(), OPTIMIZERS)
 def test_nothing_is_read_before_it_is_written(graph: Graph, optimizer: Optimizer) -> None:
     plan = build_plan(graph, batch_size=4, outputs=[MSE], optimizer=optimizer)
@@ -144,7 +144,7 @@ def test_nothing_is_read_before_it_is_written(graph: Graph, optimizer: Optimizer
             assert gradients <= written
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(random_graphs(), OPTIMIZERS)
 def test_building_is_pure(graph: Graph, optimizer: Optimizer) -> None:
     first, second = (

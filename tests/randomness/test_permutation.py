@@ -54,7 +54,7 @@ def test_every_row_once_for_all_small_n() -> None:
         assert np.array_equal(np.sort(order), np.arange(n))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(n=st.integers(1, 20_000), seed=LONG, epoch=LONG)
 def test_every_row_once(n: int, seed: int, epoch: int) -> None:
     order = KeyedPermutation(n, seed, epoch).order()
@@ -72,7 +72,7 @@ def test_rows_beyond_32_bits_are_distinct_and_in_range(n: int) -> None:
     assert rows.max() < n
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data(), n=st.integers(1, 2**62) | st.integers(1, 40), seed=LONG, epoch=LONG)
 def test_rows_follow_the_definition(data: st.DataObject, n: int, seed: int, epoch: int) -> None:
     position = data.draw(st.integers(0, n - 1))

@@ -93,7 +93,7 @@ def test_that_test_notices_too_few_rounds(monkeypatch: pytest.MonkeyPatch) -> No
 # Key and counter
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=LONG, step=LONG, stream=WORD, count=st.integers(0, 30))
 def test_layout_of_key_and_counter(seed: int, step: int, stream: int, count: int) -> None:
     words = philox.words(seed, step, stream, count)

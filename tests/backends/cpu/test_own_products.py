@@ -83,9 +83,7 @@ sizes = st.integers(1, 90) | st.builds(lambda a, b: max(a + b, 1), around_tiles,
 
 
 @needs_vectors
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.tuples(sizes, sizes, sizes), st.integers(1, 3))
 def test_products_of_any_size(size: tuple[int, int, int], threads: int) -> None:
     """Whole tiles and what is left of them: rows, inputs, columns; nothing beside is written."""

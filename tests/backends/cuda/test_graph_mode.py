@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from device_runs import BATCH, OPTIMIZERS, ROWS, data, model
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from op_runs import needs_compiler
 
@@ -322,7 +322,6 @@ def recorder(launches: list[str]) -> Any:
     return SimpleNamespace(capture=capture)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2 * CACHED), st.integers(0, 200)), max_size=150))
 def test_steps_are_as_many_as_were_asked_for_however_they_are_taken(
     turns: list[tuple[int, int]],
