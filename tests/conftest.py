@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 # For benchmarks/; at the end, so that the installed gpunn is tested and not the checkout.
 sys.path.append(str(Path(__file__).parents[1]))
@@ -19,13 +20,19 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     caches = os.environ.get("NUMBA_CACHE_DIR") or str(Path(__file__).parent / "__pycache__")
     os.environ["NUMBA_CACHE_DIR"] = str(Path(caches, "numba", worker))
 
+# A shell has what it starts in its background ignore Ctrl-C; tests send themselves its signal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # The same examples everywhere, however slow or busy the machine is. New ones are looked for with
-# --hypothesis-profile=explore.
-settings.register_profile(
-    "gpunn", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
-settings.register_profile("explore", settings.get_profile("gpunn"), derandomize=False)
-settings.load_profile("gpunn")
+# --hypothesis-profile=explore. The tests of a GPU run without hypothesis, too.
+with suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    unhurried = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    settings.register_profile("gpunn", derandomize=True, **unhurried)
+    settings.register_profile("explore", **unhurried)
+    settings.load_profile("gpunn")
 
 # Read once, before tests that must not see it take it out of the environment.
 _GPUNN_DATA = os.environ.get("GPUNN_DATA")
