@@ -120,7 +120,7 @@ def test_predictions_of_another_thread_do_not_change_a_training(device: str) -> 
         if busy:
             other.start()
         try:
-            net.fit(x, y, 128, epochs=8, verbose=0)
+            net.fit(x, y, 128, epochs=3, verbose=0)
         finally:
             done.set()
             if busy:

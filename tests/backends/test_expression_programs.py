@@ -94,7 +94,7 @@ def points(dtype: str, rows: int = 3) -> Array:
     return np.random.default_rng(5).normal(scale=1.5, size=(rows, 37)).astype(dtype)
 
 
-@settings(max_examples=120, derandomize=True)
+@settings(max_examples=120)
 @given(function=functions())
 def test_random_functions_on_numpy_reference_and_cpu(function: Function) -> None:
     z = points("float64", rows=120)  # more than a block
@@ -107,7 +107,7 @@ def test_random_functions_on_numpy_reference_and_cpu(function: Function) -> None
         np.testing.assert_allclose(gradient, 2 * slope(z), rtol=1e-11, atol=1e-11)
 
 
-@settings(max_examples=120, derandomize=True)
+@settings(max_examples=120)
 @given(function=functions())
 def test_the_check_passes_random_functions_and_finds_a_wrong_factor(function: Function) -> None:
     expression = trace(function, ("z",), "activation")
@@ -119,7 +119,7 @@ def test_the_check_passes_random_functions_and_finds_a_wrong_factor(function: Fu
     assert report.wrong[large].all()
 
 
-@settings(max_examples=120, derandomize=True)
+@settings(max_examples=120)
 @given(function=functions(smooth=True))
 def test_random_derivatives_equal_finite_differences(function: Function) -> None:
     """Five-point differences with h = 1e-3: their error is h**4 / 30 of the fifth derivative."""
@@ -231,13 +231,16 @@ def test_all_operations_in_kernels(dtype: str, simulator: CudaBackend) -> None:
     assert {one[0] for one in expression.code} == set(OPERATIONS) | {"argument", "constant"}
     slope, z = differentiate(expression), points(dtype)
     eps = float(np.finfo(dtype).eps)
+    # Each term, about as large as its factor, comes from another mathematical library: a rounding
+    # or two in each of them.
+    atol = 4 * eps * sum(1 + number / 7 for number in range(len(OPERATIONS)))
     expected = results(REFERENCE, expression, slope, z)
     for value, other in zip(results(simulator, expression, slope, z), expected, strict=True):
-        np.testing.assert_allclose(value, other, rtol=32 * eps, atol=64 * eps)
+        np.testing.assert_allclose(value, other, rtol=32 * eps, atol=atol)
 
 
 @needs_compiler
-@settings(max_examples=6, derandomize=True, database=None)
+@settings(max_examples=6)
 @given(function=functions())
 def test_random_functions_in_kernels(function: Function) -> None:
     backend = CudaBackend(SimulatorDriver())

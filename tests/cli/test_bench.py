@@ -73,6 +73,14 @@ def counting_clock() -> Callable[[], float]:
     return lambda: float(next(ticks))
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ceilings are found with small arrays, and nobody waits for a BLAS to sleep."""
+    monkeypatch.setattr(bounds, "LARGE_PRODUCT", {})
+    monkeypatch.setattr(bounds, "LARGE_COPY", {})
+    monkeypatch.setattr(measure, "SETTLED", 0.0)
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """All frameworks seem to be there."""
@@ -532,40 +540,51 @@ def test_a_peer_that_cannot_do_it_says_so(tmp_path: Path) -> None:
         peer.close()
 
 
-def losses(name: str, optimizer: str, folder: Path) -> tuple[float, float]:
-    """Return the loss of gpunn's and of the peer's first 50 steps, in float64."""
+Losses = Callable[[str, str], tuple[float, float]]
+
+
+@pytest.fixture(scope="module")
+def losses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Losses]:
+    """The loss of gpunn's and of a peer's first 50 steps, in float64; peers are started once."""
     task = Task(small(hidden=(6, 5), inputs=12, classes=3, batch_sizes=(16,)))
+    folder = tmp_path_factory.mktemp("task")
     task.save(folder)
-    ours = Ours(task, "reference", "float64", optimizer, 16).check(50)
-    peer = workers.PeerProcess(name, 1)
-    try:
-        peer.ask("start", folder=str(folder), threads=1, device="cpu")
+    started: dict[str, workers.PeerProcess] = {}
+
+    def compared(name: str, optimizer: str) -> tuple[float, float]:
+        ours = Ours(task, "reference", "float64", optimizer, 16).check(50)
+        if name not in started:
+            started[name] = workers.PeerProcess(name, 1)
+            started[name].ask("start", folder=str(folder), threads=1, device="cpu")
+        peer = started[name]
         options = {"rate": OPTIMIZERS[optimizer], "dropout": 0.0, "precision": "float64"}
         peer.ask("setup", steps=3, epochs=2, batch_size=16, optimizer=optimizer, **options)
         assert peer.ask("round")["seconds"] > 0  # which must not change what is checked
         return ours, peer.ask("check", steps=50)["loss"]
-    finally:
+
+    yield compared
+    for peer in started.values():
         peer.close()
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_scikit_learn_trains_the_same_net(optimizer: str, tmp_path: Path) -> None:
-    ours, theirs = losses("sklearn", optimizer, tmp_path)
+def test_scikit_learn_trains_the_same_net(optimizer: str, losses: Losses) -> None:
+    ours, theirs = losses("sklearn", optimizer)
     # Images are scaled in float32 there.
     assert theirs == pytest.approx(ours, rel=1e-8)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_plain_numpy_trains_the_same_net(optimizer: str, tmp_path: Path) -> None:
-    ours, theirs = losses("numpy", optimizer, tmp_path)
+def test_plain_numpy_trains_the_same_net(optimizer: str, losses: Losses) -> None:
+    ours, theirs = losses("numpy", optimizer)
     assert theirs == pytest.approx(ours, rel=1e-8)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_pytorch_trains_the_same_net(optimizer: str, tmp_path: Path) -> None:
+def test_pytorch_trains_the_same_net(optimizer: str, losses: Losses) -> None:
     if workers.missing_packages("torch", None):
         pytest.skip("needs PyTorch")
-    ours, theirs = losses("torch", optimizer, tmp_path)
+    ours, theirs = losses("torch", optimizer)
     # PyTorch adds Adam's epsilon after the correction of the bias, Keras and gpunn before it.
     assert theirs == pytest.approx(ours, rel=1e-5 if optimizer == "adam" else 1e-8)
 

@@ -294,7 +294,7 @@ def test_a_full_disk_is_an_error_that_names_the_journal(tmp_path: Path) -> None:
     code = "import resource, sys; from gpunn.cli.app import main\n"
     code += "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); sys.exit(main(sys.argv[1:]))"
     process = start(("--trials", "9", "--quiet"), "-c", code)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 2
     assert err == "gpunn: error: s/search.journal: File too large\n"
 
@@ -331,15 +331,15 @@ def test_one_of_two_processes_is_killed_and_comes_back() -> None:
         assert processes[0].stdout is not None
         killed = int(processes[0].stdout.readline())
         processes.append(start(arguments, "-m", "gpunn"))
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while sum(trial.state.is_finished() for trial in study().get_trials()) < 3:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         processes[0].kill()
-        processes[0].communicate(timeout=60)
+        processes[0].communicate(timeout=600)
         processes.append(start(arguments, "-m", "gpunn"))
         for process in processes[1:]:
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=600)
             assert process.returncode == 0, err
             counts = json.loads(out)["trials"]
             assert counts["complete"] + counts["pruned"] == 12
@@ -394,7 +394,7 @@ def running_trials() -> int:
 
 
 def wait_until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -412,7 +412,7 @@ def test_a_search_whose_processes_are_all_killed_has_failed() -> None:
         wait_until(lambda: running_trials() == 2)
         for child in children:
             os.kill(child, signal.SIGKILL)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
     assert process.returncode == 1
     assert "stopped with 0 of 4 trials finished" in err
 
@@ -430,7 +430,7 @@ def test_processes_end_with_the_one_that_started_them() -> None:
 def test_what_is_killed_leaves_no_lock(tmp_path: Path) -> None:
     code = "import sys, pathlib, time; from gpunn.cli.search.journal import FileLock\n"
     code += "FileLock(pathlib.Path(sys.argv[1])).acquire(); print('held', flush=True)\n"
-    code += "time.sleep(60)"
+    code += "time.sleep(600)"
     command = [sys.executable, "-c", code, str(tmp_path / "lock")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -81,12 +81,26 @@ def expected(case: Case) -> tuple[Arrays, Arrays]:
     return _EXPECTED[str(case)]
 
 
-def assert_equals_reference(backend: Backend, case: Case) -> None:
-    """Check every role of a case against the reference."""
+def assert_equals_reference(backend: Backend, case: Case) -> Arrays:
+    """Check every role of a case against the reference; return what they hold."""
     arrays, reference = expected(case)
     results = run(backend, case, arrays)
     for role in arrays:
         case.assert_close(role, results[role], reference[role])
+    return results
+
+
+def assert_equals_reference_always(case: Case, backend: Backend, *others: Backend) -> None:
+    """Check a case against the reference, and that others, or the same again, give the same bits.
+
+    A shorter way than `assert_equals_reference` and `assert_same_bits` one after the other.
+    """
+    results = assert_equals_reference(backend, case)
+    arrays, _ = expected(case)
+    for other in others or (backend,):
+        again = run(other, case, arrays)
+        for role in arrays:
+            assert again[role].tobytes() == results[role].tobytes(), f"{case}: {role}"
 
 
 def rounded(values: Array, precision: str) -> Array:

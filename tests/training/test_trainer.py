@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpunn
@@ -106,7 +106,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     assert history.epoch == expected.epoch == [0, 1, 2, 3]
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25)
 @given(
     rows=st.integers(3, ROWS),
     batch_size=st.integers(1, 16),

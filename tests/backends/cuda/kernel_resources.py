@@ -2,8 +2,9 @@
 
 NVRTC comes from pip (cuda-bindings, nvidia-cuda-nvrtc). What is compiled is what the ops launch:
 every case of the op table is bound for each architecture, and the sources of its launches are
-gathered; of the matrix products, all tiles. Tests take what the ops launch on most architectures,
-and the other tiles and double precision on one; everything with GPUNN_ALL_TARGETS=1.
+gathered; of the matrix products, all tiles. Tests take what the ops launch on the oldest
+architecture and on one with all features, there with a product of every tile and some in double
+precision, and a share of it on each of the others; everything with GPUNN_ALL_TARGETS=1.
 
     python tests/backends/cuda/kernel_resources.py [FILE.cu ...]
 
@@ -55,10 +56,13 @@ GPUS = {
 }
 TARGETS = {**{f"sm_{arch}": arch for arch in GPUS}, "sm_90a": 90}
 ALL_TILES = ("sm_90",)
-# Between the oldest, which has neither cp.async nor bfloat16, and the newest: the kernels have no
-# branches for them, and they seldom say more than their neighbours.
-ON_REQUEST = ("sm_80", "sm_86", "sm_89", "sm_90a", "sm_100")
-DOUBLE = ("sm_90",)  # for gradient checks; its speed is no aim
+# Kernels tell architectures before 80, before 90 and later ones apart; these say little more than
+# sm_90, so each source is compiled for one of them.
+SHARED_OUT = ("sm_80", "sm_89", "sm_100", "sm_120")
+# So near to sm_89, and to sm_90 as long as no kernel uses wgmma, that they seldom say more.
+ON_REQUEST = ("sm_86", "sm_90a")
+DOUBLE = ("sm_90",)  # for gradient checks; its speed is no aim: tests take one of each file
+REAL64 = "GPUNN_REAL=double"
 TYPES = {"float32": "float32", "tf32": "float32", "bfloat16": "float32", "float64": "float64"}
 
 
@@ -149,8 +153,8 @@ def launched() -> dict[str, tuple[Source, ...]]:
     return {target: tuple(sources) for target, sources in found.items()}
 
 
-def products(target: str) -> Iterator[Source]:
-    """Yield the sources of all products that a target has room for."""
+def products(target: str, every_form: bool) -> Iterator[Source]:
+    """Yield the sources of products that a target has room for: of each tile all forms, or one."""
     arch = TARGETS[target]
     memory, multiprocessors = GPUS[arch]
     for precision in TILES:
@@ -158,8 +162,8 @@ def products(target: str) -> Iterator[Source]:
             precision == "float64" and target not in DOUBLE
         ):
             continue
-        for tile in device_tiles(precision, Limits(arch, multiprocessors, memory)):
-            for form in ALONG:
+        for i, tile in enumerate(device_tiles(precision, Limits(arch, multiprocessors, memory))):
+            for form in ALONG if every_form else [list(ALONG)[i % len(ALONG)]]:
                 if tile.shared_bytes(form, precision) <= memory:
                     shape = SimpleNamespace(tile=tile)
                     yield product_source(form, precision, shape, TYPES[precision])
@@ -171,9 +175,15 @@ def tasks(everything: bool) -> list[tuple[Source, str]]:
     for target, sources in launched().items():
         if target in ON_REQUEST and not everything:
             continue
-        chosen.update(dict.fromkeys((source, target) for source in sources))
+        taken = list(sources)
+        if not everything:
+            double = {source.file: source for source in sources if REAL64 in source.defines}
+            taken = [s for s in sources if REAL64 not in s.defines or double[s.file] is s]
+        if not everything and target in SHARED_OUT:
+            taken = taken[SHARED_OUT.index(target) :: len(SHARED_OUT)]
         if everything or target in ALL_TILES:
-            chosen.update(dict.fromkeys((source, target) for source in products(target)))
+            taken += products(target, every_form=everything)
+        chosen.update(dict.fromkeys((source, target) for source in taken))
     return sorted(chosen, key=lambda task: -len(kernel_loader.texts(task[0].file)))
 
 

@@ -8,8 +8,8 @@ from op_runs import (
     BY_OP,
     DTYPES,
     assert_equals_reference,
+    assert_equals_reference_always,
     assert_equals_rounded_reference,
-    assert_same_bits,
     cases,
     generator,
     needs_compiler,
@@ -40,18 +40,11 @@ def test_every_op_has_kernels() -> None:
 
 
 @pytest.mark.parametrize(("op", "dtype"), BY_OP)
-def test_kernels_equal_reference(op: str, dtype: str, simulator: CudaBackend) -> None:
-    for case in cases(op, dtype):
-        assert_equals_reference(simulator, case)
-
-
-@pytest.mark.parametrize(("op", "dtype"), BY_OP)
-def test_the_order_of_threads_does_not_matter(
+def test_kernels_equal_reference_in_any_order_of_threads(
     op: str, dtype: str, simulator: CudaBackend, shuffled: CudaBackend
 ) -> None:
     for case in cases(op, dtype):
-        assert_equals_reference(shuffled, case)
-        assert_same_bits(case, shuffled, simulator)
+        assert_equals_reference_always(case, simulator, shuffled)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])

@@ -156,7 +156,7 @@ class Watch(Callback):
         self.seen.append((step, sorted(self.trainer.logs().items())))
 
 
-def fitted(made: gpunn.Model, epochs: int = 6) -> list[Any]:
+def fitted(made: gpunn.Model, epochs: int = 3) -> list[Any]:
     """Return all that a fit shows."""
     (x, y), watch = data(), Watch()
     first = made.fit(x, y, BATCH, epochs=epochs, verbose=0, validation_data=(x[:70], y[:70]))
@@ -271,12 +271,12 @@ def test_dependent_launches_come_to_the_same(
 ) -> None:
     bindings = fake_cupy.Bindings(cupy)
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", bindings)
-    expected = fitted(net("cuda", monkeypatch, Adam(0.01), eager), epochs=2)
+    expected = fitted(net("cuda", monkeypatch, Adam(0.01), eager), epochs=1)
     assert cupy.cuda.driver.launched and not bindings.launched
     ordinary = len(cupy.cuda.driver.launched)
     early = net("cuda", monkeypatch, Adam(0.01), eager)
     early.session.backend.driver.dependent_launches = True  # type: ignore[attr-defined]
-    assert fitted(early, epochs=2) == expected
+    assert fitted(early, epochs=1) == expected
     assert len(bindings.launched) == len(cupy.cuda.driver.launched) - ordinary > 0
 
 

@@ -79,6 +79,8 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setattr(kernel_loader, "cache_folder", lambda kind: folder)
     monkeypatch.setattr(kernel_loader, "_SPARE", {})
+    quick = tuple(option for option in host_compiler.OPTIONS if option != "-O2")
+    monkeypatch.setattr(host_compiler, "OPTIONS", quick)
     host_compiler._load.cache_clear()
     return folder
 
