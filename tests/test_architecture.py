@@ -38,8 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": TRAINING,
     "models": MODELS,
     "compat": PUBLIC | {"plots"},
-    # The perceptron learns sample by sample: no plan of batches, but a compiled loop of its own.
-    "estimators": PUBLIC | {"backends.cpu"},
+    "estimators": PUBLIC,
     "logic": {"errors"},
     "plots": PUBLIC,
     # Benchmarks time the device alone, too, and tuning chooses among the CUDA kernels.
