@@ -39,7 +39,7 @@ from gpunn.cli.bench.command import finite
 from gpunn.cli.bench.machine import load
 from gpunn.cli.bench.measure import Bench
 from gpunn.cli.bench.settings import BATCH_SIZES, PEERS, Settings, usable_devices
-from gpunn.cli.bench.workers import PeerProcess
+from benchmarks.peers.processes import PeerProcess
 from gpunn.cli.reports import whole_file
 from gpunn.errors import ArgumentError
 

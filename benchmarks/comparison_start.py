@@ -16,7 +16,7 @@ from gpunn.cli.bench import memory
 from gpunn.cli.bench.rounds import interleaved, spread
 from gpunn.cli.bench.settings import Settings
 from gpunn.cli.bench.task import Task
-from gpunn.cli.bench.workers import PeerError, missing_packages
+from benchmarks.peers.processes import PeerError, missing_packages
 
 if TYPE_CHECKING:
     from benchmarks.comparison import Scale, Watch
@@ -86,7 +86,7 @@ OWN_PEAK = """
 import json, sys
 import numpy as np
 import gpunn
-from gpunn.cli.bench.peers.worker import peak_bytes
+from benchmarks.peers.worker import peak_bytes
 folder, device, batch, rows, threads, *hidden = json.loads(sys.argv[1])
 images, labels = (np.load(f"{folder}/{name}.npy") for name in ("images", "labels"))
 layers = [gpunn.Input(images.shape[1:]), gpunn.layers.Rescaling(1 / 255)]

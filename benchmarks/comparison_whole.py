@@ -17,7 +17,7 @@ import gpunn
 from gpunn.cli.bench.rounds import interleaved, spread
 from gpunn.cli.bench.settings import OPTIMIZERS, Settings
 from gpunn.cli.bench.task import Task
-from gpunn.cli.bench.workers import Company
+from benchmarks.peers.processes import Company
 from gpunn.data.named import load
 from gpunn.errors import DatasetError
 

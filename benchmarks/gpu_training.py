@@ -24,7 +24,7 @@ from gpunn.backends.select import select_backend
 from gpunn.cli.bench.rounds import interleaved, spread
 from gpunn.cli.bench.settings import OPTIMIZERS, Settings
 from gpunn.cli.bench.task import Task
-from gpunn.cli.bench.workers import PeerError, PeerProcess, PeerRefusalError, missing_packages
+from benchmarks.peers.processes import PeerError, PeerProcess, PeerRefusalError, missing_packages
 from gpunn.errors import DeviceError
 
 Save = Callable[[dict[str, Any]], None]

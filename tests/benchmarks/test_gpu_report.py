@@ -19,8 +19,8 @@ from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.cuda.tuning import Choice, Gpu
 from gpunn.backends.select import cuda_status
-from gpunn.cli.bench.peers import worker
-from gpunn.cli.bench.workers import PeerError, PeerRefusalError
+from benchmarks.peers import worker
+from benchmarks.peers.processes import PeerError, PeerRefusalError
 from gpunn.cli.tune import measure as tune
 from gpunn.cli.tune import steps as tune_steps
 

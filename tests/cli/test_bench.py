@@ -18,16 +18,17 @@ from fake_peer import FakePeer
 from op_runs import needs_compiler
 from rich.console import Console
 
+import gpunn
+from benchmarks.peers import processes, worker
 from gpunn.backends import roofline as ceilings
 from gpunn.backends import timing
 from gpunn.backends.cuda.detect import DeviceStatus
 from gpunn.backends.reference.backend import NumpyReference
 from gpunn.cli.app import main
-from gpunn.cli.bench import bounds, measure, memory, plot, profile, report, workers
+from gpunn.cli.bench import bounds, measure, memory, plot, profile, report
 from gpunn.cli.bench import command as command
 from gpunn.cli.bench import settings as settings_module
 from gpunn.cli.bench.measure import Bench
-from gpunn.cli.bench.peers import worker
 from gpunn.cli.bench.rounds import interleaved
 from gpunn.cli.bench.settings import OPTIMIZERS, Settings
 from gpunn.cli.bench.task import Ours, Task
@@ -76,7 +77,7 @@ def counting_clock() -> Callable[[], float]:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """All frameworks seem to be there."""
-    monkeypatch.setattr(workers, "missing_packages", lambda name, python: [])
+    monkeypatch.setattr(processes, "missing_packages", lambda name, python: [])
 
 
 def bench_of(settings: Settings, start: Any = FakePeer) -> Bench:
@@ -463,10 +464,10 @@ def test_missing_peers_are_named_with_the_command(monkeypatch: pytest.MonkeyPatc
     def find_spec(name: str) -> object | None:
         return None if name in ("torch", "jax") else object()
 
-    monkeypatch.setattr(workers.importlib.util, "find_spec", find_spec)
-    assert workers.missing_packages("sklearn", None) == []
-    monkeypatch.setattr(workers.importlib.util, "find_spec", lambda name: None)
-    assert workers.missing_packages("sklearn", None) == ["scikit-learn"]
+    monkeypatch.setattr(processes.importlib.util, "find_spec", find_spec)
+    assert processes.missing_packages("sklearn", None) == []
+    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: None)
+    assert processes.missing_packages("sklearn", None) == ["scikit-learn"]
     found = bench_of(small(peers=("torch", "keras"), batch_sizes=(5,))).run()
     assert set(found["rows"][0]["sides"]) == {"gpunn", "products"}
     text = shown(found)
@@ -475,8 +476,16 @@ def test_missing_peers_are_named_with_the_command(monkeypatch: pytest.MonkeyPatc
     assert "keras on reference: missing; pip install keras jax" in text
 
 
+def test_an_installed_package_says_where_the_peers_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpunn, "__file__", str(tmp_path / "site-packages/gpunn/__init__.py"))
+    assert main(["bench", "--device", "reference", "--compare", "numpy"]) == 2
+    assert "benchmarks/peers of gpunn's repository" in capsys.readouterr().err
+
+
 def test_missing_peers_of_another_python() -> None:
-    assert workers.missing_packages("sklearn", sys.executable) == []
+    assert processes.missing_packages("sklearn", sys.executable) == []
 
 
 DIES = """
@@ -489,8 +498,8 @@ for number, line in enumerate(sys.stdin):
 
 
 def test_the_measurement_goes_on_without_a_peer_that_dies(installed: None) -> None:
-    def start(name: str, threads: int, python: str | None) -> workers.PeerProcess:
-        return workers.PeerProcess(name, threads, command=[sys.executable, "-c", DIES])
+    def start(name: str, threads: int, python: str | None) -> processes.PeerProcess:
+        return processes.PeerProcess(name, threads, command=[sys.executable, "-c", DIES])
 
     found = bench_of(small(peers=("jax",)), start).run()
     assert found["complete"]
@@ -503,7 +512,7 @@ def test_what_a_peer_refuses_is_left_out_and_named(installed: None) -> None:
     class OnlyFive(FakePeer):
         def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
             if do == "setup" and arguments["batch_size"] != 5:
-                raise workers.PeerRefusalError("five at once")
+                raise processes.PeerRefusalError("five at once")
             return super().ask(do, **arguments)
 
     found = bench_of(small(peers=("jax",), batch_sizes=(8, 5)), OnlyFive).run()
@@ -512,7 +521,7 @@ def test_what_a_peer_refuses_is_left_out_and_named(installed: None) -> None:
 
     class Never(FakePeer):
         def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-            raise workers.PeerRefusalError("no GPU")
+            raise processes.PeerRefusalError("no GPU")
 
     found = bench_of(small(peers=("jax",), batch_sizes=(5,)), Never).run()
     assert "jax on reference: refused: no GPU" in shown(found)
@@ -520,11 +529,11 @@ def test_what_a_peer_refuses_is_left_out_and_named(installed: None) -> None:
 
 def test_a_peer_that_cannot_do_it_says_so(tmp_path: Path) -> None:
     Task(small()).save(tmp_path)
-    peer = workers.PeerProcess("sklearn", 1)
+    peer = processes.PeerProcess("sklearn", 1)
     try:
         peer.ask("start", folder=str(tmp_path), threads=1, device="cpu")
         task = {"batch_size": 5, "optimizer": "sgd", "rate": 0.01, "precision": "float32"}
-        with pytest.raises(workers.PeerRefusalError, match="has no dropout"):
+        with pytest.raises(processes.PeerRefusalError, match="has no dropout"):
             peer.ask("setup", steps=2, epochs=1, dropout=0.5, **task)
         answer = peer.ask("setup", steps=2, epochs=1, dropout=0.0, **task)  # and goes on
         assert set(answer) == {"warm_up_seconds"}
@@ -537,7 +546,7 @@ def losses(name: str, optimizer: str, folder: Path) -> tuple[float, float]:
     task = Task(small(hidden=(6, 5), inputs=12, classes=3, batch_sizes=(16,)))
     task.save(folder)
     ours = Ours(task, "reference", "float64", optimizer, 16).check(50)
-    peer = workers.PeerProcess(name, 1)
+    peer = processes.PeerProcess(name, 1)
     try:
         peer.ask("start", folder=str(folder), threads=1, device="cpu")
         options = {"rate": OPTIMIZERS[optimizer], "dropout": 0.0, "precision": "float64"}
@@ -563,7 +572,7 @@ def test_plain_numpy_trains_the_same_net(optimizer: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_pytorch_trains_the_same_net(optimizer: str, tmp_path: Path) -> None:
-    if workers.missing_packages("torch", None):
+    if processes.missing_packages("torch", None):
         pytest.skip("needs PyTorch")
     ours, theirs = losses("torch", optimizer, tmp_path)
     # PyTorch adds Adam's epsilon after the correction of the bias, Keras and gpunn before it.

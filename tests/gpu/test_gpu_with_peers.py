@@ -11,7 +11,7 @@ import pytest
 
 from gpunn.cli.bench.settings import OPTIMIZERS, Settings
 from gpunn.cli.bench.task import Ours, Task
-from gpunn.cli.bench.workers import PeerProcess, missing_packages
+from benchmarks.peers.processes import PeerProcess, missing_packages
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
