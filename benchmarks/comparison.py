@@ -33,13 +33,13 @@ from typing import Any
 from benchmarks import comparison_start, comparison_whole
 from benchmarks.comparison_table import document
 from benchmarks.machine import describe_machine
+from benchmarks.peers.processes import PeerProcess
 from gpunn.backends.roofline import core_count
 from gpunn.cli.bench import plot
 from gpunn.cli.bench.command import finite
 from gpunn.cli.bench.machine import load
 from gpunn.cli.bench.measure import Bench
 from gpunn.cli.bench.settings import BATCH_SIZES, PEERS, Settings, usable_devices
-from benchmarks.peers.processes import PeerProcess
 from gpunn.cli.reports import whole_file
 from gpunn.errors import ArgumentError
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import gpunn
 from benchmarks.comparison_whole import task_of
+from benchmarks.peers.processes import PeerError, missing_packages
 from gpunn.cli.bench import memory
 from gpunn.cli.bench.rounds import interleaved, spread
 from gpunn.cli.bench.settings import Settings
 from gpunn.cli.bench.task import Task
-from benchmarks.peers.processes import PeerError, missing_packages
 
 if TYPE_CHECKING:
     from benchmarks.comparison import Scale, Watch

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import gpunn
+from benchmarks.peers.processes import Company
 from gpunn.cli.bench.rounds import interleaved, spread
 from gpunn.cli.bench.settings import OPTIMIZERS, Settings
 from gpunn.cli.bench.task import Task
-from benchmarks.peers.processes import Company
 from gpunn.data.named import load
 from gpunn.errors import DatasetError
 

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import gpunn
 from benchmarks.gpu_kernels import BATCH_SIZES, HIDDEN, PRECISIONS
+from benchmarks.peers.processes import PeerError, PeerProcess, PeerRefusalError, missing_packages
 from gpunn.backends.select import select_backend
 from gpunn.cli.bench.rounds import interleaved, spread
 from gpunn.cli.bench.settings import OPTIMIZERS, Settings
 from gpunn.cli.bench.task import Task
-from benchmarks.peers.processes import PeerError, PeerProcess, PeerRefusalError, missing_packages
 from gpunn.errors import DeviceError
 
 Save = Callable[[dict[str, Any]], None]

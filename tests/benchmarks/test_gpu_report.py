@@ -15,12 +15,12 @@ import pytest
 from op_runs import needs_compiler
 
 from benchmarks import gpu_accuracy, gpu_kernels, gpu_report, gpu_training, gpu_tuning, readme
+from benchmarks.peers import worker
+from benchmarks.peers.processes import PeerError, PeerRefusalError
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.cuda.tuning import Choice, Gpu
 from gpunn.backends.select import cuda_status
-from benchmarks.peers import worker
-from benchmarks.peers.processes import PeerError, PeerRefusalError
 from gpunn.cli.tune import measure as tune
 from gpunn.cli.tune import steps as tune_steps
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.peers.processes import PeerProcess, missing_packages
 from gpunn.cli.bench.settings import OPTIMIZERS, Settings
 from gpunn.cli.bench.task import Ours, Task
-from benchmarks.peers.processes import PeerProcess, missing_packages
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
