@@ -15,7 +15,7 @@ from benchmarks.comparison_whole import task_of
 from benchmarks.peers.processes import PeerError, missing_packages
 from gpunn.cli.bench import memory
 from gpunn.cli.bench.rounds import interleaved, spread
-from gpunn.cli.bench.settings import Settings
+from gpunn.cli.bench.settings import BenchSettings
 from gpunn.cli.bench.task import Task
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _needs_of_gpunn() -> list[str]:
     return ["".join(c if c.isalnum() or c in "-_." else " " for c in n).split()[0] for n in names]
 
 
-def first_call(name: str, device: str, cache: str, settings: Settings, start: Any) -> Report:
+def first_call(name: str, device: str, cache: str, settings: BenchSettings, start: Any) -> Report:
     """Return the seconds of a fresh process until its first batch is trained, import included."""
     entry: Report = {"device": device, "cache": cache}
     if name == "gpunn":
@@ -204,14 +204,14 @@ def first_call(name: str, device: str, cache: str, settings: Settings, start: An
     return entry | {"seconds": began["start_seconds"] + first["warm_up_seconds"]}
 
 
-def _first_task(settings: Settings) -> Task:
+def _first_task(settings: BenchSettings) -> Task:
     task = Task(settings)
     task.images, task.labels = task.images[:FIRST_ROWS], task.labels[:FIRST_ROWS]
     return task
 
 
 def peak_memory(
-    name: str, device: str, folder: str, rows: int, settings: Settings, start: Any
+    name: str, device: str, folder: str, rows: int, settings: BenchSettings, start: Any
 ) -> Report:
     """Return the most memory of a process that trains one epoch of what is in `folder`."""
     entry: Report = {"device": device}

@@ -4,7 +4,7 @@
 
     runs/mnist-1/run.json                    the settings, written before the first step
                  step-0000040000.h5 best.h5  checkpoints
-                 history.csv                 figures of each epoch
+                 history.csv                 loss and metrics of each epoch
                  learning_curve.png
 """
 
@@ -51,7 +51,7 @@ FREE_ON_RESUME = ("epochs", "steps", "save_every", "device", "threads", "data_di
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class RunSettings:
     """All that decides how a run goes.
 
     Attributes
@@ -75,12 +75,12 @@ class Settings:
     data_dir: str | None = None
 
 
-def start(dataset: str, options: Mapping[str, Any]) -> Settings:
+def start(dataset: str, options: Mapping[str, Any]) -> RunSettings:
     """Return the settings of a new run: the data set's recipe, changed by the options given."""
-    return _changed(Settings(recipe=recipes.get(dataset)), _given(options))
+    return _changed(RunSettings(recipe=recipes.get(dataset)), _given(options))
 
 
-def resume(folder: Path, dataset: str, options: Mapping[str, Any]) -> Settings:
+def resume(folder: Path, dataset: str, options: Mapping[str, Any]) -> RunSettings:
     """Return the settings of the run in `folder`; options that contradict it are an error."""
     settings, given = load(folder), _given(options)
     recipe = settings.recipe
@@ -109,7 +109,7 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
+def _changed(settings: RunSettings, given: Mapping[str, Any]) -> RunSettings:
     recipe, changes = settings.recipe, dict(given)
     if "epochs" in changes or "steps" in changes:
         changes = {"epochs": None, "steps": None} | changes
@@ -125,13 +125,13 @@ def _changed(settings: Settings, given: Mapping[str, Any]) -> Settings:
     return dataclasses.replace(settings, recipe=dataclasses.replace(recipe, **of_recipe), **others)
 
 
-def load(folder: Path) -> Settings:
+def load(folder: Path) -> RunSettings:
     """Read the settings of the run in `folder`."""
     path = folder / "run.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         del values["gpunn"]
-        settings = Settings(**values | {"recipe": Recipe(**values["recipe"])})
+        settings = RunSettings(**values | {"recipe": Recipe(**values["recipe"])})
         if not isinstance(settings.data_dir, str | None):
             raise TypeError(f"data_dir is {settings.data_dir!r}")
         return settings
@@ -143,7 +143,7 @@ def load(folder: Path) -> Settings:
         raise CheckpointError(f"{path}: not the settings of a run ({error}).") from error
 
 
-def save(folder: Path, settings: Settings) -> None:
+def save(folder: Path, settings: RunSettings) -> None:
     """Write the settings: whole, or not at all."""
     values = {"gpunn": __version__} | dataclasses.asdict(settings)
     temporary = folder / f".run-{secrets.token_hex(8)}.tmp"
@@ -232,7 +232,7 @@ class FiniteLoss(Callback):
             )
 
 
-def train(settings: Settings, out: Path | None, resume: bool, screen: Screen) -> int:
+def train(settings: RunSettings, out: Path | None, resume: bool, screen: Screen) -> int:
     """Train, evaluate, and say what came of it; return the exit code."""
     recipe = settings.recipe
     dataset = datasets.load(recipe.dataset, settings.data_dir, progress=not screen.quiet)
@@ -266,7 +266,7 @@ def train(settings: Settings, out: Path | None, resume: bool, screen: Screen) ->
 
 def _train_into(
     folder: Path,
-    settings: Settings,
+    settings: RunSettings,
     resume: bool,
     screen: Screen,
     model: Model,
@@ -302,7 +302,7 @@ def _train_into(
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The loss is not finite", RuntimeWarning)
                 trainer.fit(recipe.epochs, recipe.steps)
-            figures = model.evaluate(dataset.x_test, dataset.y_test, return_dict=True)
+            metrics = model.evaluate(dataset.x_test, dataset.y_test, return_dict=True)
         except OSError as error:
             # Standard output is closed (`| head -1`), say: no reason to lose the last steps.
             if not isinstance(error, GpunnError):
@@ -319,9 +319,9 @@ def _train_into(
     except SystemExit as stop:  # from SIGTERM, once the state is saved
         code = stop.code if isinstance(stop.code, int) else 1
         return _stopped(code, folder, recipe.dataset, checkpoints.last_saved, screen)
-    about = reports.training_figures(trainer)
+    about = reports.training_summary(trainer)
     screen.line("time", reports.speed_text(about))
-    screen.line("test", f"{reports.figures_text(figures)} ({len(dataset.x_test):,} rows)")
+    screen.line("test", f"{reports.metrics_text(metrics)} ({len(dataset.x_test):,} rows)")
     saved = [str(checkpoints.path), *([HISTORY] if written else []), *([CURVE] if drawn else [])]
     screen.line("saved", ", ".join(saved))
     if not reports.can_draw():
@@ -338,14 +338,14 @@ def _train_into(
             "seed": settings.seed,
             "parameters": model.count_params(),
             **about,
-            **reports.test_figures(figures),
+            **reports.test_metrics(metrics),
             "checkpoint": str(checkpoints.path),
         }
     )
     return 0
 
 
-def _restore(trainer: Trainer, folder: Path, settings: Settings, screen: Screen) -> None:
+def _restore(trainer: Trainer, folder: Path, settings: RunSettings, screen: Screen) -> None:
     """Take the state of the latest checkpoint, and say what is left to do."""
     recipe = settings.recipe
     try:

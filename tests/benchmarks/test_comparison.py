@@ -15,7 +15,7 @@ from benchmarks import comparison, comparison_start, comparison_whole
 from benchmarks.comparison import Scale, Watch
 from benchmarks.comparison_table import document
 from benchmarks.peers import processes
-from gpunn.cli.bench.settings import Settings
+from gpunn.cli.bench.settings import BenchSettings
 
 Report = dict[str, Any]
 
@@ -65,7 +65,7 @@ def scale(**options: Any) -> Scale:
         "cold_start": False,
         "peers": ("jax",),
     }
-    return Scale(Settings(**chosen | options), ("sgd", "adam"), 3, 2, 3, 4, 60)
+    return Scale(BenchSettings(**chosen | options), ("sgd", "adam"), 3, 2, 3, 4, 60)
 
 
 def report_of() -> Report:

@@ -26,18 +26,18 @@ from gpunn.backends.cuda.detect import DeviceStatus
 from gpunn.backends.reference.backend import NumpyReference
 from gpunn.cli.app import main
 from gpunn.cli.bench import bounds, measure, memory, plot, profile, report
-from gpunn.cli.bench import command as command
+from gpunn.cli.bench import run as command
 from gpunn.cli.bench import settings as settings_module
 from gpunn.cli.bench.measure import Bench
 from gpunn.cli.bench.rounds import interleaved
-from gpunn.cli.bench.settings import OPTIMIZERS, Settings
+from gpunn.cli.bench.settings import OPTIMIZERS, BenchSettings
 from gpunn.cli.bench.task import Ours, Task
 from gpunn.errors import ArgumentError, UnknownNameError
 
 PEERS = Path(worker.__file__).parent
 
 
-def small(**options: Any) -> Settings:
+def small(**options: Any) -> BenchSettings:
     """Return a measurement of 4-3-2 that takes a second of the counting clock per round."""
     chosen: dict[str, Any] = {
         "hidden": (3,),
@@ -49,7 +49,7 @@ def small(**options: Any) -> Settings:
         "seconds_per_row": 3.0,
         "cold_start": False,
     }
-    return Settings(**chosen | options)
+    return BenchSettings(**chosen | options)
 
 
 class Silent:
@@ -80,7 +80,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "missing_packages", lambda name, python: [])
 
 
-def bench_of(settings: Settings, start: Any = FakePeer) -> Bench:
+def bench_of(settings: BenchSettings, start: Any = FakePeer) -> Bench:
     return Bench(settings, Silent(), counting_clock(), start)
 
 
@@ -238,7 +238,7 @@ def test_events_are_read_when_the_device_is_done() -> None:
     assert marks.seconds() == []
 
 
-# Settings
+# BenchSettings
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_ctrl_c_leaves_what_was_measured(
                 raise KeyboardInterrupt
             return answer
 
-    def make(settings: Settings, progress: Any) -> Bench:
+    def make(settings: BenchSettings, progress: Any) -> Bench:
         return Bench(settings, progress, counting_clock(), Interrupted)
 
     monkeypatch.setattr(command, "Bench", make)

@@ -20,7 +20,7 @@ from gpunn.backends.timing import marks
 from gpunn.cli.bench import bounds, memory, profile
 from gpunn.cli.bench.machine import describe_machine, load
 from gpunn.cli.bench.rounds import SETTLED, Measured, Report, interleaved, spread
-from gpunn.cli.bench.settings import OPTIMIZERS, Settings, as_json
+from gpunn.cli.bench.settings import OPTIMIZERS, BenchSettings, as_json
 from gpunn.cli.bench.task import Ours, Task
 from gpunn.errors import ArgumentError, PlanError
 
@@ -67,7 +67,7 @@ class Bench:
 
     Parameters
     ----------
-    settings : Settings
+    settings : BenchSettings
     progress : Progress
     clock : callable
     start_peer : callable
@@ -81,7 +81,7 @@ class Bench:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: BenchSettings,
         progress: Progress,
         clock: Callable[[], float] = perf_counter,
         start_peer: Callable[[str, int, str | None], Any] | None = None,

@@ -103,7 +103,8 @@ class Journal(JournalFileBackend):
     """Optuna's journal with a `JournalLock`; says which file it is that cannot be written."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(str(path), JournalLock(path))
+        lock: Any = JournalLock(path)  # all that Optuna calls is acquire and release
+        super().__init__(str(path), lock)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write records."""
