@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from gpunn.cli import options
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from gpunn.models.model import Model
 
-Array = np.ndarray[Any, Any]
+    Array = np.ndarray[Any, Any]
 
 
 def predict(
@@ -55,6 +56,8 @@ def predict(
 
 def read_inputs(path: Path, shape: Sequence[int]) -> Array:
     """Read rows for a model whose inputs have `shape`, from a .npy or a .csv file."""
+    import numpy as np
+
     try:
         if path.suffix == ".npy":
             values = np.load(path, allow_pickle=False)

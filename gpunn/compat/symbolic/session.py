@@ -11,8 +11,8 @@ import numpy as np
 from gpunn.backends.select import select_backend
 from gpunn.compat.symbolic.feeds import Feeds
 from gpunn.compat.symbolic.fetches import collect, rebuild
-from gpunn.compat.symbolic.figures import FIGURES, ArgMax, Difference, Figure, PerRow, Term
 from gpunn.compat.symbolic.graph import Graph, Operation, Tensor, get_default_graph
+from gpunn.compat.symbolic.objectives import OBJECTIVES, ArgMax, Difference, PerRow, Scalar, Term
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.programs import Program, check_flags, passes
 from gpunn.compat.symbolic.train import TrainOperation
@@ -227,7 +227,7 @@ class Session:
                 if isinstance(leaf, PerRow | Difference):
                     raise ArgumentTypeError(
                         f"run: {leaf.name!r} (a {type(leaf).__name__}) cannot be computed row by "
-                        f"row; fetch its mean: tf.reduce_mean(...). {FIGURES}."
+                        f"row; fetch its mean: tf.reduce_mean(...). {OBJECTIVES}."
                     )
             return rebuild(fetches, self._compute(leaves, feed_dict))
 
@@ -246,7 +246,7 @@ class Session:
         results: dict[int, Any] = {}
         rows: dict[Any, Array] = self._predict(leaves, feeds, bool(training))
         terms = dict.fromkeys(
-            t for leaf in leaves if isinstance(leaf, Figure) for _, t in leaf.terms
+            t for leaf in leaves if isinstance(leaf, Scalar) for _, t in leaf.terms
         )
         shares = {op: along(op, terms) for op in training}
         taken = {term for share in shares.values() for term in share}
@@ -257,7 +257,7 @@ class Session:
         for op in training:
             means |= self._training_of(op).step(feeds, shares[op])
         for leaf in leaves:
-            if isinstance(leaf, Figure):
+            if isinstance(leaf, Scalar):
                 results[id(leaf)] = sum(weight * means[term] for weight, term in leaf.terms)
             elif isinstance(leaf, Values):
                 results[id(leaf)] = rows[leaf]
@@ -279,14 +279,11 @@ class Session:
         calls = {id(t.symbolic): t.symbolic for t in chosen}
         key = ("predict", *calls)
         if key not in self._programs:
-            self._programs[key] = Program(
-                self.session, self.graph, "predict", outputs=list(calls.values())
-            )
+            self._programs[key] = Program(self.session, self.graph, outputs=list(calls.values()))
         program = self._programs[key]
         if not training:
             check_flags(program, feeds, False)
-        _, arrays = program.run(feeds)
-        by_call = dict(zip(calls, arrays, strict=True))
+        by_call = dict(zip(calls, program.predict(feeds), strict=True))
         return {t: by_call[id(t.symbolic)] for t in chosen}
 
     def _evaluate(self, terms: list[Term], feeds: Feeds, training: bool) -> dict[Term, float]:
@@ -296,14 +293,12 @@ class Session:
         key = ("evaluate", *terms)
         if (*key, 0) not in self._programs:
             for number, heads in enumerate(passes(terms)):
-                self._programs[(*key, number)] = Program(
-                    self.session, self.graph, "evaluate", heads.values()
-                )
+                self._programs[(*key, number)] = Program(self.session, self.graph, heads.values())
         number = 0
         while (program := self._programs.get((*key, number))) is not None:
             if not training:
                 check_flags(program, feeds, False)
-            means |= program.run(feeds)[0]
+            means |= program.evaluate(feeds)
             number += 1
         return means
 
