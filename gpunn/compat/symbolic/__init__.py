@@ -27,7 +27,6 @@ from gpunn.compat.symbolic.arithmetic import (
     subtract,
 )
 from gpunn.compat.symbolic.graph import (
-    Graph,
     Operation,
     Tensor,
     TensorShape,
@@ -36,11 +35,15 @@ from gpunn.compat.symbolic.graph import (
     reset_default_graph,
     set_random_seed,
 )
+from gpunn.compat.symbolic.graph import (
+    TensorGraph as Graph,
+)
 from gpunn.compat.symbolic.objectives import absolute as abs
 from gpunn.compat.symbolic.objectives import reduce_mean, square
 from gpunn.compat.symbolic.placeholders import placeholder, placeholder_with_default
 from gpunn.compat.symbolic.saver import as_model
-from gpunn.compat.symbolic.session import Session, get_default_session
+from gpunn.compat.symbolic.session import GraphSession as Session
+from gpunn.compat.symbolic.session import get_default_session
 from gpunn.compat.symbolic.values import concat, reshape
 from gpunn.compat.symbolic.variables import (
     Variable,

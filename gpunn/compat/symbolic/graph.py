@@ -34,7 +34,7 @@ class TensorShape(tuple[int | None, ...]):
         return len(self)
 
 
-class Graph:
+class TensorGraph:
     """What the construction phase has built: named tensors and operations.
 
     Attributes
@@ -66,7 +66,7 @@ class Graph:
         self._layers: set[str] = set()
 
     @contextmanager
-    def as_default(self) -> Iterator[Graph]:
+    def as_default(self) -> Iterator[TensorGraph]:
         """Let new tensors go to this graph, within a ``with`` block."""
         _stack.append(self)
         try:
@@ -124,10 +124,10 @@ class Graph:
         return found
 
 
-_stack: list[Graph] = [Graph()]
+_stack: list[TensorGraph] = [TensorGraph()]
 
 
-def get_default_graph() -> Graph:
+def get_default_graph() -> TensorGraph:
     """Return the graph that new tensors go to."""
     return _stack[-1]
 
@@ -139,7 +139,7 @@ def reset_default_graph() -> None:
             "reset_default_graph: cannot be used within `with graph.as_default():`; leave that "
             "block first."
         )
-    _stack[0] = Graph()
+    _stack[0] = TensorGraph()
 
 
 def set_random_seed(seed: int) -> None:
@@ -179,7 +179,7 @@ def check_shape(owner: str, shape: Any) -> TensorShape:
 class Operation:
     """Something to run in a session: it returns nothing."""
 
-    def __init__(self, name: str, graph: Graph | None = None) -> None:
+    def __init__(self, name: str, graph: TensorGraph | None = None) -> None:
         self.graph = graph or get_default_graph()
         self.name = self.graph.add(self, name)
 
@@ -204,10 +204,12 @@ class Tensor(NDArrayOperatorsMixin):
         With the batch axis, whose size is None; None altogether if nothing is known.
     dtype : type
         A NumPy type.
-    graph : Graph
+    graph : TensorGraph
     """
 
-    def __init__(self, name: str, shape: TensorShape | None, dtype: Any, graph: Graph) -> None:
+    def __init__(
+        self, name: str, shape: TensorShape | None, dtype: Any, graph: TensorGraph
+    ) -> None:
         self.graph, self.shape, self.dtype = graph, shape, dtype
         self.name = graph.add(self, name)
 
@@ -281,7 +283,7 @@ def _arithmetic() -> Any:
     return arithmetic
 
 
-def same_graph(owner: str, *tensors: Tensor) -> Graph:
+def same_graph(owner: str, *tensors: Tensor) -> TensorGraph:
     """Return the graph of all `tensors`, or raise if there are two."""
     first = tensors[0]
     for tensor in tensors[1:]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.compat.symbolic.graph import Graph, Tensor, TensorShape, same_graph
+from gpunn.compat.symbolic.graph import Tensor, TensorGraph, TensorShape, same_graph
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.values import as_values
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
@@ -58,7 +58,9 @@ class Term:
 class PerRow(Tensor):
     """What each row of the batch contributes to a mean: `reduce_mean` takes it."""
 
-    def __init__(self, name: str, term: Term, graph: Graph, columns: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self, name: str, term: Term, graph: TensorGraph, columns: tuple[Any, ...] = ()
+    ) -> None:
         super().__init__(name, TensorShape((None, *columns)), np.float32, graph)
         self.term = term
 
@@ -87,7 +89,9 @@ class Scalar(Tensor):
     terms : tuple of (float, Term)
     """
 
-    def __init__(self, name: str, terms: tuple[tuple[float, Term], ...], graph: Graph) -> None:
+    def __init__(
+        self, name: str, terms: tuple[tuple[float, Term], ...], graph: TensorGraph
+    ) -> None:
         super().__init__(name, TensorShape(()), np.float32, graph)
         self.terms = terms
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpunn.compat.symbolic.feeds import Feeds
-from gpunn.compat.symbolic.graph import Graph
+from gpunn.compat.symbolic.graph import TensorGraph
 from gpunn.compat.symbolic.objectives import Term, ends_with
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.data.batches import Data
@@ -18,8 +18,7 @@ from gpunn.errors import ArgumentError, DataError
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import OutputSpec, build_plan
 from gpunn.plan.spec import CONTROL, EXTERNAL, METRICS
-from gpunn.specs.graph import Graph as LayerGraph
-from gpunn.specs.graph import SymbolicTensor, build_graph
+from gpunn.specs.graph import Graph, SymbolicTensor, build_graph
 from gpunn.specs.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from gpunn.specs.metrics import Metric
 from gpunn.specs.optimizers import Optimizer
@@ -92,7 +91,7 @@ class Program:
     Parameters
     ----------
     session : Session
-    graph : Graph
+    graph : TensorGraph
     heads : iterable of Head
         What to train or evaluate.
     outputs : sequence of SymbolicTensor
@@ -105,7 +104,7 @@ class Program:
     def __init__(
         self,
         session: Session,
-        graph: Graph,
+        graph: TensorGraph,
         heads: Iterable[Head] = (),
         outputs: Sequence[SymbolicTensor] = (),
         optimizer: Optimizer | None = None,
@@ -221,7 +220,7 @@ class Staged:
                 self._arrays[name] = bound.backend.upload(start.astype(spec.dtype))
         bound.attach(self._arrays)
 
-    def fill(self, data: Data, graph: LayerGraph) -> None:
+    def fill(self, data: Data, graph: Graph) -> None:
         """Copy a batch to where the calls read it."""
         views = self._views.get(data.rows)
         if views is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpunn.checkpoints import files as checkpoints
 from gpunn.checkpoints.files import Checkpoint, Expected
-from gpunn.compat.symbolic.graph import Graph, Tensor, get_default_graph
+from gpunn.compat.symbolic.graph import Tensor, TensorGraph, get_default_graph
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.values import Values, layer_variables
 from gpunn.compat.symbolic.variables import Variable
@@ -26,7 +26,7 @@ from gpunn.models.model import Model
 from gpunn.plan.spec import STORAGE
 
 if TYPE_CHECKING:
-    from gpunn.compat.symbolic.session import Session
+    from gpunn.compat.symbolic.session import GraphSession
 
 KEY, PARTS = "symbolic", ("variables", "training")
 WEIGHTS_ALONE = "for the weights alone use tf.train.Saver(tf.trainable_variables())."
@@ -59,12 +59,12 @@ class Saver:
                     "of a network cannot be saved by themselves."
                 )
 
-    def save(self, sess: Session, save_path: str | Path, global_step: Any = None) -> str:
+    def save(self, sess: GraphSession, save_path: str | Path, global_step: Any = None) -> str:
         """Write the variables to `save_path`, atomically.
 
         Parameters
         ----------
-        sess : Session
+        sess : GraphSession
         save_path : path
         global_step : int or Variable, optional
             Added to the name: ``path-1200``.
@@ -117,12 +117,12 @@ class Saver:
         checkpoints.write(path, Checkpoint(config, weights, slots))
         return str(path)
 
-    def restore(self, sess: Session, save_path: str | Path) -> None:
+    def restore(self, sess: GraphSession, save_path: str | Path) -> None:
         """Read the variables from a file of `save`; no initializer need be run before.
 
         Parameters
         ----------
-        sess : Session
+        sess : GraphSession
         save_path : path
             A file of `save`, or of a gpunn model with the same layers.
 
@@ -172,9 +172,9 @@ class Saver:
 
 
 def _check_session(owner: str, sess: Any) -> None:
-    from gpunn.compat.symbolic.session import Session
+    from gpunn.compat.symbolic.session import GraphSession
 
-    if not isinstance(sess, Session):
+    if not isinstance(sess, GraphSession):
         raise ArgumentTypeError(
             f"Saver.{owner}: the first argument must be the session, not {sess!r}."
         )
@@ -208,7 +208,7 @@ def _compare(file: Path, own: Mapping[str, Any], saved: Mapping[str, Any]) -> No
 
 
 def _slots(
-    file: Path, graph: Graph, saved: Mapping[str, Any], weights: Mapping[str, Any]
+    file: Path, graph: TensorGraph, saved: Mapping[str, Any], weights: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the slots that are read from the file: none where this graph does not train."""
     operations = {op.name: op for op in graph.training}
@@ -236,7 +236,7 @@ def _slots(
     return expected
 
 
-def whole_model(sess: Session) -> Model:
+def whole_model(sess: GraphSession) -> Model:
     """Return a model of all that the graph computes, compiled for nothing in particular."""
     graph = sess.graph
     settled = [t.symbolic for t in graph.values if t._symbolic is not None]
@@ -254,14 +254,14 @@ def whole_model(sess: Session) -> Model:
     return model
 
 
-def as_model(inputs: Any, outputs: Any, session: Session | None = None) -> Model:
+def as_model(inputs: Any, outputs: Any, session: GraphSession | None = None) -> Model:
     """Return a ``gpunn.Model`` of part of the graph, with a copy of the session's weights.
 
     Parameters
     ----------
     inputs : Placeholder or list of Placeholder
     outputs : Values or list of Values
-    session : Session, optional
+    session : GraphSession, optional
         Default: that of the ``with`` block around.
 
     Examples

@@ -1,4 +1,4 @@
-"""`Session`: runs what a graph describes, on a device."""
+"""`GraphSession`: runs what a graph describes, on a device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from gpunn.backends.select import select_backend
 from gpunn.compat.symbolic.feeds import Feeds
 from gpunn.compat.symbolic.fetches import collect, rebuild
-from gpunn.compat.symbolic.graph import Graph, Operation, Tensor, get_default_graph
+from gpunn.compat.symbolic.graph import Operation, Tensor, TensorGraph, get_default_graph
 from gpunn.compat.symbolic.objectives import OBJECTIVES, ArgMax, Difference, PerRow, Scalar, Term
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.programs import Program, check_flags, passes
@@ -28,18 +28,18 @@ from gpunn.errors import (
 from gpunn.models.compiling import check_precision, check_precision_name, check_seed
 from gpunn.plan.spec import STORAGE
 from gpunn.randomness.seeds import draw_seed
-from gpunn.specs.graph import Graph as LayerGraph
-from gpunn.training.session import Session as DeviceSession
+from gpunn.specs.graph import Graph
+from gpunn.training.session import Session
 
 Array = np.ndarray[Any, Any]
 
 
-class Session:
+class GraphSession:
     """Weights on a device, and what runs there.
 
     Parameters
     ----------
-    graph : Graph, optional
+    graph : TensorGraph, optional
         Default: the default graph.
     device : {"auto", "cpu", "cuda", "cuda:N", "reference", "simulator"}
     precision : {"float32", "float64", "tf32", "bfloat16"}
@@ -58,7 +58,7 @@ class Session:
 
     def __init__(
         self,
-        graph: Graph | None = None,
+        graph: TensorGraph | None = None,
         *,
         device: str = "auto",
         precision: str = "float32",
@@ -68,7 +68,7 @@ class Session:
         check_precision_name(precision)
         self.selection = select_backend(device, threads=threads)
         check_precision(self.selection, device, precision)
-        if graph is not None and not isinstance(graph, Graph):
+        if graph is not None and not isinstance(graph, TensorGraph):
             raise ArgumentTypeError(
                 f"Session: graph must be a tf.Graph, or left out for the default one, not "
                 f"{graph!r}."
@@ -77,7 +77,7 @@ class Session:
         self.device, self.precision = device, precision
         seed = self.graph.seed if seed is None else check_seed(seed)
         self.seed = draw_seed() if seed is None else seed
-        self._session: DeviceSession | None = None
+        self._session: Session | None = None
         self._programs: dict[Any, Program] = {}
         self.training: dict[TrainOperation, Training] = {}
         # Of variables that no layer has, and the count that a global_step started from.
@@ -88,7 +88,7 @@ class Session:
 
     # Life
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> GraphSession:
         stack = ExitStack()
         stack.enter_context(self.graph.as_default())
         stack.enter_context(self.selection.backend.threads())
@@ -109,7 +109,7 @@ class Session:
         self.training.clear()
 
     @property
-    def session(self) -> DeviceSession:
+    def session(self) -> Session:
         """The weights on the device; `NotBuiltError` before they are initialized."""
         if self._closed:
             raise NotBuiltError("The session is closed; use it within its `with` block.")
@@ -127,8 +127,8 @@ class Session:
         """Give all variables their initial values, and start all training over."""
         if self._closed:
             raise NotBuiltError("The session is closed; use it within its `with` block.")
-        graph = LayerGraph((), (), (), layer_variables(self.graph))
-        session = DeviceSession(graph, self.selection.backend, self.precision, self.seed)
+        graph = Graph((), (), (), layer_variables(self.graph))
+        session = Session(graph, self.selection.backend, self.precision, self.seed)
         self._others = {}
         for variable in self.graph.variables:
             values = variable.initial_value.draw(self.seed, variable.index)
@@ -308,15 +308,15 @@ class Session:
         return self.training[op]
 
 
-_sessions: list[Session] = []
+_sessions: list[GraphSession] = []
 
 
-def get_default_session() -> Session | None:
+def get_default_session() -> GraphSession | None:
     """Return the session of the ``with`` block around, if there is one."""
     return _sessions[-1] if _sessions else None
 
 
-def session_for(session: Session | None, what: str) -> Session:
+def session_for(session: GraphSession | None, what: str) -> GraphSession:
     """Return `session`, or the one of the ``with`` block around."""
     found = session or get_default_session()
     if found is None:
