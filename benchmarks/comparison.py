@@ -33,13 +33,13 @@ from typing import Any
 from benchmarks import comparison_start, comparison_whole
 from benchmarks.comparison_table import document
 from benchmarks.machine import describe_machine
+from benchmarks.peers.processes import PeerProcess
 from gpunn.backends.roofline import core_count
 from gpunn.cli.bench import plot
-from gpunn.cli.bench.command import finite
 from gpunn.cli.bench.machine import load
 from gpunn.cli.bench.measure import Bench
-from gpunn.cli.bench.settings import BATCH_SIZES, PEERS, Settings, usable_devices
-from gpunn.cli.bench.workers import PeerProcess
+from gpunn.cli.bench.run import finite
+from gpunn.cli.bench.settings import BATCH_SIZES, PEERS, BenchSettings, usable_devices
 from gpunn.cli.reports import whole_file
 from gpunn.errors import ArgumentError
 
@@ -112,7 +112,7 @@ class Scale:
 
     Attributes
     ----------
-    settings : Settings
+    settings : BenchSettings
         Net, devices, peers, threads, rounds.
     optimizers : tuple of str
     fit_steps, fit_epochs : int
@@ -121,7 +121,7 @@ class Scale:
         Of the time to an accuracy; `rows` of MNIST.
     """
 
-    settings: Settings
+    settings: BenchSettings
     optimizers: tuple[str, ...] = ("sgd", "momentum", "adam")
     fit_steps: int = 1200
     fit_epochs: int = 5
@@ -130,15 +130,15 @@ class Scale:
     rows: int = 60_000
 
 
-def quick(settings: Settings) -> Scale:
+def quick(settings: BenchSettings) -> Scale:
     """Return a scale that shows that everything runs, and nothing else."""
     small = {"batch_sizes": (32, 50), "rounds": 2, "seconds_per_row": 0.02}
     return Scale(_with(settings, **small), ("sgd",), 5, 1, 1, 1, 1280)
 
 
-def _with(settings: Settings, **changes: Any) -> Settings:
+def _with(settings: BenchSettings, **changes: Any) -> BenchSettings:
     names = settings.__dataclass_fields__
-    return Settings(**{name: getattr(settings, name) for name in names} | changes)
+    return BenchSettings(**{name: getattr(settings, name) for name in names} | changes)
 
 
 def merged(reports: list[Report]) -> Report:
@@ -267,7 +267,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--only: there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     devices = options.devices.split(",") if options.devices else usable_devices()
     try:
-        settings = Settings(
+        settings = BenchSettings(
             batch_sizes=BATCH_SIZES,
             devices=tuple(devices),
             threads=options.threads or core_count(),

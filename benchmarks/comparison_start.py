@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import gpunn
 from benchmarks.comparison_whole import task_of
+from benchmarks.peers.processes import PeerError, missing_packages
 from gpunn.cli.bench import memory
 from gpunn.cli.bench.rounds import interleaved, spread
-from gpunn.cli.bench.settings import Settings
+from gpunn.cli.bench.settings import BenchSettings
 from gpunn.cli.bench.task import Task
-from gpunn.cli.bench.workers import PeerError, missing_packages
 
 if TYPE_CHECKING:
     from benchmarks.comparison import Scale, Watch
@@ -86,7 +86,7 @@ OWN_PEAK = """
 import json, sys
 import numpy as np
 import gpunn
-from gpunn.cli.bench.peers.worker import peak_bytes
+from benchmarks.peers.worker import peak_bytes
 folder, device, batch, rows, threads, *hidden = json.loads(sys.argv[1])
 images, labels = (np.load(f"{folder}/{name}.npy") for name in ("images", "labels"))
 layers = [gpunn.Input(images.shape[1:]), gpunn.layers.Rescaling(1 / 255)]
@@ -175,7 +175,7 @@ def _needs_of_gpunn() -> list[str]:
     return ["".join(c if c.isalnum() or c in "-_." else " " for c in n).split()[0] for n in names]
 
 
-def first_call(name: str, device: str, cache: str, settings: Settings, start: Any) -> Report:
+def first_call(name: str, device: str, cache: str, settings: BenchSettings, start: Any) -> Report:
     """Return the seconds of a fresh process until its first batch is trained, import included."""
     entry: Report = {"device": device, "cache": cache}
     if name == "gpunn":
@@ -204,14 +204,14 @@ def first_call(name: str, device: str, cache: str, settings: Settings, start: An
     return entry | {"seconds": began["start_seconds"] + first["warm_up_seconds"]}
 
 
-def _first_task(settings: Settings) -> Task:
+def _first_task(settings: BenchSettings) -> Task:
     task = Task(settings)
     task.images, task.labels = task.images[:FIRST_ROWS], task.labels[:FIRST_ROWS]
     return task
 
 
 def peak_memory(
-    name: str, device: str, folder: str, rows: int, settings: Settings, start: Any
+    name: str, device: str, folder: str, rows: int, settings: BenchSettings, start: Any
 ) -> Report:
     """Return the most memory of a process that trains one epoch of what is in `folder`."""
     entry: Report = {"device": device}

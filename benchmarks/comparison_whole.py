@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import gpunn
+from benchmarks.peers.processes import Company
 from gpunn.cli.bench.rounds import interleaved, spread
-from gpunn.cli.bench.settings import OPTIMIZERS, Settings
+from gpunn.cli.bench.settings import OPTIMIZERS, BenchSettings
 from gpunn.cli.bench.task import Task
-from gpunn.cli.bench.workers import Company
 from gpunn.data.named import load
 from gpunn.errors import DatasetError
 
@@ -119,7 +119,7 @@ def own_fit(task: Task, device: str, steps: int, epochs: int) -> Report:
 class Digits(Task):
     """MNIST: the training images, then the test images; weights of a seed."""
 
-    def __init__(self, settings: Settings, rows: int, tested: int) -> None:
+    def __init__(self, settings: BenchSettings, rows: int, tested: int) -> None:
         found = load("mnist")
         self.settings, self.tested = settings, min(tested, len(found.x_test))
         parts = (found.x_train[:rows], found.x_test[: self.tested])

@@ -22,7 +22,7 @@ import numpy as np
 
 import gpunn
 from benchmarks.machine import describe_machine
-from gpunn.cli.bench.peers.numpy_peer import PlainNumpyMLP
+from benchmarks.peers.numpy_peer import PlainNumpyMLP
 from gpunn.cli.bench.rounds import SETTLED
 
 SIZES = (784, 300, 100, 10)

@@ -21,7 +21,7 @@ import gpunn
 from benchmarks.gpu_kernels import PRECISIONS, net
 from benchmarks.gpu_training import Save
 from gpunn.cli.bench.memory import cold_start
-from gpunn.cli.bench.settings import Settings
+from gpunn.cli.bench.settings import BenchSettings
 
 GOAL, BATCH, MOST_EPOCHS, SEEDS = 0.98, 128, 30, 5
 
@@ -78,7 +78,7 @@ def starts(device: str, seconds: float, save: Save = lambda result: None) -> dic
     """Return the seconds of import, compile and first steps in fresh processes."""
     began = time.perf_counter()
     result: dict[str, Any] = {"ok": True, "starts": []}
-    settings = Settings(devices=(device,))
+    settings = BenchSettings(devices=(device,))
     for cache in ("cold", "warm"):
         left = max(1.0, seconds - (time.perf_counter() - began))
         result["starts"].append(cold_start(settings, device, cache, left))

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import gpunn
 from benchmarks.gpu_kernels import BATCH_SIZES, HIDDEN, PRECISIONS
+from benchmarks.peers.processes import PeerError, PeerProcess, PeerRefusalError, missing_packages
 from gpunn.backends.select import select_backend
 from gpunn.cli.bench.rounds import interleaved, spread
-from gpunn.cli.bench.settings import OPTIMIZERS, Settings
+from gpunn.cli.bench.settings import OPTIMIZERS, BenchSettings
 from gpunn.cli.bench.task import Task
-from gpunn.cli.bench.workers import PeerError, PeerProcess, PeerRefusalError, missing_packages
 from gpunn.errors import DeviceError
 
 Save = Callable[[dict[str, Any]], None]
@@ -206,7 +206,7 @@ def measure(
     deadline = time.perf_counter() + seconds
     on_gpu = device.startswith("cuda")
     batch_sizes = BATCH_SIZES if on_gpu else (32,)
-    task = Task(Settings(hidden=HIDDEN, batch_sizes=batch_sizes, dropout=DROPOUT))
+    task = Task(BenchSettings(hidden=HIDDEN, batch_sizes=batch_sizes, dropout=DROPOUT))
     if not on_gpu:
         task.images, task.labels = task.images[:64], task.labels[:64]
     result: dict[str, Any] = {"ok": True, "rows": [], "late_rows": [], "peers": {}}

@@ -8,8 +8,8 @@ from typing import Any
 from benchmarks.gpu_kernels import BATCH_SIZES, HIDDEN, PRECISIONS
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.tuning import Gpu, Table
-from gpunn.cli.tune.command import device_backend
 from gpunn.cli.tune.measure import REPEATS, Timer, Tuner, TuneSettings
+from gpunn.cli.tune.run import device_backend
 
 
 def measure(

@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -19,9 +19,7 @@ import numpy as np
 
 from gpunn.cli.settings import RunSettings
 from gpunn.data.named import Dataset
-from gpunn.errors import CheckpointError, DataError, ShapeError
 from gpunn.models.model import Model
-from gpunn.specs.layers import Rescaling
 from gpunn.training.callbacks.history import History
 from gpunn.training.trainer import Trainer
 
@@ -93,20 +91,20 @@ def show_start(
     )
 
 
-def test_figures(figures: Mapping[str, float]) -> dict[str, float]:
+def test_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """Return loss and metrics of the test rows by the names of the JSON output."""
-    return {f"test_{name}": value for name, value in figures.items()}
+    return {f"test_{name}": value for name, value in metrics.items()}
 
 
-def figures_text(figures: Mapping[str, float]) -> str:
+def metrics_text(metrics: Mapping[str, float]) -> str:
     """Return ``loss 0.1234, accuracy 0.9650``."""
     from gpunn.training.callbacks.progress import number
 
-    return ", ".join(f"{name} {number(value)}" for name, value in figures.items())
+    return ", ".join(f"{name} {number(value)}" for name, value in metrics.items())
 
 
-def training_figures(trainer: Trainer) -> dict[str, Any]:
-    """Return what the JSON output says about the training: counts, time, speed, last figures."""
+def training_summary(trainer: Trainer) -> dict[str, Any]:
+    """Return what the JSON output says about the training: counts, time, speed, last metrics."""
     history = trainer.history
     seconds = sum(history.seconds)
     samples = trainer.epoch_index * trainer.rows + trainer.offset
@@ -121,10 +119,10 @@ def training_figures(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def speed_text(figures: Mapping[str, Any]) -> str:
+def speed_text(summary: Mapping[str, Any]) -> str:
     """Return time and speed of the training."""
-    speed = figures["samples_per_second"]
-    text = f"{figures['train_seconds']:.2f} s of training"
+    speed = summary["samples_per_second"]
+    text = f"{summary['train_seconds']:.2f} s of training"
     return text if speed is None else f"{text}, {speed:,.0f} samples/s"
 
 
@@ -219,136 +217,3 @@ def load_model(path: Path, device: str | None, precision: str | None) -> Model:
     if note is not None:
         print(f"gpunn: warning: {note}", file=sys.stderr, flush=True)
     return model
-
-
-def read_inputs(path: Path, shape: Sequence[int]) -> Array:
-    """Read rows for a model whose inputs have `shape`, from a .npy or a .csv file."""
-    try:
-        if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
-        else:
-            with path.open(encoding="utf-8-sig") as file:
-                lines = [line for line in file if line.strip()]
-            rows = lines[_header_lines(lines) :]
-            if not rows:
-                raise DataError("it has no rows")
-            values = np.loadtxt(rows, delimiter=",", ndmin=2)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is neither a .npy file nor text in UTF-8.") from error
-    except (ValueError, EOFError) as error:
-        # NumPy's errors go on with advice for programmers.
-        reason = str(error).partition("; use ")[0]
-        raise DataError(f"{path}: cannot be read as a table of numbers: {reason}") from error
-    size = math.prod(shape)
-    if values.shape[1:] != tuple(shape) and values.size % size == 0:
-        if values.shape == tuple(shape):
-            return values[np.newaxis]
-        if values.ndim == 2 and values.shape[1] == size:
-            return values.reshape(len(values), *shape)
-    if values.shape[1:] != tuple(shape):
-        raise ShapeError(
-            f"{path}: has shape {values.shape}; the model takes rows of shape "
-            f"{tuple(shape)}, or of {size} values."
-        )
-    return values
-
-
-def _header_lines(lines: Sequence[str]) -> int:
-    """Return 1 if the first line has words in all places: one number makes it a row."""
-
-    def is_number(cell: str) -> bool:
-        try:
-            float(cell)
-        except ValueError:
-            return False
-        return True
-
-    return 1 if lines and not any(map(is_number, lines[0].split(","))) else 0
-
-
-def scale_note(model: Model, rows: Array) -> str | None:
-    """Return a remark on inputs that were scaled already, though the model does that itself."""
-    if rows.dtype.kind != "f" or not rows.size or rows.min() < 0 or not 0 < rows.max() <= 1:
-        return None
-    for layer in model.layers:
-        spec = layer.spec
-        if isinstance(spec, Rescaling) and spec.offset == 0 and 0 < spec.scale <= 0.1:
-            largest = 1 / spec.scale
-            return (
-                f"has values from 0 to 1; the model takes 0 to {largest:g}, and scales by itself."
-            )
-    return None
-
-
-def write_predictions(model: Model, outputs: Array, file: IO[str]) -> None:
-    """Write a row per prediction: class and probabilities, or the values."""
-    loss = model.compiled.outputs[0].loss
-    head = None if loss is None else loss.head
-    writer = csv.writer(file, lineterminator="\n")
-    rows = outputs.reshape(len(outputs), -1)
-    columns = range(rows.shape[1])
-    if head is None:
-        writer.writerow(["value"] if len(columns) == 1 else [f"value{i}" for i in columns])
-        writer.writerows(rows.tolist())
-        return
-    if len(columns) == 1:
-        writer.writerow(["class", "probability"])
-        writer.writerows((int(p >= 0.5), p) for p in rows[:, 0].tolist())
-        return
-    writer.writerow(["class", "probability", *(f"p{i}" for i in columns)])
-    chosen = rows.argmax(axis=1).tolist()
-    for label, row in zip(chosen, rows.tolist(), strict=True):
-        writer.writerow([label, row[label], *row])
-
-
-# Inspect, devices
-
-
-def show_model(model: Model, file: Path, training: Mapping[str, Any] | None) -> None:
-    """Print what a model file holds."""
-    model.summary()
-    print()
-    print(f"{'file':<8} {file}, {file.stat().st_size:,} bytes")
-    print(f"{'seed':<8} {model.seed}")
-    if model._compiled is not None:
-        print(f"{'products':<8} in {model.compiled.precision}")
-    if training is None:
-        print(f"{'training':<8} none: the file holds a model, and cannot be resumed")
-        return
-    into = f", {training['offset']:,} rows into the next" if training["offset"] else ""
-    print(
-        f"{'training':<8} epoch {training['epoch']}{into}, step {training['step']:,}, "
-        f"batch {training['batch_size']}, {training['rows']:,} rows"
-    )
-    history = next((c["state"] for c in training["callbacks"] if c["type"] == "History"), None)
-    if history and history["epoch"]:
-        last = {name: values[-1] for name, values in history["history"].items()}
-        print(f"{'last':<8} {figures_text(last)}")
-        print(f"{'time':<8} {sum(history['seconds']):.2f} s of training")
-
-
-def read_training(model: Model, file: Path) -> dict[str, Any] | None:
-    """Return the state of training in a file, None if it holds a model only."""
-    from gpunn.models.saving import read_training_state
-
-    if model._compiled is None:
-        return None
-    try:
-        training: dict[str, Any] = read_training_state(model, file)["training"]
-    except CheckpointError as error:
-        if "no state of training" in str(error):
-            return None
-        raise
-    return training
-
-
-def show_devices() -> None:
-    """Print each device, whether it can be used, and what ``auto`` takes."""
-    from gpunn.backends.select import device_statuses, select_backend
-
-    for status in device_statuses():
-        print(f"{status.device:<10} {'usable' if status.usable else 'no':<7} {status.detail}")
-    chosen, reason = select_backend("auto")
-    print(f"auto takes {chosen.name}: {reason}")
-    if chosen.name.startswith("cuda"):
-        print(chosen.describe())  # with the table of tuned products

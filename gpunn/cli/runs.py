@@ -4,7 +4,7 @@
 
     runs/mnist-1/run.json                    the settings, written before the first step
                  step-0000040000.h5 best.h5  checkpoints
-                 history.csv                 figures of each epoch
+                 history.csv                 loss and metrics of each epoch
                  learning_curve.png
 """
 
@@ -181,7 +181,7 @@ def _train_into(
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The loss is not finite", RuntimeWarning)
                 trainer.fit(recipe.epochs, recipe.steps)
-            figures = model.evaluate(dataset.x_test, dataset.y_test, return_dict=True)
+            metrics = model.evaluate(dataset.x_test, dataset.y_test, return_dict=True)
         except OSError as error:
             # Standard output is closed (`| head -1`), say: no reason to lose the last steps.
             if not isinstance(error, GpunnError):
@@ -198,9 +198,9 @@ def _train_into(
     except SystemExit as stop:  # from SIGTERM, once the state is saved
         code = stop.code if isinstance(stop.code, int) else 1
         return _stopped(code, folder, recipe.dataset, checkpoints.last_saved, screen)
-    about = reports.training_figures(trainer)
+    about = reports.training_summary(trainer)
     screen.line("time", reports.speed_text(about))
-    screen.line("test", f"{reports.figures_text(figures)} ({len(dataset.x_test):,} rows)")
+    screen.line("test", f"{reports.metrics_text(metrics)} ({len(dataset.x_test):,} rows)")
     saved = [str(checkpoints.path), *([HISTORY] if written else []), *([CURVE] if drawn else [])]
     screen.line("saved", ", ".join(saved))
     if not reports.can_draw():
@@ -217,7 +217,7 @@ def _train_into(
             "seed": settings.seed,
             "parameters": model.count_params(),
             **about,
-            **reports.test_figures(figures),
+            **reports.test_metrics(metrics),
             "checkpoint": str(checkpoints.path),
         }
     )

@@ -13,8 +13,8 @@ class Perceptron(linear_model.Perceptron):
     class and -1 for others. Two classes take one unit; more take one for each, against all others,
     and the largest ``x @ w + b`` wins.
 
-    It is scikit-learn's perceptron under gpunn's name: sample by sample there is nothing for a GPU,
-    or for more threads, to do.
+    It is `sklearn.linear_model.Perceptron`, trained on the CPU, with the
+    same parameters, methods, errors and weights, beside gpunn's activations and networks.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Perceptron(linear_model.Perceptron):
     Notes
     -----
     Where a sample lies on the boundary exactly, training takes it for wrong and prediction for the
-    first class, as scikit-learn does. The Heaviside function that is 1 at 0 would say the second:
+    first class. The Heaviside function that is 1 at 0 would say the second:
     ``gpunn.activations.step(model.decision_function(X))``.
 
     Examples

@@ -1,7 +1,8 @@
-"""The confusion matrix: which classes are taken for which."""
+"""The confusion matrix, counted and drawn by scikit-learn: which classes are taken for which."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,27 +124,29 @@ class ConfusionMatrixDisplay:
                 )
         true, predicted = true.reshape(-1), predicted.reshape(-1)
         check_rows(true, predicted, "y_true", "y_pred")
-        numbers = true.dtype.kind in "biuf" and predicted.dtype.kind in "biuf"
-        if labels is None and classes and numbers:
-            true = class_numbers(true, classes, "y_true")
-            predicted = class_numbers(predicted, classes, "y_pred")
-            labels = range(classes)
-        elif labels is None:
-            labels = sorted({*true.tolist(), *predicted.tolist()}, key=_order)
-            if numbers:
-                labels = [int(label) for label in labels]
-        place = {label: i for i, label in enumerate(labels)}
-        matrix = np.zeros((len(place), len(place)), np.int64)
-        for name, array in (("y_true", true), ("y_pred", predicted)):
-            for value in array.tolist():
-                if value not in place:
+        if true.dtype.kind in "biuf" and predicted.dtype.kind in "biuf":
+            true, predicted = true.astype(np.int64), predicted.astype(np.int64)
+            if labels is None and classes:
+                true = class_numbers(true, classes, "y_true")
+                predicted = class_numbers(predicted, classes, "y_pred")
+                labels = range(classes)
+        if normalize not in (None, *NORMALIZE):
+            raise UnknownNameError("normalize", normalize, NORMALIZE)
+        from sklearn import metrics
+        from sklearn.utils.multiclass import unique_labels
+
+        with warnings.catch_warnings():
+            # Many classes and few rows are as good a matrix as any.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            labels = unique_labels(true, predicted).tolist() if labels is None else list(labels)
+            for name, array in (("y_true", true), ("y_pred", predicted)):
+                if outside := set(array.tolist()) - set(labels):
                     raise DataError(
-                        f"{name} has class {value!r}, which is not among labels: {list(place)}."
+                        f"{name} has class {min(outside)!r}, which is not among labels: {labels}."
                     )
-        for row, column in zip(true.tolist(), predicted.tolist(), strict=True):
-            matrix[place[row], place[column]] += 1
-        names = list(place) if display_labels is None else display_labels
-        return cls(_normalized(matrix, normalize), display_labels=names).plot(ax)
+            matrix = metrics.confusion_matrix(true, predicted, labels=labels, normalize=normalize)
+        names = labels if display_labels is None else display_labels
+        return cls(matrix, display_labels=names).plot(ax)
 
     @classmethod
     def from_model(
@@ -199,9 +202,22 @@ class ConfusionMatrixDisplay:
         side = min(10.0, max(3.6, 1.4 + 0.42 * count)) if numbered else 6.4
         self.figure_, self.ax_ = single(ax, (side, side))
         from matplotlib.colors import PowerNorm
+        from sklearn import metrics
 
         norm = PowerNorm(0.5, vmin=0, vmax=max(matrix.max(), 1e-9))
-        self.im_ = self.ax_.imshow(matrix, cmap="Blues", norm=norm)
+        drawn = metrics.ConfusionMatrixDisplay(matrix, display_labels=self.display_labels).plot(
+            include_values=numbered,
+            values_format="d" if matrix.dtype.kind in "iu" else ".2f",
+            ax=self.ax_,
+            colorbar=False,
+            im_kw={"cmap": "Blues", "norm": norm},
+            text_kw={"fontsize": 9},
+        )
+        self.im_, self.text_ = drawn.im_, drawn.text_
+        for (row, column), text in np.ndenumerate(() if self.text_ is None else self.text_):
+            dark = norm(matrix[row, column]) > 0.55
+            zero = float(text.get_text()) == 0
+            text.set_color(QUIET if zero else "white" if dark else "black")
         ticks = range(0, count, 1 if numbered else -(-count // 12))
         names = [self.display_labels[i] for i in ticks]
         slanted = 0.09 * max(map(len, names)) > 0.75 * side / len(names)
@@ -210,41 +226,9 @@ class ConfusionMatrixDisplay:
             for text in self.ax_.get_xticklabels():
                 text.set(ha="right", rotation_mode="anchor")
         self.ax_.set_yticks(ticks, names)
-        self.ax_.set_xlabel("predicted class")
-        self.ax_.set_ylabel("true class")
+        self.ax_.set(xlabel="predicted class", ylabel="true class")
         self.ax_.tick_params(length=0)
         self.ax_.spines[:].set_visible(False)
-        self.text_ = self._write(norm) if numbered else None
         if not numbered if colorbar is None else colorbar:
             self.figure_.colorbar(self.im_, ax=self.ax_, shrink=0.8)
         return self
-
-    def _write(self, norm: Any) -> Array:
-        """Write the numbers into the cells: what is 0, or rounds to it, in grey."""
-        matrix = self.confusion_matrix
-        texts = np.empty(matrix.shape, dtype=object)
-        for (row, column), value in np.ndenumerate(matrix):
-            whole = matrix.dtype.kind in "iu" or value == 0
-            shown = f"{value:.0f}" if whole else f"{value:.2f}"
-            dark = norm(value) > 0.55
-            colour = QUIET if float(shown) == 0 else "white" if dark else "black"
-            texts[row, column] = self.ax_.text(
-                column, row, shown, ha="center", va="center", color=colour, fontsize=9
-            )
-        return texts
-
-
-def _order(label: Any) -> tuple[str, Any]:
-    """Sort numbers among themselves, and texts."""
-    return ("text" if isinstance(label, str) else "number", label)
-
-
-def _normalized(matrix: Array, normalize: str | None) -> Array:
-    if normalize is None:
-        return matrix
-    if normalize not in NORMALIZE:
-        raise UnknownNameError("normalize", normalize, NORMALIZE)
-    axis = {"true": 1, "pred": 0, "all": None}[normalize]
-    total = matrix.sum(axis=axis, keepdims=True)
-    # A class without rows has no shares: 0, as in scikit-learn.
-    return matrix / np.maximum(total, 1)

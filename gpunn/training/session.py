@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import threading
@@ -159,6 +160,12 @@ class Session:
         bound = BoundPlan(plan, self.backend, weights | dict(shared or {}))
         bound.run("prepare")
         return bound
+
+    def view(self, graph: Graph) -> Session:
+        """Return a session of another graph with the same variables: on these very weights."""
+        other = copy.copy(self)
+        other.graph, other._plans, other._staging = graph, {}, {}
+        return other
 
     def _bound(self, key: Any, build: Callable[[], BoundPlan]) -> BoundPlan:
         if key not in self._plans:

@@ -14,8 +14,8 @@ from fake_peer import FakePeer
 from benchmarks import comparison, comparison_start, comparison_whole
 from benchmarks.comparison import Scale, Watch
 from benchmarks.comparison_table import document
-from gpunn.cli.bench import workers
-from gpunn.cli.bench.settings import Settings
+from benchmarks.peers import processes
+from gpunn.cli.bench.settings import BenchSettings
 
 Report = dict[str, Any]
 
@@ -46,7 +46,7 @@ def small_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """All frameworks seem to be there; processes to ask them are not started."""
-    for module in (workers, comparison_start):
+    for module in (processes, comparison_start):
         monkeypatch.setattr(module, "missing_packages", lambda name, python: [])
     monkeypatch.setattr(comparison_start, "_python", lambda python, code, *rest: "5000000")
 
@@ -65,7 +65,7 @@ def scale(**options: Any) -> Scale:
         "cold_start": False,
         "peers": ("jax",),
     }
-    return Scale(Settings(**chosen | options), ("sgd", "adam"), 3, 2, 3, 4, 60)
+    return Scale(BenchSettings(**chosen | options), ("sgd", "adam"), 3, 2, 3, 4, 60)
 
 
 def report_of() -> Report:
@@ -166,7 +166,7 @@ def test_installed_size_counts_what_is_needed_too() -> None:
 
 
 def test_missing_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "missing_packages", lambda name, python: ["jax"])
+    monkeypatch.setattr(processes, "missing_packages", lambda name, python: ["jax"])
     report = measured(["fit"], scale())
     assert report["parts"]["fit"]["complete"]
     assert set(report["parts"]["fit"]["devices"][0]["sides"]) == {"gpunn"}

@@ -15,13 +15,13 @@ import pytest
 from op_runs import needs_compiler
 
 from benchmarks import gpu_accuracy, gpu_kernels, gpu_report, gpu_training, gpu_tuning, readme
+from benchmarks.peers import worker
+from benchmarks.peers.processes import PeerError, PeerRefusalError
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.cuda.tuning import Choice, Gpu
 from gpunn.backends.select import cuda_status
 from gpunn.cli.bench import task
-from gpunn.cli.bench.peers import worker
-from gpunn.cli.bench.workers import PeerError, PeerRefusalError
 from gpunn.cli.tune import measure as tune
 from gpunn.cli.tune import steps as tune_steps
 

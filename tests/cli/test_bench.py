@@ -18,25 +18,26 @@ from fake_peer import FakePeer
 from op_runs import needs_compiler
 from rich.console import Console
 
+import gpunn
+from benchmarks.peers import processes, worker
 from gpunn.backends import roofline as ceilings
 from gpunn.backends import timing
 from gpunn.backends.cuda.detect import DeviceStatus
 from gpunn.backends.reference.backend import NumpyReference
 from gpunn.cli.app import main
-from gpunn.cli.bench import bounds, measure, memory, plot, profile, report, workers
-from gpunn.cli.bench import command as command
+from gpunn.cli.bench import bounds, measure, memory, plot, profile, report
+from gpunn.cli.bench import run as command
 from gpunn.cli.bench import settings as settings_module
 from gpunn.cli.bench.measure import Bench
-from gpunn.cli.bench.peers import worker
 from gpunn.cli.bench.rounds import interleaved
-from gpunn.cli.bench.settings import OPTIMIZERS, Settings
+from gpunn.cli.bench.settings import OPTIMIZERS, BenchSettings
 from gpunn.cli.bench.task import Ours, Task
 from gpunn.errors import ArgumentError, UnknownNameError
 
 PEERS = Path(worker.__file__).parent
 
 
-def small(**options: Any) -> Settings:
+def small(**options: Any) -> BenchSettings:
     """Return a measurement of 4-3-2 that takes a second of the counting clock per round."""
     chosen: dict[str, Any] = {
         "hidden": (3,),
@@ -48,7 +49,7 @@ def small(**options: Any) -> Settings:
         "seconds_per_row": 3.0,
         "cold_start": False,
     }
-    return Settings(**chosen | options)
+    return BenchSettings(**chosen | options)
 
 
 class Silent:
@@ -84,10 +85,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """All frameworks seem to be there."""
-    monkeypatch.setattr(workers, "missing_packages", lambda name, python: [])
+    monkeypatch.setattr(processes, "missing_packages", lambda name, python: [])
 
 
-def bench_of(settings: Settings, start: Any = FakePeer) -> Bench:
+def bench_of(settings: BenchSettings, start: Any = FakePeer) -> Bench:
     return Bench(settings, Silent(), counting_clock(), start)
 
 
@@ -245,7 +246,7 @@ def test_events_are_read_when_the_device_is_done() -> None:
     assert marks.seconds() == []
 
 
-# Settings
+# BenchSettings
 
 
 @pytest.mark.parametrize(
@@ -406,7 +407,7 @@ def test_ctrl_c_leaves_what_was_measured(
                 raise KeyboardInterrupt
             return answer
 
-    def make(settings: Settings, progress: Any) -> Bench:
+    def make(settings: BenchSettings, progress: Any) -> Bench:
         return Bench(settings, progress, counting_clock(), Interrupted)
 
     monkeypatch.setattr(command, "Bench", make)
@@ -471,10 +472,10 @@ def test_missing_peers_are_named_with_the_command(monkeypatch: pytest.MonkeyPatc
     def find_spec(name: str) -> object | None:
         return None if name in ("torch", "jax") else object()
 
-    monkeypatch.setattr(workers.importlib.util, "find_spec", find_spec)
-    assert workers.missing_packages("sklearn", None) == []
-    monkeypatch.setattr(workers.importlib.util, "find_spec", lambda name: None)
-    assert workers.missing_packages("sklearn", None) == ["scikit-learn"]
+    monkeypatch.setattr(processes.importlib.util, "find_spec", find_spec)
+    assert processes.missing_packages("sklearn", None) == []
+    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: None)
+    assert processes.missing_packages("sklearn", None) == ["scikit-learn"]
     found = bench_of(small(peers=("torch", "keras"), batch_sizes=(5,))).run()
     assert set(found["rows"][0]["sides"]) == {"gpunn", "products"}
     text = shown(found)
@@ -483,8 +484,16 @@ def test_missing_peers_are_named_with_the_command(monkeypatch: pytest.MonkeyPatc
     assert "keras on reference: missing; pip install keras jax" in text
 
 
+def test_an_installed_package_says_where_the_peers_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpunn, "__file__", str(tmp_path / "site-packages/gpunn/__init__.py"))
+    assert main(["bench", "--device", "reference", "--compare", "numpy"]) == 2
+    assert "benchmarks/peers of gpunn's repository" in capsys.readouterr().err
+
+
 def test_missing_peers_of_another_python() -> None:
-    assert workers.missing_packages("sklearn", sys.executable) == []
+    assert processes.missing_packages("sklearn", sys.executable) == []
 
 
 DIES = """
@@ -497,8 +506,8 @@ for number, line in enumerate(sys.stdin):
 
 
 def test_the_measurement_goes_on_without_a_peer_that_dies(installed: None) -> None:
-    def start(name: str, threads: int, python: str | None) -> workers.PeerProcess:
-        return workers.PeerProcess(name, threads, command=[sys.executable, "-c", DIES])
+    def start(name: str, threads: int, python: str | None) -> processes.PeerProcess:
+        return processes.PeerProcess(name, threads, command=[sys.executable, "-c", DIES])
 
     found = bench_of(small(peers=("jax",)), start).run()
     assert found["complete"]
@@ -511,7 +520,7 @@ def test_what_a_peer_refuses_is_left_out_and_named(installed: None) -> None:
     class OnlyFive(FakePeer):
         def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
             if do == "setup" and arguments["batch_size"] != 5:
-                raise workers.PeerRefusalError("five at once")
+                raise processes.PeerRefusalError("five at once")
             return super().ask(do, **arguments)
 
     found = bench_of(small(peers=("jax",), batch_sizes=(8, 5)), OnlyFive).run()
@@ -520,7 +529,7 @@ def test_what_a_peer_refuses_is_left_out_and_named(installed: None) -> None:
 
     class Never(FakePeer):
         def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-            raise workers.PeerRefusalError("no GPU")
+            raise processes.PeerRefusalError("no GPU")
 
     found = bench_of(small(peers=("jax",), batch_sizes=(5,)), Never).run()
     assert "jax on reference: refused: no GPU" in shown(found)
@@ -528,11 +537,11 @@ def test_what_a_peer_refuses_is_left_out_and_named(installed: None) -> None:
 
 def test_a_peer_that_cannot_do_it_says_so(tmp_path: Path) -> None:
     Task(small()).save(tmp_path)
-    peer = workers.PeerProcess("sklearn", 1)
+    peer = processes.PeerProcess("sklearn", 1)
     try:
         peer.ask("start", folder=str(tmp_path), threads=1, device="cpu")
         task = {"batch_size": 5, "optimizer": "sgd", "rate": 0.01, "precision": "float32"}
-        with pytest.raises(workers.PeerRefusalError, match="has no dropout"):
+        with pytest.raises(processes.PeerRefusalError, match="has no dropout"):
             peer.ask("setup", steps=2, epochs=1, dropout=0.5, **task)
         answer = peer.ask("setup", steps=2, epochs=1, dropout=0.0, **task)  # and goes on
         assert set(answer) == {"warm_up_seconds"}
@@ -549,12 +558,12 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Losses]:
     task = Task(small(hidden=(6, 5), inputs=12, classes=3, batch_sizes=(16,)))
     folder = tmp_path_factory.mktemp("task")
     task.save(folder)
-    started: dict[str, workers.PeerProcess] = {}
+    started: dict[str, processes.PeerProcess] = {}
 
     def compared(name: str, optimizer: str) -> tuple[float, float]:
         ours = Ours(task, "reference", "float64", optimizer, 16).check(50)
         if name not in started:
-            started[name] = workers.PeerProcess(name, 1)
+            started[name] = processes.PeerProcess(name, 1)
             started[name].ask("start", folder=str(folder), threads=1, device="cpu")
         peer = started[name]
         options = {"rate": OPTIMIZERS[optimizer], "dropout": 0.0, "precision": "float64"}
@@ -582,7 +591,7 @@ def test_plain_numpy_trains_the_same_net(optimizer: str, losses: Losses) -> None
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_pytorch_trains_the_same_net(optimizer: str, losses: Losses) -> None:
-    if workers.missing_packages("torch", None):
+    if processes.missing_packages("torch", None):
         pytest.skip("needs PyTorch")
     ours, theirs = losses("torch", optimizer)
     # PyTorch adds Adam's epsilon after the correction of the bias, Keras and gpunn before it.

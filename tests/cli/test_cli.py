@@ -25,7 +25,7 @@ from op_runs import needs_compiler
 import gpunn
 from gpunn.backends import select
 from gpunn.checkpoints.files import CheckpointDirectory
-from gpunn.cli import recipes, reports, runs
+from gpunn.cli import predict, recipes, reports, runs
 from gpunn.cli.app import main
 from gpunn.data import named as datasets
 from gpunn.training.callbacks.progress import EpochLines, ProgressBar
@@ -560,7 +560,7 @@ def test_predictions_are_written_whole_or_not_at_all(
         file.write("class")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(reports, "write_predictions", full)
+    monkeypatch.setattr(predict, "write_predictions", full)
     message = mistake("predict", "run", "images.npy", "--out", "predictions.csv")
     assert "predictions.csv: No space left" in message
     assert Path("predictions.csv").read_text() == "earlier"

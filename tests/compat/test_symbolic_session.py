@@ -16,6 +16,7 @@ from gpunn import symbolic as tf
 from gpunn.checkpoints import files as checkpoints
 from gpunn.checkpoints.files import Checkpoint, Expected
 from gpunn.compat.symbolic import programs
+from gpunn.training import session as training_session
 
 rng = np.random.default_rng(8)
 X_DATA = rng.normal(size=(40, 5)).astype(np.float32)
@@ -58,11 +59,12 @@ def values(sess: Any) -> list[Any]:
 def test_batches_of_other_sizes_build_no_new_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     net, built, bound = build(), [], []
     plan_builder = programs.build_plan
-    monkeypatch.setattr(
-        programs, "build_plan", lambda *a, **k: built.append(k) or plan_builder(*a, **k)
-    )
     with tf.Session(device="cpu", seed=0) as sess:
         net.init.run()
+        for module in (programs, training_session):
+            monkeypatch.setattr(
+                module, "build_plan", lambda *a, **k: built.append(k) or plan_builder(*a, **k)
+            )
         backend = sess.selection.backend
         bind = backend.bind
         monkeypatch.setattr(backend, "bind", lambda *a: bound.append(a) or bind(*a))

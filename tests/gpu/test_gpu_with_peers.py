@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gpunn.cli.bench.settings import OPTIMIZERS, Settings
+from benchmarks.peers.processes import PeerProcess, missing_packages
+from gpunn.cli.bench.settings import OPTIMIZERS, BenchSettings
 from gpunn.cli.bench.task import Ours, Task
-from gpunn.cli.bench.workers import PeerProcess, missing_packages
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -19,7 +19,7 @@ from gpunn.cli.bench.workers import PeerProcess, missing_packages
 def test_peers_on_the_gpu_train_the_same_net(name: str, optimizer: str, tmp_path: Path) -> None:
     if lacking := missing_packages(name, None):
         pytest.skip(f"needs {', '.join(lacking)}")
-    task = Task(Settings(hidden=(30, 20), batch_sizes=(16,)))
+    task = Task(BenchSettings(hidden=(30, 20), batch_sizes=(16,)))
     task.save(tmp_path)
     ours = Ours(task, "cuda", "float32", optimizer, 16).check(50)
     peer = PeerProcess(name, 1)

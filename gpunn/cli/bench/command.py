@@ -1,59 +1,74 @@
-"""From the command line's options to what is shown and written."""
+"""``gpunn bench``: its options."""
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from gpunn.cli.bench import plot as plots
-from gpunn.cli.bench import report as reports
-from gpunn.cli.bench.measure import Bench
-from gpunn.cli.bench.settings import Settings
-from gpunn.cli.reports import whole_file
+import typer
+
+from gpunn.cli import options
 
 
-def finite(value: Any) -> Any:
-    """Return `value` with null in place of what JSON cannot hold."""
-    if isinstance(value, dict):
-        return {name: finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def bench(
+    hidden: Annotated[str, options.HIDDEN] = "300,100",
+    inputs: options.Inputs = 784,
+    classes: Annotated[int, typer.Option(help="Classes to tell apart.")] = 10,
+    batch_size: Annotated[
+        str, typer.Option(metavar="32,50,...", help="Samples per step.")
+    ] = options.BATCH_SIZES,
+    precision: options.Precisions = "float32",
+    optimizer: Annotated[str, typer.Option(help="sgd, momentum, adam, or several.")] = "sgd",
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, ...; if not given, all that can be used.")
+    ] = None,
+    dropout: Annotated[float, typer.Option(help="Rate after each hidden layer.")] = 0.0,
+    seconds_per_row: Annotated[
+        float, typer.Option(help="How long gpunn's training is timed in a row of the table.")
+    ] = 1.0,
+    rounds: Annotated[int, typer.Option(help="Rounds that this time is divided into.")] = 7,
+    threads: Annotated[int | None, typer.Option(help="Threads of the CPU.")] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also time every kernel call of a step.")
+    ] = False,
+    cold_start: Annotated[
+        bool, typer.Option(help="Also measure the start of a fresh process.")
+    ] = True,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures and rounds.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw samples/s by batch size, a PNG.")
+    ] = None,
+    compare: Annotated[
+        str, typer.Option(metavar="torch,jax,...", help="Also torch, jax, sklearn, keras, numpy.")
+    ] = "",
+    peer_python: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The Python that has those of --compare.")
+    ] = None,
+) -> None:
+    """Measure this machine: training steps, their lower bounds, inference, memory, start.
 
+    Ctrl-C ends it early; what was measured until then is shown and written.
+    """
+    from gpunn.cli.bench import run
+    from gpunn.cli.bench.settings import BenchSettings, usable_devices
 
-def check_writable(path: Path) -> None:
-    """Raise `OSError` now if `path` lies in no folder, rather than after the measurement."""
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(2, "its folder does not exist", str(path))
-    if path.is_dir():
-        raise IsADirectoryError(21, "is a folder, not a file", str(path))
-
-
-def run(settings: Settings, json_file: Path | None, plot_file: Path | None) -> int:
-    """Measure, show, write; return the exit code: 130 after Ctrl-C."""
-    from rich.console import Console
-
-    for path in filter(None, (json_file, plot_file)):
-        check_writable(path)
-    if plot_file is not None:
-        plots.check_can_draw()
-    console = Console()
-    if not console.is_terminal:  # nothing to fit into: a line is a row
-        console = Console(width=200)
-    code = 0
-    with reports.LiveProgress(console).shown() as progress:
-        bench = Bench(settings, progress)
-        try:
-            bench.run()
-        except KeyboardInterrupt:
-            code = 130
-    reports.show(bench.report, console)
-    if json_file is not None:
-        with whole_file(json_file) as file:
-            json.dump(finite(bench.report), file, indent=1, allow_nan=False)
-            file.write("\n")
-    if plot_file is not None:
-        plots.draw(bench.report, plot_file)
-    return code
+    chosen = BenchSettings(
+        hidden=options.numbers("--hidden", hidden),
+        inputs=inputs,
+        classes=classes,
+        batch_sizes=options.numbers("--batch-size", batch_size),
+        precisions=options.words(precision),
+        optimizers=options.words(optimizer),
+        devices=usable_devices() if device is None else options.words(device),
+        dropout=dropout,
+        seconds_per_row=seconds_per_row,
+        rounds=rounds,
+        threads=threads,
+        profile=profile,
+        cold_start=cold_start,
+        peers=options.words(compare),
+        peer_python=peer_python,
+    )
+    raise typer.Exit(run.run(chosen, json_file, plot))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,15 +13,15 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any, Protocol
 
+import gpunn
 from gpunn.backends.roofline import core_count
 from gpunn.backends.select import select_backend
 from gpunn.backends.timing import timer as event_timer
 from gpunn.cli.bench import bounds, memory, profile
 from gpunn.cli.bench.machine import describe_machine, load
 from gpunn.cli.bench.rounds import SETTLED, Measured, Report, interleaved, spread
-from gpunn.cli.bench.settings import OPTIMIZERS, Settings, as_json
+from gpunn.cli.bench.settings import OPTIMIZERS, BenchSettings, as_json
 from gpunn.cli.bench.task import Ours, Task
-from gpunn.cli.bench.workers import Company, PeerProcess
 from gpunn.errors import ArgumentError, PlanError
 
 CHECKED_STEPS = 50
@@ -41,16 +43,35 @@ class Progress(Protocol):
         """So many parts are done."""
 
 
+def peer_processes() -> Any:
+    """Return the module that starts the peers, which is not installed with gpunn.
+
+    Raises
+    ------
+    ArgumentError
+        Where this gpunn does not lie in a checkout of its repository.
+    """
+    checkout = Path(gpunn.__file__).resolve().parents[1]
+    if not (checkout / "benchmarks" / "peers" / "processes.py").is_file():
+        raise ArgumentError(
+            "--compare needs the programs in benchmarks/peers of gpunn's repository, which are not "
+            "installed with gpunn: get a checkout, and run `python -m gpunn bench` in it."
+        )
+    if str(checkout) not in sys.path:
+        sys.path.insert(0, str(checkout))
+    return importlib.import_module("benchmarks.peers.processes")
+
+
 class Bench:
     """One run of the measurement.
 
     Parameters
     ----------
-    settings : Settings
+    settings : BenchSettings
     progress : Progress
     clock : callable
     start_peer : callable
-        ``start_peer(name, threads, python)`` returns a `PeerProcess`.
+        ``start_peer(name, threads, python)`` returns a process to ask; default: `PeerProcess`.
 
     Attributes
     ----------
@@ -60,15 +81,16 @@ class Bench:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: BenchSettings,
         progress: Progress,
         clock: Callable[[], float] = perf_counter,
-        start_peer: Callable[[str, int, str | None], Any] = PeerProcess,
+        start_peer: Callable[[str, int, str | None], Any] | None = None,
     ) -> None:
         self.settings, self.progress, self.clock = settings, progress, clock
         self.start_peer = start_peer
         self.threads = settings.threads or core_count()
-        self.company = Company({}, start_peer)
+        self._peers = peer_processes() if settings.peers else None
+        self.company: Any = None
         self.report: Report = {
             "complete": False,
             "machine": describe_machine(),
@@ -99,17 +121,19 @@ class Bench:
                 task.save(Path(folder))
             for device, precisions in plan.items():
                 notes = self.report["peers"].setdefault(device, {})
-                self.company = company = Company(notes, self.start_peer)
-                stack.callback(company.close)
+                if self._peers is not None:
+                    start = self.start_peer or self._peers.PeerProcess
+                    self.company = self._peers.Company(notes, start)
+                    stack.callback(self.company.close)
                 place = "cpu" if device in ("reference", "simulator") else device
                 for name in settings.ways:
                     self.progress.now(f"{device}: starting {name}")
-                    company.start(
+                    self.company.start(
                         name, self.threads, settings.peer_python, folder=folder, device=place
                     )
                 for precision in precisions:
                     self._measure(task, device, precision)
-                company.close()
+                stack.close()
         if settings.cold_start:
             for device in plan:
                 for cache in ("warm", "cold"):
@@ -120,6 +144,11 @@ class Bench:
         self.report["peak_bytes"] = memory.peak_bytes()
         self.report["complete"] = True
         return self.report
+
+    @property
+    def _names(self) -> list[str]:
+        """The peers that wait for commands."""
+        return [] if self.company is None else list(self.company.names)
 
     def _precisions(self) -> dict[str, list[str]]:
         """Return the precisions that each device computes in; note those that it does not."""
@@ -216,7 +245,7 @@ class Bench:
             "dropout": settings.dropout,
             "precision": row["precision"],
         }
-        for name in self.company.names:
+        for name in self._names:
             self.progress.now(f"{label}: {name} warms up")
             lengths = {"steps": ours.steps, "epochs": ours.epochs}
             if answer := self.company.ask(name, "setup", **lengths, **task):
@@ -260,7 +289,7 @@ class Bench:
         """Note the loss over the same first batches from the same weights, of each side."""
         steps = min(CHECKED_STEPS, ours.task.rows // ours.batch_size)
         sides["gpunn"]["check"] = {"steps": steps, "loss": ours.check(steps)}
-        for name in self.company.names:
+        for name in self._names:
             if name in sides and (answer := self.company.ask(name, "check", steps=steps)):
                 sides[name]["check"] = {"steps": steps, "loss": answer["loss"]}
 
@@ -302,7 +331,7 @@ class Bench:
             candidates: dict[str, Callable[[], Any]] = {
                 "gpunn": partial(_predict, ours, count, times)
             }
-            for name in self.company.names:
+            for name in self._names:
                 candidates[name] = partial(
                     self.company.ask, name, "predict", rows=count, times=times
                 )

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from typing import Any
 
-from gpunn.cli.bench.settings import Settings
+from gpunn.cli.bench.settings import BenchSettings
 from gpunn.plan.layout import plan_layout
 from gpunn.plan.spec import Plan
 
@@ -52,13 +52,13 @@ def peak_bytes() -> int | None:
 
 
 def cold_start(
-    settings: Settings, device: str, cache: str, timeout: float | None = None
+    settings: BenchSettings, device: str, cache: str, timeout: float | None = None
 ) -> dict[str, Any]:
     """Return the seconds of import, compile, first and second fit in a fresh process.
 
     Parameters
     ----------
-    settings : Settings
+    settings : BenchSettings
     device : str
     cache : {"warm", "cold"}
         Cold: compiled code from earlier processes is not found, and is compiled again.

@@ -25,7 +25,7 @@ BATCH_SIZES = (32, 50, 128, 512, 1024, 8192)
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchSettings:
     """The measurement.
 
     Attributes
@@ -116,21 +116,6 @@ def _check_names(kind: str, names: Sequence[str], known: Iterable[str]) -> None:
             raise UnknownNameError(kind, name, known)
 
 
-def words(text: str) -> tuple[str, ...]:
-    """Return the words of a list with commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def numbers(option: str, text: str) -> tuple[int, ...]:
-    """Return the whole numbers of a list with commas."""
-    try:
-        return tuple(int(word) for word in words(text))
-    except ValueError:
-        raise ArgumentError(
-            f"{option} must be whole numbers with commas between, such as 300,100, not {text!r}."
-        ) from None
-
-
 def usable_devices() -> tuple[str, ...]:
     """Return the devices that are measured by default: a GPU and the CPU where they can be used."""
     from gpunn.backends.select import cpu_status, cuda_status
@@ -141,7 +126,7 @@ def usable_devices() -> tuple[str, ...]:
     return tuple(found)
 
 
-def as_json(settings: Settings) -> dict[str, Any]:
+def as_json(settings: BenchSettings) -> dict[str, Any]:
     """Return the settings as JSON can hold them."""
     values = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
     return values | {"learning_rates": {name: OPTIMIZERS[name] for name in settings.optimizers}}

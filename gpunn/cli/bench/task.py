@@ -11,7 +11,7 @@ import numpy as np
 
 import gpunn
 from gpunn.backends.interface import Backend
-from gpunn.cli.bench.settings import OPTIMIZERS, Settings
+from gpunn.cli.bench.settings import OPTIMIZERS, BenchSettings
 from gpunn.plan.spec import CONTROL, Plan
 
 Array = np.ndarray[Any, Any]
@@ -35,7 +35,7 @@ def mnist_like(rows: int, inputs: int, classes: int) -> tuple[Array, Array]:
 class Task:
     """Data and initial weights, the same for gpunn and for all peers."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: BenchSettings) -> None:
         largest = max(settings.batch_sizes)
         rows = max(largest, min(ROWS, FLOAT_BYTES // (4 * settings.inputs)))
         self.settings = settings
@@ -76,7 +76,7 @@ class Task:
         return net
 
 
-def _net(settings: Settings) -> gpunn.Model:
+def _net(settings: BenchSettings) -> gpunn.Model:
     stack: list[Any] = [gpunn.Input((settings.inputs,)), gpunn.layers.Rescaling(1 / 255)]
     for units in settings.hidden:
         stack.append(gpunn.layers.Dense(units, activation="relu"))

@@ -7,14 +7,11 @@ from typing import Annotated
 
 import typer
 
+from gpunn.cli.options import AsJson, DataDir, DatasetName, NewPrecision, Quiet, absolute
+
 
 def search(
-    dataset: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATASET", help="digits, mnist, fashion-mnist or california-housing."
-        ),
-    ],
+    dataset: DatasetName,
     trials: Annotated[
         int, typer.Option(help="Finished trials to end with, of all processes and calls.")
     ] = 20,
@@ -56,9 +53,7 @@ def search(
     seed: Annotated[
         int | None, typer.Option(help="Of the sampler and of each trial; 0 if not given.")
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="float32 (if not given), float64, tf32 or bfloat16.")
-    ] = None,
+    precision: NewPrecision = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:N, reference or simulator.")
     ] = "auto",
@@ -78,13 +73,9 @@ def search(
             "--final", help="Then train the best net on all training rows, and test it once."
         ),
     ] = False,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder to look for the data set in first.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object; all else to standard error.")
-    ] = False,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search for hyperparameters; the score is that of training rows held out.
 
@@ -130,7 +121,7 @@ def search(
         out=out,
         device=device,
         timeout=timeout,
-        data_dir=None if data_dir is None else str(data_dir.expanduser().absolute()),
+        data_dir=absolute(data_dir),
         final=final,
     )
     raise typer.Exit(run_search(request, Screen(as_json=as_json, quiet=quiet)))

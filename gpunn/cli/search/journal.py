@@ -1,4 +1,4 @@
-"""The journal of a search, and locks that a killed process cannot leave behind.
+"""Locks of a search that a killed process cannot leave behind, for Optuna's journal too.
 
 Optuna's own file locks are files: one that a killed process leaves makes the others wait for
 half a minute. These are held by the kernel (flock), which frees them when a process ends in
@@ -7,12 +7,12 @@ whatever way; so they also tell whether the process that took a trial is still t
 
 from __future__ import annotations
 
-import json
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
 
@@ -67,83 +67,49 @@ class FileLock:
         finally:
             self.release()
 
-
-class Presence:
-    """A locked file that says that this process is there.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the processes of the search have their files.
-    name : str
-        Different for each process.
-    """
-
-    def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir(exist_ok=True)
-        self._lock = FileLock(folder / f"{name}.lock")
-        self._lock.acquire()
-
-    def end(self) -> None:
-        """Take the file away."""
+    def remove(self) -> None:
+        """Take the file away, and give the lock back."""
         with suppress(OSError):
-            self._lock.path.unlink()
-        self._lock.release()
+            self.path.unlink()
+        self.release()
 
 
-def is_present(folder: Path, name: str) -> bool:
-    """Return whether the process of that name is there; if not, clear its file away."""
-    path = folder / f"{name}.lock"
-    if not path.exists():
-        return False
-    lock = FileLock(path)
-    if not lock.acquire(wait=False):
-        return True
-    with suppress(OSError):
-        path.unlink()
-    lock.release()
-    return False
-
-
-class Journal(JournalFileBackend):
-    """Optuna's journal, one record a line, which survives a line that was written in part.
+class JournalLock(FileLock):
+    """The lock that Optuna takes before it writes records to `journal`, one a line.
 
     A process that is killed while it writes leaves part of a line. Optuna's readers pass over it
     as long as it is the last one; what is written after it would be part of that line, and lost.
     So it is cut off first: it was never a record.
-
-    Parameters
-    ----------
-    path : Path
     """
 
+    def __init__(self, journal: Path) -> None:
+        super().__init__(journal.with_suffix(".journal-lock"))
+        self._journal = journal
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take the lock, and cut off a last line that is not whole."""
+        if not super().acquire(wait=wait):
+            return False
+        with self._journal.open("r+b") as file:
+            if size := file.seek(0, os.SEEK_END):
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    whole = content.rfind(b"\n") + 1
+                if whole < size:
+                    file.truncate(whole)
+        return True
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal with a `JournalLock`; says which file it is that cannot be written."""
+
     def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        self._path = path
-        self._own_lock = FileLock(path.with_suffix(".journal-lock"))
+        lock: Any = JournalLock(path)  # all that Optuna calls is acquire and release
+        super().__init__(str(path), lock)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write records, whole ones after whole ones."""
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        """Write records."""
         try:
-            with self._own_lock.held(), self._path.open("r+b") as file:
-                file.truncate(file.seek(_end_of_lines(file)))
-                file.write(lines.encode())
-                file.flush()
-                os.fsync(file.fileno())
+            super().append_logs(logs)
         except OSError as error:
-            error.filename = error.filename or str(self._path)  # not said of a full disk
+            error.filename = error.filename or self._file_path  # not said of a full disk
             raise
-
-
-def _end_of_lines(file: IO[bytes]) -> int:
-    """Return where the last whole line ends; a search from the end, a piece at a time."""
-    end = file.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - 4096)
-        file.seek(start)
-        newline = file.read(end - start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0

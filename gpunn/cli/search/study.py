@@ -25,7 +25,7 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gpunn.cli.search import space
-from gpunn.cli.search.journal import FileLock, Journal, Presence, is_present
+from gpunn.cli.search.journal import FileLock, Journal
 from gpunn.cli.search.space import RANGES, Search
 from gpunn.data.named import Dataset
 from gpunn.errors import ArgumentError, CheckpointError
@@ -87,7 +87,7 @@ class Trials:
         self._lock = FileLock(folder / LOCK)
         self._processes = folder / "processes"
         self._name = secrets.token_hex(8)
-        self._presence: Presence | None = None
+        self._presence: FileLock | None = None  # held while this process takes part
         with self._lock.held():
             self._study = _study(folder, search)
         self._distributions = {name: _distribution(search, name) for name in search.searched()}
@@ -105,7 +105,9 @@ class Trials:
             "wait" while other processes have trials that may yet have to be repeated.
         """
         if self._presence is None:
-            self._presence = Presence(self._processes, self._name)
+            self._processes.mkdir(exist_ok=True)
+            self._presence = FileLock(self._processes / f"{self._name}.lock")
+            self._presence.acquire()
         with self._lock.held():
             self._fail_abandoned()
             trials = self._study.get_trials(deepcopy=False)
@@ -142,7 +144,7 @@ class Trials:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             owner = trial.user_attrs.get("owner", {})
             # Owners are written under the lock that is held here: none means it died before.
-            if owner and is_present(self._processes, owner["process"]):
+            if owner and self._is_present(owner["process"]):
                 continue
             who = f"process {owner['pid']} on {owner['host']}" if owner else "its process"
             note = {"epochs": None, "seconds": None, "note": f"{who} ended without a result"}
@@ -150,6 +152,16 @@ class Trials:
             storage.set_trial_user_attr(trial._trial_id, "result", note)
             self._study.tell(trial.number, state=TrialState.FAIL)
             self._repeat(trial)
+
+    def _is_present(self, name: str) -> bool:
+        """Return whether the process of that name is there; if not, clear its file away."""
+        lock = FileLock(self._processes / f"{name}.lock")
+        if not lock.path.exists():
+            return False
+        if not lock.acquire(wait=False):
+            return True
+        lock.remove()
+        return False
 
     def _repeat(self, trial: FrozenTrial) -> None:
         if set(trial.params) == set(self._distributions):
@@ -159,7 +171,7 @@ class Trials:
     def end(self) -> None:
         """Take no more trials."""
         if self._presence is not None:
-            self._presence.end()
+            self._presence.remove()
 
     # Looking
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.compat.symbolic import contrib, layers, losses, nn, train
+from gpunn.compat.symbolic.accuracy import argmax, cast, equal
 from gpunn.compat.symbolic.arithmetic import (
     add,
     add_n,
@@ -25,10 +26,7 @@ from gpunn.compat.symbolic.arithmetic import (
     squared_difference,
     subtract,
 )
-from gpunn.compat.symbolic.figures import absolute as abs
-from gpunn.compat.symbolic.figures import reduce_mean, square
 from gpunn.compat.symbolic.graph import (
-    Graph,
     Operation,
     Tensor,
     TensorShape,
@@ -37,10 +35,15 @@ from gpunn.compat.symbolic.graph import (
     reset_default_graph,
     set_random_seed,
 )
-from gpunn.compat.symbolic.hits import argmax, cast, equal
+from gpunn.compat.symbolic.graph import (
+    TensorGraph as Graph,
+)
+from gpunn.compat.symbolic.objectives import absolute as abs
+from gpunn.compat.symbolic.objectives import reduce_mean, square
 from gpunn.compat.symbolic.placeholders import placeholder, placeholder_with_default
 from gpunn.compat.symbolic.saver import as_model
-from gpunn.compat.symbolic.session import Session, get_default_session
+from gpunn.compat.symbolic.session import GraphSession as Session
+from gpunn.compat.symbolic.session import get_default_session
 from gpunn.compat.symbolic.values import concat, reshape
 from gpunn.compat.symbolic.variables import (
     Variable,

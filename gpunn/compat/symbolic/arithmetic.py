@@ -6,16 +6,18 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-from gpunn.compat.symbolic import figures
-from gpunn.compat.symbolic.figures import FIGURES, Figure
+from gpunn.compat.symbolic import objectives
 from gpunn.compat.symbolic.graph import Tensor
+from gpunn.compat.symbolic.objectives import OBJECTIVES, Scalar, absolute
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.values import SUPPORTED, Values, add_bias, add_values, matmul, rescale
 from gpunn.compat.symbolic.variables import Variable
 from gpunn.errors import ArgumentTypeError
 from gpunn.specs.registry import check_number
 
-__all__ = ["add", "add_n", "divide", "matmul", "multiply", "squared_difference", "subtract"]
+# The names of NumPy's functions are those of `Tensor`'s operators.
+__all__ = ["absolute", "add", "add_n", "divide", "matmul", "multiply", "negative"]
+__all__ += ["squared_difference", "subtract"]
 
 
 def _is_number(value: Any) -> bool:
@@ -28,7 +30,7 @@ def _no(owner: str, a: Any, b: Any) -> ArgumentTypeError:
         f"{t.name!r} (a {type(t).__name__})" if isinstance(t, Tensor) else f"a {type(t).__name__}"
         for t in (a, b)
     )
-    return ArgumentTypeError(f"{owner}: is not supported for {kinds}. {SUPPORTED}. {FIGURES}.")
+    return ArgumentTypeError(f"{owner}: is not supported for {kinds}. {SUPPORTED}. {OBJECTIVES}.")
 
 
 def add(x: Any, y: Any, name: str = "add") -> Any:
@@ -38,12 +40,12 @@ def add(x: Any, y: Any, name: str = "add") -> Any:
             return add_bias(one, other, name)
         if _is_number(other):
             offset = check_number("add", "the number", other)
-            if isinstance(one, Figure) and offset == 0:  # sum([...]) begins with 0
+            if isinstance(one, Scalar) and offset == 0:  # sum([...]) begins with 0
                 return one
             if isinstance(one, Values | Placeholder):
                 return rescale(one, 1.0, offset, name)
-    if isinstance(x, Figure) and isinstance(y, Figure):
-        return figures.combine(name, (1.0, x), (1.0, y))
+    if isinstance(x, Scalar) and isinstance(y, Scalar):
+        return objectives.combine(name, (1.0, x), (1.0, y))
     if isinstance(x, Values | Placeholder) and isinstance(y, Values | Placeholder):
         return add_values(x, y, name)
     raise _no("add", x, y)
@@ -65,10 +67,10 @@ def subtract(x: Any, y: Any, name: str = "sub") -> Any:
         return rescale(x, 1.0, -check_number("subtract", "the number", y), name)
     if _is_number(x) and isinstance(y, Values | Placeholder):
         return rescale(y, -1.0, check_number("subtract", "the number", x), name)
-    if isinstance(x, Figure) and isinstance(y, Figure):
-        return figures.combine(name, (1.0, x), (-1.0, y))
+    if isinstance(x, Scalar) and isinstance(y, Scalar):
+        return objectives.combine(name, (1.0, x), (-1.0, y))
     if isinstance(x, Values | Placeholder) and isinstance(y, Values | Placeholder):
-        return figures.difference(x, y, name)
+        return objectives.difference(x, y, name)
     raise _no("subtract", x, y)
 
 
@@ -77,11 +79,16 @@ def multiply(x: Any, y: Any, name: str = "mul") -> Any:
     for one, other in ((x, y), (y, x)):
         if _is_number(other):
             factor = check_number("multiply", "the number", other)
-            if isinstance(one, Figure):
-                return figures.combine(name, (factor, one))
+            if isinstance(one, Scalar):
+                return objectives.combine(name, (factor, one))
             if isinstance(one, Values | Placeholder):
                 return rescale(one, factor, 0.0, name)
     raise _no("multiply", x, y)
+
+
+def negative(x: Any) -> Any:
+    """``-x`` of a tensor or a loss."""
+    return multiply(x, -1.0)
 
 
 def divide(x: Any, y: Any, name: str = "truediv") -> Any:
@@ -95,4 +102,4 @@ def divide(x: Any, y: Any, name: str = "truediv") -> Any:
 
 def squared_difference(x: Any, y: Any, name: str = "SquaredDifference") -> Any:
     """``(predictions - y)**2``, whose mean is the mean squared error."""
-    return figures.square(subtract(x, y), name)
+    return objectives.square(subtract(x, y), name)

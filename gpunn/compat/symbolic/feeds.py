@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.interface import Backend
-from gpunn.compat.symbolic.graph import Graph, Tensor
+from gpunn.compat.symbolic.graph import Tensor, TensorGraph
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.data import batches
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
@@ -25,7 +25,7 @@ class Feeds:
     Parameters
     ----------
     feed_dict : mapping of Placeholder to array, or None
-    graph : Graph
+    graph : TensorGraph
         Of the session.
     backend : Backend
         Takes in arrays of other libraries.
@@ -33,7 +33,7 @@ class Feeds:
         Of the session's values.
     """
 
-    def __init__(self, feed_dict: Any, graph: Graph, backend: Backend, dtype: str) -> None:
+    def __init__(self, feed_dict: Any, graph: TensorGraph, backend: Backend, dtype: str) -> None:
         if feed_dict is None:
             feed_dict = {}
         if not isinstance(feed_dict, Mapping):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from gpunn.errors import ArgumentError, ArgumentTypeError, UnknownNameError
 from gpunn.randomness.philox import check_integer
@@ -28,7 +29,7 @@ class TensorShape(tuple[int | None, ...]):
         return len(self)
 
 
-class Graph:
+class TensorGraph:
     """What the construction phase has built: named tensors and operations.
 
     Attributes
@@ -60,7 +61,7 @@ class Graph:
         self._layers: set[str] = set()
 
     @contextmanager
-    def as_default(self) -> Iterator[Graph]:
+    def as_default(self) -> Iterator[TensorGraph]:
         """Let new tensors go to this graph, within a ``with`` block."""
         _stack.append(self)
         try:
@@ -118,10 +119,10 @@ class Graph:
         return found
 
 
-_stack: list[Graph] = [Graph()]
+_stack: list[TensorGraph] = [TensorGraph()]
 
 
-def get_default_graph() -> Graph:
+def get_default_graph() -> TensorGraph:
     """Return the graph that new tensors go to."""
     return _stack[-1]
 
@@ -133,7 +134,7 @@ def reset_default_graph() -> None:
             "reset_default_graph: cannot be used within `with graph.as_default():`; leave that "
             "block first."
         )
-    _stack[0] = Graph()
+    _stack[0] = TensorGraph()
 
 
 def set_random_seed(seed: int) -> None:
@@ -173,7 +174,7 @@ def check_shape(owner: str, shape: Any) -> TensorShape:
 class Operation:
     """Something to run in a session: it returns nothing."""
 
-    def __init__(self, name: str, graph: Graph | None = None) -> None:
+    def __init__(self, name: str, graph: TensorGraph | None = None) -> None:
         self.graph = graph or get_default_graph()
         self.name = self.graph.add(self, name)
 
@@ -187,8 +188,8 @@ class Operation:
         return f"<{type(self).__name__} {self.name!r}>"
 
 
-class Tensor:
-    """A named figure or array that a session can compute.
+class Tensor(NDArrayOperatorsMixin):
+    """A named number or array that a session can compute.
 
     Attributes
     ----------
@@ -198,10 +199,12 @@ class Tensor:
         With the batch axis, whose size is None; None altogether if nothing is known.
     dtype : type
         A NumPy type.
-    graph : Graph
+    graph : TensorGraph
     """
 
-    def __init__(self, name: str, shape: TensorShape | None, dtype: Any, graph: Graph) -> None:
+    def __init__(
+        self, name: str, shape: TensorShape | None, dtype: Any, graph: TensorGraph
+    ) -> None:
         self.graph, self.shape, self.dtype = graph, shape, dtype
         self.name = graph.add(self, name)
 
@@ -229,40 +232,8 @@ class Tensor:
         shape = "unknown" if self.shape is None else tuple(self.shape)
         return f"<{type(self).__name__} {self.name!r} shape={shape}>"
 
-    # What Python's operators mean is said in one place, which knows all kinds of tensors.
-
-    def __add__(self, other: Any) -> Any:
-        return _arithmetic().add(self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return _arithmetic().add(other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return _arithmetic().subtract(self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return _arithmetic().subtract(other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return _arithmetic().multiply(self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return _arithmetic().multiply(other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return _arithmetic().divide(self, other)
-
-    def __neg__(self) -> Any:
-        return _arithmetic().multiply(self, -1.0)
-
-    def __matmul__(self, other: Any) -> Any:
-        return _arithmetic().matmul(self, other)
-
-    def __rmatmul__(self, other: Any) -> Any:
-        return _arithmetic().matmul(other, self)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return _arithmetic().divide(other, self)
+    # Tensors are keys: equal is what is the same. NumPy's mixin would compute.
+    __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
 
     def __pow__(self, exponent: Any) -> Any:
         if isinstance(exponent, Tensor) or exponent != 2:
@@ -270,10 +241,7 @@ class Tensor:
                 f"{self.name!r}: '**' is supported with the exponent 2 alone, for tf.square, not "
                 f"with {exponent!r}."
             )
-        return _arithmetic().figures.square(self)
-
-    def __abs__(self) -> Any:
-        return _arithmetic().figures.absolute(self)
+        return _arithmetic().objectives.square(self)
 
     def _no_value(self, *_: Any) -> NoReturn:
         raise ArgumentTypeError(
@@ -294,14 +262,14 @@ class Tensor:
         )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **_: Any) -> Any:
-        # What NumPy makes of its number's operators, as in ``np.float32(2) * tensor``.
-        operator = _OPERATORS.get(ufunc.__name__)
-        if operator is None or method != "__call__":
+        # Python's operators come here by NumPy's mixin, and so do those of NumPy's own numbers, as
+        # in ``np.float32(2) * tensor``. What they mean is said in one place for all tensors.
+        if ufunc.__name__ not in OPERATORS or method != "__call__":
             self.__array__()
-        return getattr(_arithmetic(), operator or "")(*inputs)
+        return getattr(_arithmetic(), ufunc.__name__)(*inputs)
 
 
-_OPERATORS = {name: name for name in ("add", "subtract", "multiply", "divide", "matmul")}
+OPERATORS = ("add", "subtract", "multiply", "divide", "matmul", "negative", "absolute")
 
 
 def _arithmetic() -> Any:
@@ -310,7 +278,7 @@ def _arithmetic() -> Any:
     return arithmetic
 
 
-def same_graph(owner: str, *tensors: Tensor) -> Graph:
+def same_graph(owner: str, *tensors: Tensor) -> TensorGraph:
     """Return the graph of all `tensors`, or raise if there are two."""
     first = tensors[0]
     for tensor in tensors[1:]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpunn.compat.symbolic import figures
+from gpunn.compat.symbolic import objectives
 from gpunn.compat.symbolic.arithmetic import subtract
-from gpunn.compat.symbolic.figures import Figure, reduce_mean
+from gpunn.compat.symbolic.objectives import Scalar, reduce_mean
 
 __all__ = [
     "absolute_difference",
@@ -18,37 +18,37 @@ __all__ = [
 ]
 
 
-def sparse_softmax_cross_entropy(labels: Any, logits: Any) -> Figure:
+def sparse_softmax_cross_entropy(labels: Any, logits: Any) -> Scalar:
     """Mean of ``tf.nn.sparse_softmax_cross_entropy_with_logits``."""
     return reduce_mean(
-        figures.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        objectives.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     )
 
 
-def softmax_cross_entropy(onehot_labels: Any, logits: Any) -> Figure:
+def softmax_cross_entropy(onehot_labels: Any, logits: Any) -> Scalar:
     """Mean of ``tf.nn.softmax_cross_entropy_with_logits``."""
     return reduce_mean(
-        figures.softmax_cross_entropy_with_logits(labels=onehot_labels, logits=logits)
+        objectives.softmax_cross_entropy_with_logits(labels=onehot_labels, logits=logits)
     )
 
 
-def sigmoid_cross_entropy(multi_class_labels: Any, logits: Any) -> Figure:
+def sigmoid_cross_entropy(multi_class_labels: Any, logits: Any) -> Scalar:
     """Mean of ``tf.nn.sigmoid_cross_entropy_with_logits`` over rows and logits."""
     return reduce_mean(
-        figures.sigmoid_cross_entropy_with_logits(labels=multi_class_labels, logits=logits)
+        objectives.sigmoid_cross_entropy_with_logits(labels=multi_class_labels, logits=logits)
     )
 
 
-def mean_squared_error(labels: Any, predictions: Any) -> Figure:
+def mean_squared_error(labels: Any, predictions: Any) -> Scalar:
     """Mean of ``(predictions - labels)**2``."""
-    return reduce_mean(figures.square(subtract(predictions, labels)))
+    return reduce_mean(objectives.square(subtract(predictions, labels)))
 
 
-def absolute_difference(labels: Any, predictions: Any) -> Figure:
+def absolute_difference(labels: Any, predictions: Any) -> Scalar:
     """Mean of ``|predictions - labels|``."""
-    return reduce_mean(figures.absolute(subtract(predictions, labels)))
+    return reduce_mean(objectives.absolute(subtract(predictions, labels)))
 
 
-def huber_loss(labels: Any, predictions: Any, delta: float = 1.0) -> Figure:
+def huber_loss(labels: Any, predictions: Any, delta: float = 1.0) -> Scalar:
     """Mean of Huber's loss: squared for errors up to `delta`, linear beyond."""
-    return reduce_mean(figures.huber(subtract(predictions, labels), delta, "HuberLoss"))
+    return reduce_mean(objectives.huber(subtract(predictions, labels), delta, "HuberLoss"))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpunn.compat.symbolic.figures import (
+from gpunn.compat.symbolic.accuracy import in_top_k
+from gpunn.compat.symbolic.layers import dropout_of as _dropout_of
+from gpunn.compat.symbolic.objectives import (
     sigmoid_cross_entropy_with_logits,
     softmax_cross_entropy_with_logits,
     softmax_cross_entropy_with_logits_v2,
     sparse_softmax_cross_entropy_with_logits,
 )
-from gpunn.compat.symbolic.hits import in_top_k
-from gpunn.compat.symbolic.layers import dropout_of as _dropout_of
 from gpunn.compat.symbolic.values import Values
 from gpunn.compat.symbolic.values import activation as _activation
 from gpunn.specs import activations

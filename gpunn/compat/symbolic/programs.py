@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 
 from gpunn.compat.symbolic.feeds import Feeds
-from gpunn.compat.symbolic.figures import Term, ends_with
-from gpunn.compat.symbolic.graph import Graph
+from gpunn.compat.symbolic.graph import TensorGraph
+from gpunn.compat.symbolic.objectives import Term, ends_with
 from gpunn.compat.symbolic.placeholders import Placeholder
+from gpunn.data.batches import Data
 from gpunn.errors import ArgumentError, DataError
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.build import build_plan
 from gpunn.plan.spec import CONTROL, EXTERNAL, METRICS, OutputSpec
-from gpunn.specs.graph import build_graph
+from gpunn.specs.graph import Graph, build_graph
 from gpunn.specs.layers.base import SymbolicTensor
 from gpunn.specs.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from gpunn.specs.metrics import Metric
 from gpunn.specs.optimizers import Optimizer
-from gpunn.training.session import EVALUATION_BATCH, SMALL_BATCH, Session
+from gpunn.training.session import Session
 
 Array = np.ndarray[Any, Any]
 
@@ -53,7 +54,7 @@ class Head:
             self.metrics += (term.spec,)
 
     def spec(self) -> OutputSpec:
-        """Return what is asked of the plan; a plan that counts hits needs some loss."""
+        """Return what is asked of the plan; one that computes metrics alone needs some loss."""
         loss = self.loss
         if loss is None:
             logits = not ends_with(self.predictions, "softmax")
@@ -89,8 +90,7 @@ class Program:
     Parameters
     ----------
     session : Session
-    graph : Graph
-    kind : {"train", "evaluate", "predict"}
+    graph : TensorGraph
     heads : iterable of Head
         What to train or evaluate.
     outputs : sequence of SymbolicTensor
@@ -103,14 +103,13 @@ class Program:
     def __init__(
         self,
         session: Session,
-        graph: Graph,
-        kind: str,
+        graph: TensorGraph,
         heads: Iterable[Head] = (),
         outputs: Sequence[SymbolicTensor] = (),
         optimizer: Optimizer | None = None,
         shared: dict[str, Any] | None = None,
     ) -> None:
-        self.session, self.kind, self.heads = session, kind, list(heads)
+        self.session, self.heads = session, list(heads)
         self.optimizer, self.shared = optimizer, shared
         outputs = outputs or [head.predictions.symbolic for head in self.heads]
         calls = list(calls_before(outputs))
@@ -131,9 +130,9 @@ class Program:
         # All plans lay the weights out alike, those that they do not read included.
         self.graph = replace(own, variables=session.graph.variables)
         uint8 = [p.dtype == np.uint8 for p in self.placeholders]
-        self.dtype = session.dtype
-        self.input_dtypes = ["uint8" if small else self.dtype for small in uint8]
-        self._bound: dict[Any, Staged] = {}
+        self.input_dtypes = ["uint8" if small else session.dtype for small in uint8]
+        self.view = session.view(self.graph)
+        self._staged: Staged | None = None
 
     def _bind(self, batch_size: int) -> BoundPlan:
         plan = build_plan(
@@ -143,73 +142,53 @@ class Program:
             outputs=[head.spec() for head in self.heads],
             optimizer=self.optimizer,
             input_dtypes=self.input_dtypes,
-            programs=(self.kind,),
+            programs=("train",),
         )
         return self.session.bind(plan, self.shared)
 
-    def arrays(self, feeds: Feeds) -> tuple[dict[str, Array], int]:
-        """Return what is fed, by the plan's names, and the number of rows."""
-        arrays: dict[str, Array] = {}
-        rows = 0
-        graph = self.graph
-        for placeholder, node in zip(self.placeholders, graph.inputs, strict=True):
-            array = feeds.input(placeholder, graph.nodes[node])
-            arrays[f"data/{graph.nodes[node].name}"], rows = array, len(array)
-        for head, node in zip(self.heads, graph.outputs if self.heads else (), strict=True):
-            columns = math.prod(graph.nodes[node].shape)
+    def data(self, feeds: Feeds) -> Data:
+        """Return what is fed, checked."""
+        graph, nodes = self.graph, self.graph.nodes
+        inputs = tuple(
+            feeds.input(placeholder, nodes[node])
+            for placeholder, node in zip(self.placeholders, graph.inputs, strict=True)
+        )
+        rows = len(inputs[0])
+        targets: list[Array | None] = [None] * len(graph.outputs)
+        for i, head in enumerate(self.heads):
+            columns = math.prod(nodes[graph.outputs[i]].shape)
             loss = head.loss or head.spec().loss
             assert loss is not None
-            arrays[f"targets/{graph.nodes[node].name}"] = feeds.targets(
-                head.labels, rows, columns, loss, head.sparse
-            )
-        return arrays, rows
+            targets[i] = feeds.targets(head.labels, rows, columns, loss, head.sparse)
+        return Data(inputs, tuple(targets), (None,) * len(targets), rows)
 
     def staged(self, rows: int) -> Staged:
         """Return the bound plan for a training batch: one that is larger needs a new one."""
-        staged = self._bound.get("train")
-        if staged is None or rows > staged.capacity:
-            staged = self._bound["train"] = Staged(self._bind(rows), rows)
-        return staged
+        if self._staged is None or rows > self._staged.capacity:
+            self._staged = Staged(self._bind(rows), rows)
+        return self._staged
 
-    def run(self, feeds: Feeds) -> tuple[dict[Any, float], list[Array]]:
-        """Evaluate or predict; return figures by head and what they are of, or outputs."""
-        arrays, rows = self.arrays(feeds)
-        backend = self.session.backend
-        if rows <= EVALUATION_BATCH:
-            capacity = 1 if rows == 1 else SMALL_BATCH if rows <= SMALL_BATCH else EVALUATION_BATCH
-            if capacity not in self._bound:
-                self._bound[capacity] = Staged(self._bind(capacity), capacity)
-            staged = self._bound[capacity]
-            staged.fill(arrays, rows)
-        else:
-            if "whole" not in self._bound:
-                self._bound["whole"] = Staged(self._bind(EVALUATION_BATCH), 0)
-            staged = self._bound["whole"]
-            staged.bound.attach({name: backend.upload(array) for name, array in arrays.items()})
-            staged.start()
-        bound = staged.bound
-        bound.reset_metrics()
-        parts: list[list[Array]] = [[] for _ in self.graph.outputs]
-        for start in range(0, rows, bound.plan.batch_size):
-            count = min(bound.plan.batch_size, rows - start)
-            bound.repeat(self.kind, 1, count)
-            if self.kind == "predict":
-                for part, name in zip(parts, bound.plan.outputs, strict=True):
-                    part.append(backend.to_host(bound.array(name, count)))
-        figures = {} if self.kind == "predict" else self.figures(bound, rows)
-        if not staged.capacity:
-            bound.detach()
-        if self.kind != "predict":
-            return figures, []
+    def predict(self, feeds: Feeds) -> list[Array]:
+        """Return the outputs."""
+        data = self.data(feeds)
         shapes = (self.graph.nodes[node].shape for node in self.graph.outputs)
-        return figures, [
-            np.concatenate(part).reshape(rows, *shape)
-            for part, shape in zip(parts, shapes, strict=True)
-        ]
+        outputs = zip(self.view.predict(data), shapes, strict=True)
+        return [array.reshape(data.rows, *shape) for array, shape in outputs]
 
-    def figures(self, bound: BoundPlan, rows: int) -> dict[Any, float]:
-        """Return the mean losses and metrics: by term."""
-        sums, figures = bound.read_metrics(), {}
+    def evaluate(self, feeds: Feeds) -> dict[Term, float]:
+        """Return the mean losses and metrics."""
+        data = self.data(feeds)
+        source = self.view.evaluation_source(data, [head.spec() for head in self.heads])
+        try:
+            self.view.evaluate_source(source)
+            return self.means(source.bound, data.rows)
+        finally:
+            source.close()
+            source.bound.detach()
+
+    def means(self, bound: BoundPlan, rows: int) -> dict[Term, float]:
+        """Return the mean losses and metrics that a plan has added up."""
+        sums, means = bound.read_metrics(), {}
         for head, name in zip(self.heads, self.graph.output_names(), strict=True):
             prefix = f"{METRICS}/{name}_" if len(self.heads) > 1 else f"{METRICS}/"
             labels: list[tuple[Any, str]] = [(m, f"m{i}") for i, m in enumerate(head.metrics)]
@@ -217,8 +196,8 @@ class Program:
                 labels.append((head.loss, "loss"))
             for spec, label in labels:
                 term = Term(spec, head.predictions, head.labels, head.sparse)
-                figures[term] = float(sums[prefix + label][0]) / rows
-        return figures
+                means[term] = float(sums[prefix + label][0]) / rows
+        return means
 
 
 class Staged:
@@ -232,27 +211,22 @@ class Staged:
         self._write = bound.backend.write
         self._offset = bound.array(f"{CONTROL}/offset")
         self._arrays: dict[str, Any] = {}
-        self._views: dict[int, dict[str, Any]] = {}
-        if capacity:
-            for name, spec in bound.plan.buffers.items():
-                if spec.region == EXTERNAL:
-                    shape = (capacity, *spec.shape[1:])
-                    start = np.arange(capacity) if name == "order" else np.zeros(shape)
-                    self._arrays[name] = bound.backend.upload(start.astype(spec.dtype))
-            bound.attach(self._arrays)
+        self._views: dict[int, list[Any]] = {}
+        for name, spec in bound.plan.buffers.items():
+            if spec.region == EXTERNAL:
+                shape = (capacity, *spec.shape[1:])
+                start = np.arange(capacity) if name == "order" else np.zeros(shape)
+                self._arrays[name] = bound.backend.upload(start.astype(spec.dtype))
+        bound.attach(self._arrays)
 
-    def start(self) -> None:
-        """Let the next call read the first rows."""
-        self._write(self._offset, 0)
-
-    def fill(self, arrays: dict[str, Array], rows: int) -> None:
+    def fill(self, data: Data, graph: Graph) -> None:
         """Copy a batch to where the calls read it."""
-        views = self._views.get(rows)
+        views = self._views.get(data.rows)
         if views is None:
-            views = {name: self._arrays[name][:rows] for name in arrays}
-            self._views[rows] = views
-        for name, array in arrays.items():
-            self._write(views[name], array)
+            views = [self._arrays[name][: data.rows] for name in data.external(graph)]
+            self._views[data.rows] = views
+        for view, array in zip(views, (*data.inputs, *data.targets), strict=True):
+            self._write(view, array)
         self._write(self._offset, 0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpunn.checkpoints import files as checkpoints
 from gpunn.checkpoints.files import Checkpoint, Expected
-from gpunn.compat.symbolic.graph import Graph, Tensor, get_default_graph
+from gpunn.compat.symbolic.graph import Tensor, TensorGraph, get_default_graph
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.values import Values, layer_variables
 from gpunn.compat.symbolic.variables import Variable
@@ -61,7 +61,7 @@ class Saver:
 
         Parameters
         ----------
-        sess : Session
+        sess : GraphSession
         save_path : path
         global_step : int or Variable, optional
             Added to the name: ``path-1200``.
@@ -119,7 +119,7 @@ class Saver:
 
         Parameters
         ----------
-        sess : Session
+        sess : GraphSession
         save_path : path
             A file of `save`, or of a gpunn model with the same layers.
 
@@ -169,9 +169,9 @@ class Saver:
 
 
 def _check_session(owner: str, sess: Any) -> None:
-    from gpunn.compat.symbolic.session import Session
+    from gpunn.compat.symbolic.session import GraphSession
 
-    if not isinstance(sess, Session):
+    if not isinstance(sess, GraphSession):
         raise ArgumentTypeError(
             f"Saver.{owner}: the first argument must be the session, not {sess!r}."
         )
@@ -205,7 +205,7 @@ def _compare(file: Path, own: Mapping[str, Any], saved: Mapping[str, Any]) -> No
 
 
 def _slots(
-    file: Path, graph: Graph, saved: Mapping[str, Any], weights: Mapping[str, Any]
+    file: Path, graph: TensorGraph, saved: Mapping[str, Any], weights: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the slots that are read from the file: none where this graph does not train."""
     operations = {op.name: op for op in graph.training}
@@ -258,7 +258,7 @@ def as_model(inputs: Any, outputs: Any, session: Any = None) -> Model:
     ----------
     inputs : Placeholder or list of Placeholder
     outputs : Values or list of Values
-    session : Session, optional
+    session : GraphSession, optional
         Default: that of the ``with`` block around.
 
     Examples

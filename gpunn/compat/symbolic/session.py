@@ -1,4 +1,4 @@
-"""`Session`: runs what a graph describes, on a device."""
+"""`GraphSession`: runs what a graph describes, on a device."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from gpunn.backends.select import select_backend
 from gpunn.compat.symbolic.feeds import Feeds
 from gpunn.compat.symbolic.fetches import collect, rebuild
-from gpunn.compat.symbolic.figures import FIGURES, ArgMax, Difference, Figure, PerRow, Term
-from gpunn.compat.symbolic.graph import Graph, Operation, Tensor, get_default_graph
+from gpunn.compat.symbolic.graph import Operation, Tensor, TensorGraph, get_default_graph
+from gpunn.compat.symbolic.objectives import OBJECTIVES, ArgMax, Difference, PerRow, Scalar, Term
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.programs import Program, check_flags, passes
 from gpunn.compat.symbolic.train import TrainOperation
@@ -28,18 +28,18 @@ from gpunn.errors import (
 from gpunn.models.compiling import check_precision, check_precision_name, check_seed
 from gpunn.plan.spec import STORAGE
 from gpunn.randomness.seeds import draw_seed
-from gpunn.specs.graph import Graph as LayerGraph
-from gpunn.training.session import Session as DeviceSession
+from gpunn.specs.graph import Graph
+from gpunn.training.session import Session
 
 Array = np.ndarray[Any, Any]
 
 
-class Session:
+class GraphSession:
     """Weights on a device, and what runs there.
 
     Parameters
     ----------
-    graph : Graph, optional
+    graph : TensorGraph, optional
         Default: the default graph.
     device : {"auto", "cpu", "cuda", "cuda:N", "reference", "simulator"}
     precision : {"float32", "float64", "tf32", "bfloat16"}
@@ -58,7 +58,7 @@ class Session:
 
     def __init__(
         self,
-        graph: Graph | None = None,
+        graph: TensorGraph | None = None,
         *,
         device: str = "auto",
         precision: str = "float32",
@@ -68,7 +68,7 @@ class Session:
         check_precision_name(precision)
         self.selection = select_backend(device, threads=threads)
         check_precision(self.selection, device, precision)
-        if graph is not None and not isinstance(graph, Graph):
+        if graph is not None and not isinstance(graph, TensorGraph):
             raise ArgumentTypeError(
                 f"Session: graph must be a tf.Graph, or left out for the default one, not "
                 f"{graph!r}."
@@ -77,7 +77,7 @@ class Session:
         self.device, self.precision = device, precision
         seed = self.graph.seed if seed is None else check_seed(seed)
         self.seed = draw_seed() if seed is None else seed
-        self._session: DeviceSession | None = None
+        self._session: Session | None = None
         self._programs: dict[Any, Program] = {}
         self.training: dict[TrainOperation, Training] = {}
         # Of variables that no layer has, and the count that a global_step started from.
@@ -88,7 +88,7 @@ class Session:
 
     # Life
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> GraphSession:
         stack = ExitStack()
         stack.enter_context(self.graph.as_default())
         stack.enter_context(self.selection.backend.threads())
@@ -109,7 +109,7 @@ class Session:
         self.training.clear()
 
     @property
-    def session(self) -> DeviceSession:
+    def session(self) -> Session:
         """The weights on the device; `NotBuiltError` before they are initialized."""
         if self._closed:
             raise NotBuiltError("The session is closed; use it within its `with` block.")
@@ -127,8 +127,8 @@ class Session:
         """Give all variables their initial values, and start all training over."""
         if self._closed:
             raise NotBuiltError("The session is closed; use it within its `with` block.")
-        graph = LayerGraph((), (), (), layer_variables(self.graph))
-        session = DeviceSession(graph, self.selection.backend, self.precision, self.seed)
+        graph = Graph((), (), (), layer_variables(self.graph))
+        session = Session(graph, self.selection.backend, self.precision, self.seed)
         self._others = {}
         for variable in self.graph.variables:
             values = variable.initial_value.draw(self.seed, variable.index)
@@ -227,7 +227,7 @@ class Session:
                 if isinstance(leaf, PerRow | Difference):
                     raise ArgumentTypeError(
                         f"run: {leaf.name!r} (a {type(leaf).__name__}) cannot be computed row by "
-                        f"row; fetch its mean: tf.reduce_mean(...). {FIGURES}."
+                        f"row; fetch its mean: tf.reduce_mean(...). {OBJECTIVES}."
                     )
             return rebuild(fetches, self._compute(leaves, feed_dict))
 
@@ -246,7 +246,7 @@ class Session:
         results: dict[int, Any] = {}
         rows: dict[Any, Array] = self._predict(leaves, feeds, bool(training))
         terms = dict.fromkeys(
-            t for leaf in leaves if isinstance(leaf, Figure) for _, t in leaf.terms
+            t for leaf in leaves if isinstance(leaf, Scalar) for _, t in leaf.terms
         )
         shares = {op: along(op, terms) for op in training}
         taken = {term for share in shares.values() for term in share}
@@ -257,7 +257,7 @@ class Session:
         for op in training:
             means |= self._training_of(op).step(feeds, shares[op])
         for leaf in leaves:
-            if isinstance(leaf, Figure):
+            if isinstance(leaf, Scalar):
                 results[id(leaf)] = sum(weight * means[term] for weight, term in leaf.terms)
             elif isinstance(leaf, Values):
                 results[id(leaf)] = rows[leaf]
@@ -279,14 +279,11 @@ class Session:
         calls = {id(t.symbolic): t.symbolic for t in chosen}
         key = ("predict", *calls)
         if key not in self._programs:
-            self._programs[key] = Program(
-                self.session, self.graph, "predict", outputs=list(calls.values())
-            )
+            self._programs[key] = Program(self.session, self.graph, outputs=list(calls.values()))
         program = self._programs[key]
         if not training:
             check_flags(program, feeds, False)
-        _, arrays = program.run(feeds)
-        by_call = dict(zip(calls, arrays, strict=True))
+        by_call = dict(zip(calls, program.predict(feeds), strict=True))
         return {t: by_call[id(t.symbolic)] for t in chosen}
 
     def _evaluate(self, terms: list[Term], feeds: Feeds, training: bool) -> dict[Term, float]:
@@ -296,14 +293,12 @@ class Session:
         key = ("evaluate", *terms)
         if (*key, 0) not in self._programs:
             for number, heads in enumerate(passes(terms)):
-                self._programs[(*key, number)] = Program(
-                    self.session, self.graph, "evaluate", heads.values()
-                )
+                self._programs[(*key, number)] = Program(self.session, self.graph, heads.values())
         number = 0
         while (program := self._programs.get((*key, number))) is not None:
             if not training:
                 check_flags(program, feeds, False)
-            means |= program.run(feeds)[0]
+            means |= program.evaluate(feeds)
             number += 1
         return means
 
@@ -313,15 +308,15 @@ class Session:
         return self.training[op]
 
 
-_sessions: list[Session] = []
+_sessions: list[GraphSession] = []
 
 
-def get_default_session() -> Session | None:
+def get_default_session() -> GraphSession | None:
     """Return the session of the ``with`` block around, if there is one."""
     return _sessions[-1] if _sessions else None
 
 
-def session_for(session: Session | None, what: str) -> Session:
+def session_for(session: GraphSession | None, what: str) -> GraphSession:
     """Return `session`, or the one of the ``with`` block around."""
     found = session or get_default_session()
     if found is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from gpunn.compat.symbolic.figures import FIGURES, Figure
 from gpunn.compat.symbolic.graph import Operation, Tensor, same_graph
+from gpunn.compat.symbolic.objectives import OBJECTIVES, Scalar
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.saver import Saver
 from gpunn.compat.symbolic.variables import Variable
@@ -33,7 +33,7 @@ class TrainOperation(Operation):
 
     Attributes
     ----------
-    loss : Figure
+    loss : Scalar
     spec : gpunn.optimizers.Optimizer
         With a learning rate of 0: the session sets it.
     rate : LearningRateSchedule or Placeholder
@@ -44,7 +44,7 @@ class TrainOperation(Operation):
     def __init__(
         self,
         name: str,
-        loss: Figure,
+        loss: Scalar,
         spec: specs.Optimizer,
         rate: LearningRateSchedule | Placeholder,
         global_step: Variable | None,
@@ -122,7 +122,7 @@ class Optimizer:
 
         Parameters
         ----------
-        loss : Figure
+        loss : Scalar
             The mean of a loss, or a weighted sum of such means over different outputs.
         global_step : Variable, optional
             ``tf.Variable(0, trainable=False)``, to count the steps.
@@ -133,18 +133,18 @@ class Optimizer:
                 "minimize: var_list is not supported: a step trains all weights that the loss "
                 "depends on. Leave it out."
             )
-        if not isinstance(loss, Figure):
+        if not isinstance(loss, Scalar):
             what = repr(loss.name) if isinstance(loss, Tensor) else type(loss).__name__
             raise ArgumentTypeError(
                 f"minimize: loss must be one number for the batch, such as tf.reduce_mean("
-                f"xentropy), not {what}. {FIGURES}."
+                f"xentropy), not {what}. {OBJECTIVES}."
             )
         outputs = [term.predictions for _, term in loss.terms]
         for _, term in loss.terms:
             if not isinstance(term.spec, Loss):
                 raise ArgumentError(
                     f"minimize: {loss.name!r} is a metric, which has no useful gradient; minimize "
-                    f"a loss. {FIGURES}."
+                    f"a loss. {OBJECTIVES}."
                 )
             if outputs.count(term.predictions) > 1:
                 raise ArgumentError(

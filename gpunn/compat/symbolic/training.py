@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.compat.symbolic.feeds import Feeds
-from gpunn.compat.symbolic.figures import Term
+from gpunn.compat.symbolic.objectives import Term
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.programs import Head, Program, check_flags, head_of
 from gpunn.compat.symbolic.train import TrainOperation
@@ -48,34 +48,34 @@ class Training:
     ) -> None:
         self.operation, self.session, self.steps = operation, session, steps
         self._slots = slots or {}
-        # Shared by all plans: one for each set of figures that steps compute along.
+        # Shared by all plans: one for each set of losses and metrics that steps compute along.
         self._regions: dict[str, Any] = {}
         self._programs: dict[tuple[Term, ...], Program] = {}
         self._bound: BoundPlan | None = None
         self._rate: float | None = None
 
     def step(self, feeds: Feeds, terms: tuple[Term, ...]) -> dict[Term, float]:
-        """Take a step; return the figures `terms` of it."""
+        """Take a step; return the losses and metrics `terms` of it."""
         program = self._programs.get(terms)
         if program is None:
             program = self._programs[terms] = self._program(terms)
         check_flags(program, feeds, True)
         schedule = self.operation.rate
         rate = feeds.number(schedule) if isinstance(schedule, Placeholder) else schedule(self.steps)
-        arrays, rows = program.arrays(feeds)
-        staged = program.staged(rows)
+        data = program.data(feeds)
+        rows, staged = data.rows, program.staged(data.rows)
         if self._bound is None:
             self._begin(staged.bound)
         bound = self._bound = staged.bound
         if rate != self._rate:
             bound.write(f"{CONTROL}/learning_rate", rate)
             self._rate = rate
-        staged.fill(arrays, rows)
+        staged.fill(data, program.graph)
         if terms:
             bound.reset_metrics()
         bound.repeat("train", 1, rows)
         self.steps += 1
-        return program.figures(bound, rows) if terms else {}
+        return program.means(bound, rows) if terms else {}
 
     def _program(self, terms: tuple[Term, ...]) -> Program:
         op, session = self.operation, self.session
@@ -85,7 +85,7 @@ class Training:
         for term in terms:
             if not isinstance(term.spec, Loss):
                 head_of(heads, term).add(term)
-        program = Program(session, op.graph, "train", heads.values(), (), op.spec, self._regions)
+        program = Program(session, op.graph, heads.values(), (), op.spec, self._regions)
         unreached = [v.path for v in session.graph.variables if v.path not in program.variables]
         if not program.variables:
             raise ArgumentError(f"{op.name!r}: {op.loss.name!r} depends on no variable.")

@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.compat.symbolic.graph import Graph, Tensor, TensorShape, get_default_graph, same_graph
+from gpunn.compat.symbolic.graph import (
+    Tensor,
+    TensorGraph,
+    TensorShape,
+    get_default_graph,
+    same_graph,
+)
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.variables import Variable
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
@@ -86,7 +92,7 @@ class Product(Values):
         return Values(name, symbolic, self.graph, symbolic.shape)
 
 
-def layer_variables(graph: Graph) -> tuple[LayerVariable, ...]:
+def layer_variables(graph: TensorGraph) -> tuple[LayerVariable, ...]:
     """Return the variables of all dense layers, in the order in which those were put together.
 
     Products that nothing was added to become layers without a bias now.

@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.compat.symbolic.graph import Graph, Operation, Tensor, check_shape, get_default_graph
+from gpunn.compat.symbolic.graph import (
+    Operation,
+    Tensor,
+    TensorGraph,
+    check_shape,
+    get_default_graph,
+)
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from gpunn.specs import initializers
 from gpunn.specs.graph import MAX_VALUES
@@ -146,7 +152,7 @@ class Variable(Tensor):
         name: str = "Variable",
         dtype: Any = None,
         *,
-        graph: Graph | None = None,
+        graph: TensorGraph | None = None,
     ) -> None:
         if isinstance(initial_value, Tensor):
             raise ArgumentTypeError(

@@ -29,8 +29,8 @@ from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
 from gpunn.backends.select import Selection, cuda_status, select_backend
 from gpunn.cli.app import main
-from gpunn.cli.tune import command as tune_command
 from gpunn.cli.tune import measure as tune_module
+from gpunn.cli.tune import run as tune_command
 from gpunn.cli.tune.measure import Tuner, TuneSettings, candidates, decide
 from gpunn.cli.tune.steps import SHORT, Way, chosen
 from gpunn.errors import ArgumentError, DeviceError

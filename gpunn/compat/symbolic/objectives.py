@@ -1,7 +1,7 @@
-"""Losses and metrics: figures of a batch, made of gpunn's loss and metric specs.
+"""Losses and metrics of a batch, made of gpunn's loss and metric specs.
 
 What one row contributes (`PerRow`) cannot be computed by itself; its mean over the batch, a
-`Figure`, can, and so can weighted sums of such means.
+`Scalar`, can, and so can weighted sums of such means.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.compat.symbolic.graph import Graph, Tensor, TensorShape, same_graph
+from gpunn.compat.symbolic.graph import Tensor, TensorGraph, TensorShape, same_graph
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.values import as_values
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
@@ -28,7 +28,7 @@ from gpunn.specs.losses import (
 )
 from gpunn.specs.metrics import Metric
 
-FIGURES = (
+OBJECTIVES = (
     "Losses are the tf.reduce_mean of tf.nn.sparse_softmax_cross_entropy_with_logits, "
     "softmax_cross_entropy_with_logits, sigmoid_cross_entropy_with_logits, "
     "tf.square(predictions - y) or tf.abs(predictions - y); metrics that of tf.nn.in_top_k or "
@@ -56,9 +56,11 @@ class Term:
 
 
 class PerRow(Tensor):
-    """What each row of the batch contributes to a figure: `reduce_mean` makes it one."""
+    """What each row of the batch contributes to a mean: `reduce_mean` takes it."""
 
-    def __init__(self, name: str, term: Term, graph: Graph, columns: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self, name: str, term: Term, graph: TensorGraph, columns: tuple[Any, ...] = ()
+    ) -> None:
         super().__init__(name, TensorShape((None, *columns)), np.float32, graph)
         self.term = term
 
@@ -79,7 +81,7 @@ class ArgMax(Tensor):
         self.values = values
 
 
-class Figure(Tensor):
+class Scalar(Tensor):
     """One number for a batch: a weighted sum of mean losses or metrics.
 
     Attributes
@@ -87,7 +89,9 @@ class Figure(Tensor):
     terms : tuple of (float, Term)
     """
 
-    def __init__(self, name: str, terms: tuple[tuple[float, Term], ...], graph: Graph) -> None:
+    def __init__(
+        self, name: str, terms: tuple[tuple[float, Term], ...], graph: TensorGraph
+    ) -> None:
         super().__init__(name, TensorShape(()), np.float32, graph)
         self.terms = terms
 
@@ -209,7 +213,7 @@ def difference(a: Any, b: Any, name: str) -> Difference:
     if len(targets) != 1:
         raise ArgumentTypeError(
             f"subtract: one side must be a placeholder for the targets, the other what the network "
-            f"computes; not {describe(a)} and {describe(b)}. {FIGURES}."
+            f"computes; not {describe(a)} and {describe(b)}. {OBJECTIVES}."
         )
     predictions = as_values("subtract", b if targets[0] is a else a)
     same_graph("subtract", predictions, targets[0])
@@ -221,7 +225,7 @@ def error(owner: str, spec: Loss, tensor: Any, name: str) -> PerRow:
     if not isinstance(tensor, Difference):
         raise ArgumentTypeError(
             f"{owner}: is supported for predictions - y alone, not for {describe(tensor)}. "
-            f"{FIGURES}."
+            f"{OBJECTIVES}."
         )
     term = Term(spec, tensor.predictions, tensor.labels, False)
     return PerRow(name, term, tensor.graph, tensor.predictions.features)
@@ -242,26 +246,26 @@ def huber(x: Any, delta: float, name: str) -> PerRow:
     return error("huber_loss", Huber(delta), x, name)
 
 
-def reduce_mean(input_tensor: Any, name: str = "Mean") -> Figure:
-    """Return the mean over the batch of a loss or of hits: a figure that a session can compute."""
+def reduce_mean(input_tensor: Any, name: str = "Mean") -> Scalar:
+    """Return the mean over the batch of a loss or of correct predictions: a scalar to compute."""
     if not isinstance(input_tensor, PerRow):
         raise ArgumentTypeError(
-            f"reduce_mean: cannot be taken of {describe(input_tensor)}. {FIGURES}."
+            f"reduce_mean: cannot be taken of {describe(input_tensor)}. {OBJECTIVES}."
         )
-    return Figure(name, ((1.0, input_tensor.term),), input_tensor.graph)
+    return Scalar(name, ((1.0, input_tensor.term),), input_tensor.graph)
 
 
-def combine(name: str, *parts: tuple[float, Any]) -> Figure:
-    """Return a weighted sum of figures."""
+def combine(name: str, *parts: tuple[float, Any]) -> Scalar:
+    """Return a weighted sum of scalars."""
     weights: dict[Term, float] = {}
-    for factor, figure in parts:
-        if not isinstance(figure, Figure):
+    for factor, scalar in parts:
+        if not isinstance(scalar, Scalar):
             raise ArgumentTypeError(
-                f"{name.lower()}: a loss can be added to other losses, not to {describe(figure)}."
+                f"{name.lower()}: a loss can be added to other losses, not to {describe(scalar)}."
             )
-        for weight, term in figure.terms:
+        for weight, term in scalar.terms:
             weights[term] = weights.get(term, 0.0) + factor * weight
     if not all(map(math.isfinite, weights.values())):
         raise ArgumentError(f"{name.lower()}: a loss is multiplied by a number that is not finite.")
-    graph = same_graph(name.lower(), *(figure for _, figure in parts))
-    return Figure(name, tuple((weight, term) for term, weight in weights.items()), graph)
+    graph = same_graph(name.lower(), *(scalar for _, scalar in parts))
+    return Scalar(name, tuple((weight, term) for term, weight in weights.items()), graph)

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.compat.symbolic.figures import (
+from gpunn.compat.symbolic.graph import same_graph
+from gpunn.compat.symbolic.objectives import (
     ArgMax,
-    Figure,
     PerRow,
+    Scalar,
     Term,
     class_numbers,
     describe,
     labels_like,
 )
-from gpunn.compat.symbolic.graph import same_graph
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.values import Values, as_values
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
@@ -73,9 +73,9 @@ def equal(x: Any, y: Any, name: str = "Equal") -> PerRow:
 
 
 def cast(x: Any, dtype: Any, name: str = "Cast") -> Any:
-    """Return `x`: the session's precision decides the type, but class hits become numbers."""
+    """Return `x`: the session's precision decides the type; bools become numbers."""
     kind = np.dtype(dtype).kind
-    if isinstance(x, PerRow | Figure | Values) and kind == "f":
+    if isinstance(x, PerRow | Scalar | Values) and kind == "f":
         return x
     if isinstance(x, Placeholder) and kind == "f" and x.dtype == np.uint8:
         return x  # gathered as uint8, computed with as floats

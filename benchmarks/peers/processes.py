@@ -15,10 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gpunn.cli.bench.peers import worker as worker_module
 from gpunn.errors import GpunnError
 
-SCRIPT = Path(worker_module.__file__)
+SCRIPT = Path(__file__).with_name("worker.py")
 MODULES: dict[str, tuple[str, ...]] = {
     "torch": ("torch",),
     "torch.compile": ("torch",),

@@ -1,6 +1,7 @@
 """Other frameworks on the same task, each a small program in a process of its own.
 
-`worker.py` is what is started; ``NAME_peer.py`` holds a class `Peer` each. None of them imports
+`processes.py` starts them, for ``gpunn bench --compare`` and for the comparisons of this folder.
+`worker.py` is what is started; ``NAME_peer.py`` holds a class `Peer` each. None of these imports
 gpunn, so that any Python with NumPy and the framework runs them. All follow one pattern:
 
 - ``Peer(images, labels, weights, threads, device)`` imports the framework and takes the data:
