@@ -119,10 +119,13 @@ FITS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("eager", [True, False], ids=["eager", "graphs"])
 @pytest.mark.parametrize(
-    ("optimizer", "fit"),
-    [("sgd", "shuffled"), ("adam", "steps"), *(("momentum", fit) for fit in FITS)],
+    ("optimizer", "fit", "eager"),
+    [
+        *(("sgd", "shuffled", False), ("adam", "steps", False)),
+        *(("momentum", fit, False) for fit in FITS),
+        *((("adam", "steps", True), ("momentum", "shuffled", True), ("momentum", "split", True))),
+    ],
 )
 def test_a_streamed_fit_is_the_fit_with_data_on_the_device(
     optimizer: str, fit: str, eager: bool, on: Any, caplog: pytest.LogCaptureFixture

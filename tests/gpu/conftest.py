@@ -12,7 +12,10 @@ from gpunn.backends.select import cuda_status
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if cuda_status().usable:
         return
-    gone = [item for item in items if Path(__file__).parent in item.path.parents]
+    here = Path(__file__).parent
+    kept, gone = [], []
+    for item in items:
+        (gone if item.path.is_relative_to(here) else kept).append(item)
     if gone:
         config.hook.pytest_deselected(items=gone)
-        items[:] = [item for item in items if item not in set(gone)]
+        items[:] = kept

@@ -8,9 +8,11 @@ import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +25,7 @@ from gpunn.backends.cpu import backend as numba_cpu
 from gpunn.backends.cpu.backend import NumbaCPU
 from gpunn.backends.cpu.ops import dense as cpu_dense
 from gpunn.backends.cpu.ops import optimizers as cpu_updates
+from gpunn.backends.cpu.products import tiles
 from gpunn.backends.cpu.products.team import TeamProducts
 from gpunn.backends.cpu.products.tiles import COLUMNS, HEIGHTS, LANES
 from gpunn.backends.cpu.threads import choice as cpu_team
@@ -33,6 +36,7 @@ from gpunn.errors import DeviceError
 needs_vectors = pytest.mark.skipif(
     not LANES, reason="needs a processor with AVX2 or AVX-512: it has no products of its own"
 )
+CPUINFO = Path("/proc/cpuinfo")
 OPS = (*cpu_dense.PRODUCTS, *TASKS)
 RELU, TANH = ("relu", 0.0), ("tanh", 0.0)
 
@@ -169,6 +173,17 @@ def test_a_program_is_the_teams_or_the_librarys_as_a_whole() -> None:
     assert program(50, 784, 300, threads=16) == [True]
     assert program(128, 784, 1000, threads=4) == [True]
     assert program(128, 784, 1000, threads=16) == [False]  # a BLAS has more than the team's four
+
+
+@pytest.mark.skipif(not CPUINFO.exists(), reason="needs Linux")
+def test_vectors_are_found_where_the_processor_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they were not, most tests here would be skipped."""
+    monkeypatch.setattr(
+        numba.config, "CPU_FEATURES", None
+    )  # as it is, whatever it is to be taken for
+    flags = set(CPUINFO.read_text().split())
+    needed = {"avx2", "fma"}
+    assert (needed <= tiles._features()) == (needed <= flags)
 
 
 def test_own_products_need_vectors(monkeypatch: pytest.MonkeyPatch) -> None:

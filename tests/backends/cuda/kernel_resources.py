@@ -2,9 +2,9 @@
 
 NVRTC comes from pip (cuda-bindings, nvidia-cuda-nvrtc). What is compiled is what the ops launch:
 every case of the op table is bound for each architecture, and the sources of its launches are
-gathered; of the matrix products, all tiles. Tests take what the ops launch on the oldest
-architecture and on one with all features, there with a product of every tile and some in double
-precision, and a share of it on each of the others; everything with GPUNN_ALL_TARGETS=1.
+gathered; of the matrix products, all tiles. Tests take what the ops launch on one architecture,
+there with a product of every tile and some in double precision, and a share of it on each of the
+others; everything with GPUNN_ALL_TARGETS=1.
 
     python tests/backends/cuda/kernel_resources.py [FILE.cu ...]
 
@@ -56,9 +56,10 @@ GPUS = {
 }
 TARGETS = {**{f"sm_{arch}": arch for arch in GPUS}, "sm_90a": 90}
 ALL_TILES = ("sm_90",)
-# Kernels tell architectures before 80, before 90 and later ones apart; these say little more than
-# sm_90, so each source is compiled for one of them.
-SHARED_OUT = ("sm_80", "sm_89", "sm_100", "sm_120")
+# They say little more than sm_90, so tests compile each source for one of them; but products, which
+# tell architectures before 80, before 90 and later ones apart, for the first two.
+SHARED_OUT = ("sm_75", "sm_80", "sm_89", "sm_100", "sm_120")
+APART, PRODUCT = ("sm_75", "sm_80"), "dense.cu"
 # So near to sm_89, and to sm_90 as long as no kernel uses wgmma, that they seldom say more.
 ON_REQUEST = ("sm_86", "sm_90a")
 DOUBLE = ("sm_90",)  # for gradient checks; its speed is no aim: tests take one of each file
@@ -181,6 +182,7 @@ def tasks(everything: bool) -> list[tuple[Source, str]]:
             taken = [s for s in sources if REAL64 not in s.defines or double[s.file] is s]
         if not everything and target in SHARED_OUT:
             taken = taken[SHARED_OUT.index(target) :: len(SHARED_OUT)]
+            taken += [s for s in sources if s.file == PRODUCT and target in APART]
         if everything or target in ALL_TILES:
             taken += products(target, every_form=everything)
         chosen.update(dict.fromkeys((source, target) for source in taken))
