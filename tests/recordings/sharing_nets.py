@@ -226,7 +226,7 @@ def siamese(r: Recorder) -> None:
     left, right, y, code = r.draw(16, 5), r.draw(16, 5), r.draw(16, 1), r.draw(16, 4)
     a, b = r.keras.Input((5,), name="left"), r.keras.Input((5,), name="right")
     embedding = r.dense(4)
-    joined = r.layers.Subtract()([embedding(a), embedding(b)])
+    joined = r.layers.Concatenate()([embedding(a), embedding(b)])
     model = r.keras.Model([a, b], r.dense(1, None)(joined))
     alone = r.keras.Model(a, embedding(a))
     r.start(model)
@@ -281,7 +281,8 @@ def gan(r: Recorder) -> None:
     discriminator = r.sequential(4, [r.dense(5), r.dense(1, "sigmoid")])
     both = r.keras.Sequential([generator, discriminator])
     r.start(generator, discriminator)
-    r.compile(RMSPROP, discriminator, generator, loss="binary_crossentropy")
+    r.compile(RMSPROP, generator)
+    r.compile(RMSPROP, discriminator, loss="binary_crossentropy")
     discriminator.trainable = False
     r.compile(RMSPROP, both, loss="binary_crossentropy")
     for step in range(4):

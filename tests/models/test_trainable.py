@@ -1,0 +1,378 @@
+"""``trainable`` of layers and models: what is trained, listed, planned, kept and saved.
+
+What Keras 3.15 does with the same models was looked at for each test that says so; how weights and
+losses move is compared with it in test_keras_sharing.py.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpunn
+from gpunn import Input, Model, Sequential, layers
+from gpunn.errors import ArgumentTypeError
+from gpunn.models import clone_model, model_from_json
+
+RNG = np.random.default_rng(7)
+X, Y = RNG.normal(size=(64, 4)), RNG.normal(size=(64, 1))
+FIT: dict[str, Any] = {"batch_size": 16, "shuffle": False, "verbose": 0}
+DEVICES = ("reference", "cpu")
+
+
+def stack(**arguments: Any) -> Sequential:
+    """Return a net 4 -> 3 -> 1 without activations; `arguments` are those of the first layer."""
+    first = layers.Dense(3, name="a", **arguments)
+    return Sequential([Input((4,)), first, layers.Dense(1, name="b")])
+
+
+def with_normalization() -> Sequential:
+    a, b = layers.Dense(3, name="a"), layers.Dense(1, name="b")
+    return Sequential([Input((4,)), a, layers.BatchNormalization(name="bn"), b])
+
+
+def compiled(model: Model, optimizer: Any = "adam", device: str = "reference") -> Any:
+    model.compile(optimizer, "mse", device=device, precision="float64", seed=5)
+    return model
+
+
+def paths(weights: list[Any]) -> list[str]:
+    return [weight.path for weight in weights]
+
+
+def moved(model: Model, train: Callable[[], object]) -> list[bool]:
+    """Which weights a call changes."""
+    before = model.get_weights()
+    train()
+    pairs = zip(model.get_weights(), before, strict=True)
+    return [not np.array_equal(new, old) for new, old in pairs]
+
+
+def counts(model: Model) -> list[str]:
+    lines: list[str] = []
+    model.summary(print_fn=lines.append)
+    return "\n".join(lines).splitlines()[-3:]
+
+
+# Lists and counts: as those of Keras
+
+
+def test_lists_of_a_model_with_a_frozen_layer() -> None:
+    model = stack()
+    model.layers[0].trainable = False
+    assert paths(model.trainable_weights) == ["b/kernel", "b/bias"]
+    assert paths(model.non_trainable_weights) == ["a/kernel", "a/bias"]
+    assert paths(model.weights) == ["a/kernel", "a/bias", "b/kernel", "b/bias"]
+    assert [weight.trainable for weight in model.weights] == [False, False, True, True]
+    assert paths(model.trainable_variables) == ["b/kernel", "b/bias"]
+    assert paths(model.layers[0].trainable_weights) == []
+    assert paths(model.layers[0].non_trainable_weights) == ["a/kernel", "a/bias"]
+    assert [w.shape for w in model.get_weights()] == [(4, 3), (3,), (3, 1), (1,)]
+    assert model.count_params() == 19
+    totals = ["Total params: 19", "Trainable params: 4", "Non-trainable params: 15"]
+    assert counts(model) == totals
+
+
+def test_order_of_weights_does_not_depend_on_what_is_frozen() -> None:
+    model = with_normalization()
+    order = paths(model.weights)
+    statistics = ["bn/moving_mean", "bn/moving_variance"]
+    assert order == ["a/kernel", "a/bias", "bn/gamma", "bn/beta", *statistics, "b/kernel", "b/bias"]
+    model.layers[0].trainable = False
+    assert paths(model.weights) == order
+    assert paths(model.trainable_weights) == ["bn/gamma", "bn/beta", "b/kernel", "b/bias"]
+    assert paths(model.non_trainable_weights) == ["a/kernel", "a/bias", *statistics]
+    model.trainable = False
+    assert paths(model.trainable_weights) == []
+    assert paths(model.non_trainable_weights) == order
+    assert counts(model)[1:] == ["Trainable params: 0", "Non-trainable params: 31"]
+
+
+def test_model_that_is_frozen_freezes_its_layers() -> None:
+    model = stack()
+    model.trainable = False
+    assert [layer.trainable for layer in model.layers] == [False, False]
+    # As in Keras, a layer alone does not take the model back.
+    model.layers[1].trainable = True
+    assert [layer.trainable for layer in model.layers] == [False, True]
+    assert not model.trainable
+    assert model.trainable_weights == []
+    model.trainable = True
+    assert [layer.trainable for layer in model.layers] == [True, True]
+    assert len(model.trainable_weights) == 4
+
+
+def test_nested_models() -> None:
+    inner = stack()
+    outer = Sequential([Input((4,)), inner, layers.Dense(1, name="c")])
+    inner.trainable = False
+    assert paths(outer.trainable_weights) == ["c/kernel", "c/bias"]
+    assert paths(outer.weights)[:4] == ["a/kernel", "a/bias", "b/kernel", "b/bias"]
+    inner.layers[0].trainable = True
+    assert paths(outer.trainable_weights) == ["a/kernel", "a/bias", "c/kernel", "c/bias"]
+    assert inner.trainable_weights == []
+    outer.trainable = False
+    assert not inner.trainable
+    assert not any(layer.trainable for layer in inner.layers)
+    outer.trainable = True
+    assert inner.trainable
+    assert len(inner.trainable_weights) == 4
+
+
+def test_functional_model_with_a_model_inside() -> None:
+    inner, inputs = stack(), Input((4,))
+    outer = Model(inputs, layers.Dense(1, name="c")(inner(inputs)))
+    inner.trainable = False
+    assert paths(outer.trainable_weights) == ["c/kernel", "c/bias"]
+    assert moved(compiled(outer), lambda: outer.fit(X, Y, **FIT)) == [False] * 4 + [True] * 2
+    outer.trainable = True
+    assert len(inner.trainable_weights) == len(inner.weights) == 4
+
+
+class Two(Model):
+    """A subclass with a layer and a model as attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = stack()
+        self.last = layers.Dense(1, name="last")
+
+    def call(self, inputs: Any) -> Any:
+        return self.last(self.inner(inputs))
+
+
+def test_subclass_of_model() -> None:
+    model = Two()
+    model.inner.trainable = False
+    assert moved(compiled(model), lambda: model.fit(X, Y, **FIT)) == [False] * 4 + [True] * 2
+    model.trainable = False
+    assert not model.last.trainable
+    assert model.trainable_weights == []
+
+
+@pytest.mark.parametrize("value", [0, 1, "no", None, np.array([True])])
+def test_only_true_and_false(value: object) -> None:
+    model = stack()
+    match = "Dense: trainable must be True or False, not "
+    with pytest.raises(ArgumentTypeError, match=match):
+        layers.Dense(3, trainable=value)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentTypeError, match=match):
+        model.layers[0].trainable = value  # type: ignore[assignment]
+    with pytest.raises(ArgumentTypeError, match="Sequential: trainable must be True or False"):
+        model.trainable = value  # type: ignore[assignment]
+    assert len(model.trainable_weights) == 4
+
+
+# Training
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_flag_holds_from_the_next_call_that_trains(device: str) -> None:
+    model = compiled(stack(), device=device)
+    model.layers[0].trainable = False  # after compile, before fit: as in Keras
+    assert moved(model, lambda: model.fit(X, Y, **FIT)) == [False, False, True, True]
+    # After fit Keras raises an error about the variables of the optimizer.
+    model.layers[0].trainable = True
+    assert moved(model, lambda: model.fit(X, Y, **FIT)) == [True] * 4
+    model.layers[1].trainable = False
+    assert moved(model, lambda: model.train_on_batch(X, Y)) == [True, True, False, False]
+    model.layers[1].trainable, model.layers[0].trainable = True, False
+    assert moved(model, lambda: model.train_on_batch(X, Y)) == [False, False, True, True]
+    model.trainable = True
+    assert moved(model, lambda: model.fit(X, Y, **FIT)) == [True] * 4
+    assert int(model.optimizer.iterations) == 4 + 4 + 1 + 1 + 4
+
+
+def test_flag_after_another_compile() -> None:
+    model = compiled(stack())
+    model.fit(X, Y, **FIT)
+    model.layers[0].trainable = False
+    compiled(model)
+    assert moved(model, lambda: model.fit(X, Y, **FIT)) == [False, False, True, True]
+    assert int(model.optimizer.iterations) == 4
+
+
+def adam_steps(
+    weights: list[Any], slots: list[Any], first: int, trained: list[bool]
+) -> tuple[list[Any], list[Any]]:
+    """Return weights and slots after 4 steps of Adam (Kingma and Ba, 2015, algorithm 1)."""
+    (w1, b1, w2, b2), slots = weights, list(slots)
+    for step in range(4):
+        x, y = X[16 * step : 16 * step + 16], Y[16 * step : 16 * step + 16]
+        hidden = x @ w1 + b1
+        error = 2 * (hidden @ w2 + b2 - y) / len(x)
+        below = error @ w2.T
+        gradients = [x.T @ below, below.sum(axis=0), hidden.T @ error, error.sum(axis=0)]
+        new = [w1, b1, w2, b2]
+        t = first + step + 1
+        for i, gradient in enumerate(gradients):
+            if trained[i]:
+                m, v = slots[i]
+                m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+                slots[i] = m, v
+                rate = 0.02 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+                new[i] = new[i] - rate * m / (np.sqrt(v) + 1e-7)
+        w1, b1, w2, b2 = new
+    return [w1, b1, w2, b2], slots
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_slots_go_on_where_a_layer_is_frozen_and_back(device: str) -> None:
+    """Those of the frozen layer wait for it; the count of steps goes on for all."""
+    model = compiled(stack(), gpunn.optimizers.Adam(0.02), device)
+    weights = model.get_weights()
+    slots = [(np.zeros_like(w), np.zeros_like(w)) for w in weights]
+    for phase, trained in enumerate(([True] * 4, [False, False, True, True], [True] * 4)):
+        model.layers[0].trainable = trained[0]
+        model.fit(X, Y, **FIT)
+        weights, slots = adam_steps(weights, slots, 4 * phase, trained)
+        for found, expected in zip(model.get_weights(), weights, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_nothing_trainable(device: str, optimizer: str) -> None:
+    """The loss is reported, as in Keras, and nothing moves: no moving statistics either."""
+    model = compiled(with_normalization(), optimizer, device)
+    model.trainable = False
+    before = model.get_weights()
+    history = model.fit(X, Y, epochs=2, **FIT).history
+    assert all(map(np.array_equal, model.get_weights(), before))
+    expected = np.mean((model.predict(X) - Y) ** 2)
+    np.testing.assert_allclose(history["loss"], [expected] * 2, rtol=1e-12)
+    assert model.train_on_batch(X, Y) == pytest.approx(expected, rel=1e-12)
+    model.trainable = True
+    assert all(moved(model, lambda: model.fit(X, Y, **FIT)))
+
+
+def test_gradient_clipping_by_global_norm_leaves_frozen_layers_out() -> None:
+    """With one layer frozen the norm is that of the other one's gradients."""
+    model = compiled(stack(), gpunn.optimizers.SGD(1.0, global_clipnorm=0.01))
+    model.layers[0].trainable = False
+    before = model.get_weights()
+    model.train_on_batch(X, Y)
+    pairs = zip(model.get_weights(), before, strict=True)
+    step = np.concatenate([(new - old).ravel() for new, old in pairs])
+    assert np.linalg.norm(step) == pytest.approx(0.01, rel=1e-10)
+
+
+# The plan
+
+
+def test_plan_has_no_gradient_or_update_of_frozen_layers() -> None:
+    model = compiled(with_normalization())
+    whole = model.plan()
+    model.layers[0].trainable = False
+    plan = model.plan()
+    buffers = {
+        name
+        for step in plan.programs["train"]
+        for name in (*step.inputs.values(), *step.outputs.values())
+    }
+    written = {name for step in plan.programs["train"] for name in step.outputs.values()}
+    assert {"gradients/b/kernel", "gradients/bn/gamma", "parameters/a/kernel"} <= buffers
+    assert not [name for name in plan.buffers if name.startswith("gradients/a")]
+    assert not [name for name in written if name.startswith(("parameters/a", "scratch/d/a"))]
+    assert "gradients/a" not in plan.describe()
+    assert "gradients/a" in whole.describe()
+    slots = [name for name in plan.buffers if name.startswith("slot") and "/a/" in name]
+    assert not slots
+    assert plan.flops("train") < whole.flops("train")
+    for program in ("evaluate", "predict"):
+        assert plan.programs[program] == whole.programs[program]
+
+
+def test_plan_goes_no_deeper_than_the_lowest_trained_layer() -> None:
+    model = compiled(with_normalization())
+    model.layers[0].trainable = model.layers[1].trainable = False
+    ops = [step.op for step in model.plan().programs["train"]]
+    assert "batch_normalization_inference" in ops
+    assert not {"batch_normalization", "batch_normalization_gradient"} & set(ops)
+    assert "dense_input_gradient" not in ops
+    model.trainable = False
+    assert not [op for op in (s.op for s in model.plan().programs["train"]) if "gradient" in op]
+
+
+# Kept
+
+
+def test_argument_and_configuration() -> None:
+    layer = layers.Dense(3, trainable=False)
+    assert not layer.trainable
+    model = stack(trainable=False)
+    assert paths(model.trainable_weights) == ["b/kernel", "b/bias"]
+    configs = [node["layer"]["config"] for node in model.get_config()["nodes"]]
+    assert [config.get("trainable", True) for config in configs[1:]] == [False, True]
+
+
+def through_a_file(model: Model, tmp_path: Path) -> Model:
+    return gpunn.load_model(model.save(tmp_path / "model.keras"), device="reference")
+
+
+COPIES: dict[str, Callable[[Any, Path], Any]] = {
+    "from_config": lambda model, _: type(model).from_config(model.get_config()),
+    "to_json": lambda model, _: model_from_json(model.to_json()),
+    "clone_model": lambda model, _: clone_model(model),
+    "load_model": through_a_file,
+    "pickle": lambda model, _: pickle.loads(pickle.dumps(model)),
+    "deepcopy": lambda model, _: copy.deepcopy(model),
+}
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_frozen_layers_stay_frozen_in_copies_and_files(way: str, tmp_path: Path) -> None:
+    model = compiled(with_normalization())
+    model.layers[0].trainable = model.layers[1].trainable = False
+    again = COPIES[way](model, tmp_path)
+    assert [layer.trainable for layer in again.layers] == [False, False, True]
+    compiled(again)
+    assert moved(again, lambda: again.fit(X, Y, **FIT)) == [False] * 6 + [True] * 2
+    # The copy has layers of its own.
+    again.layers[0].trainable = True
+    assert not model.layers[0].trainable
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_frozen_models_stay_frozen_in_copies_and_files(way: str, tmp_path: Path) -> None:
+    model = compiled(stack())
+    model.trainable = False
+    again = COPIES[way](model, tmp_path)
+    assert [layer.trainable for layer in again.layers] == [False, False]
+    assert again.trainable_weights == []
+    again.trainable = True
+    assert len(again.trainable_weights) == 4
+
+
+@pytest.mark.parametrize("way", ["load_model", "pickle", "deepcopy"])
+def test_copies_train_on_with_the_slots(way: str, tmp_path: Path) -> None:
+    model = compiled(with_normalization())
+    model.fit(X, Y, **FIT)
+    model.layers[1].trainable = False
+    model.fit(X, Y, **FIT)
+    again = COPIES[way](model, tmp_path)
+    for one in (model, again):
+        one.fit(X, Y, initial_epoch=2, epochs=3, **FIT)
+    assert all(map(np.array_equal, again.get_weights(), model.get_weights()))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_run_with_frozen_layers_is_resumed_bit_for_bit(device: str, tmp_path: Path) -> None:
+    def run(**arguments: Any) -> Sequential:
+        model = compiled(with_normalization(), "adam", device)
+        model.layers[1].trainable = False
+        model.fit(X, Y, batch_size=16, verbose=0, **arguments)
+        return model
+
+    whole = run(epochs=5)
+    checkpoints = gpunn.callbacks.Checkpoints(tmp_path, every_steps=3)
+    run(steps=10, callbacks=[checkpoints])
+    resumed = run(epochs=5, resume=tmp_path)
+    assert all(map(np.array_equal, resumed.get_weights(), whole.get_weights()))
+    assert resumed.layers[1].get_weights()[0].tolist() == [1.0] * 3
