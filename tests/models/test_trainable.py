@@ -131,6 +131,11 @@ def test_functional_model_with_a_model_inside() -> None:
     inner.trainable = False
     assert paths(outer.trainable_weights) == ["c/kernel", "c/bias"]
     assert moved(compiled(outer), lambda: outer.fit(X, Y, **FIT)) == [False] * 4 + [True] * 2
+    outer.trainable = False
+    assert not inner.trainable
+    inner.trainable = True
+    assert outer.trainable_weights == []
+    inner.trainable = False
     outer.trainable = True
     assert len(inner.trainable_weights) == len(inner.weights) == 4
 
@@ -150,10 +155,14 @@ class Two(Model):
 def test_subclass_of_model() -> None:
     model = Two()
     model.inner.trainable = False
+    model.build((None, 4))
     assert moved(compiled(model), lambda: model.fit(X, Y, **FIT)) == [False] * 4 + [True] * 2
     model.trainable = False
     assert not model.last.trainable
     assert model.trainable_weights == []
+    model.trainable = True
+    assert len(model.inner.trainable_weights) == 4
+    assert all(moved(model, lambda: model.fit(X, Y, **FIT)))
 
 
 @pytest.mark.parametrize("value", [0, 1, "no", None, np.array([True])])
@@ -371,7 +380,7 @@ def test_run_with_frozen_layers_is_resumed_bit_for_bit(device: str, tmp_path: Pa
         return model
 
     whole = run(epochs=5)
-    checkpoints = gpunn.callbacks.Checkpoints(tmp_path, every_steps=3)
+    checkpoints = gpunn.callbacks.Checkpoints(tmp_path, save_every_steps=3)
     run(steps=10, callbacks=[checkpoints])
     resumed = run(epochs=5, resume=tmp_path)
     assert all(map(np.array_equal, resumed.get_weights(), whole.get_weights()))
