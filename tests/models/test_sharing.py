@@ -219,6 +219,80 @@ def test_reading_rounds_nothing() -> None:
     assert equal(wide.get_weights(), before)
 
 
+def test_frozen_layer_is_not_rounded_by_a_model_of_lower_precision() -> None:
+    shared = layers.Dense(3, name="shared")
+    wide = compiled(Sequential([Input((4,)), shared]))
+    narrow = compiled(Sequential([Input((4,)), shared, layers.Dense(1)]), "cpu", "float32")
+    train(wide)
+    before, head = wide.get_weights(), narrow.get_weights()[2:]
+    shared.trainable = False
+    train(narrow)
+    assert not equal(narrow.get_weights()[2:], head)
+    assert equal(wide.get_weights(), before)
+
+
+# Training in turns within a call
+
+
+def by_hand(device: str, turns: list[tuple[int, int]]) -> list[Any]:
+    """Return the weights after single steps: of which model, on which of four batches."""
+    models = pair(device)
+    for index, batch in turns:
+        rows = slice(16 * batch, 16 * batch + 16)
+        models[index].train_on_batch(X[rows], (Y, CODES)[index][rows])
+    return [w for model in models for w in model.get_weights()]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_callback_trains_another_model(device: str) -> None:
+    one, other = pair(device)
+
+    class Between(gpunn.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            other.train_on_batch(X[:16], CODES[:16])
+
+    one.fit(X, Y, epochs=2, callbacks=[Between()], **FIT)
+    turns = [turn for batch in (0, 1, 2, 3) * 2 for turn in ((0, batch), (1, 0))]
+    assert equal(one.get_weights() + other.get_weights(), by_hand(device, turns))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_trainers_of_two_models_take_turns(device: str) -> None:
+    models = pair(device)
+    trainers = [
+        gpunn.Trainer(model, X, y, batch_size=16, shuffle=False)
+        for model, y in zip(models, (Y, CODES), strict=True)
+    ]
+    for _ in range(8):
+        for trainer in trainers:
+            trainer.step()
+    turns = [turn for batch in (0, 1, 2, 3) * 2 for turn in ((0, batch), (1, batch))]
+    found = [w for model in models for w in model.get_weights()]
+    assert equal(found, by_hand(device, turns))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_search_for_a_learning_rate_puts_the_newest_weights_back(device: str) -> None:
+    one, other = pair(device)
+    one.predict(X)  # has the first weights on its device
+    train(other)
+    before = other.get_weights()
+    gpunn.find_learning_rate(one, X, Y, batch_size=16, steps=10)
+    assert equal(shared_weights(one, other), before[:2])
+    assert equal(other.get_weights(), before)
+
+
+def test_best_weights_are_put_back_for_both() -> None:
+    one, other = pair()
+    stopping = gpunn.callbacks.EarlyStopping(
+        monitor="loss", mode="max", patience=2, restore_best_weights=True
+    )
+    one.fit(X, Y, epochs=8, callbacks=[stopping], **FIT)
+    best, _ = pair()
+    train(best)
+    assert equal(shared_weights(one, other), best.get_weights()[:2])
+
+
 # Threads
 
 
@@ -238,52 +312,69 @@ def test_models_that_share_nothing_train_in_threads() -> None:
     assert all(map(equal, alone, together))
 
 
+def test_prediction_in_a_thread_does_not_disturb_training() -> None:
+    one, other = pair("cpu")
+    done, outputs = threading.Event(), []
+
+    def predict() -> None:
+        while not done.is_set() or not outputs:
+            outputs.append(other.predict(X))
+
+    thread = threading.Thread(target=predict)
+    thread.start()
+    train(one, 20)
+    done.set()
+    thread.join()
+    alone, _ = pair("cpu")
+    train(alone, 20)
+    assert equal(one.get_weights(), alone.get_weights())
+    assert all(np.isfinite(values).all() for values in outputs)
+
+
 # Changed stacks
 
 
 def test_add_and_pop_keep_weights() -> None:
     model = Sequential([Input((4,)), layers.Dense(3, name="a")])
     first = model.get_weights()
-    model.add(layers.Dense(2, name="b"))
+    model.add(layers.Dense(1, name="b"))
     assert equal(model.get_weights()[:2], first)
-    compiled(model).fit(X, CODES[:, :2], **FIT)
+    train(compiled(model))
     trained = model.get_weights()
     model.pop()
-    assert [w.dtype for w in compiled(model).get_weights()] == [np.float64] * 2
-    assert equal(model.get_weights(), trained[:2])
-    model.fit(X, CODES, **FIT)
-    trained = model.get_weights()
-    model.pop()
-    model.add(layers.Dense(2, name="c"))
-    assert len(model.get_weights()) == 2  # a is gone
+    assert equal(compiled(model).get_weights(), trained[:2])
+    train(model)
+    assert not equal(model.get_weights(), trained[:2])
 
 
-def test_popped_layer_goes_on_in_another_model() -> None:
+def test_popped_layer_goes_on_in_another_place() -> None:
     model = Sequential([Input((4,)), layers.Dense(3, name="a"), layers.Dense(1, name="b")])
-    compiled(model).fit(X, Y, **FIT)
-    a, b = model.layers
-    weights = model.get_weights()
+    train(compiled(model))
+    weights, last = model.get_weights(), model.layers[-1]
     model.pop()
     model.add(layers.Dense(3, name="between"))
-    model.add(b)
-    assert equal(compiled(model).get_weights()[-2:], weights[2:])
-    assert equal(model.get_weights()[:2], weights[:2])
-    assert a.units == model.layers[0].units
+    model.add(last)
+    found = compiled(model).get_weights()
+    assert equal(found[:2] + found[4:], weights)
 
 
 @pytest.mark.parametrize("used", [False, True])
 def test_layer_of_another_width(used: bool) -> None:
+    """As in Keras it makes no difference whether the first model was used."""
     layer = layers.Dense(3, name="shared")
     model = compiled(Sequential([Input((4,)), layer]))
     if used:
-        train_x = model.predict(X)
-        assert train_x.shape == (64, 3)
-        match = r"'shared'.*kernel of shape \(4, 3\) in another model.*\(6, 3\).*clone_model"
-        with pytest.raises(ShapeError, match=match):
-            Sequential([Input((6,)), layer])
-        with pytest.raises(ShapeError, match=match):
-            inputs = Input((6,))
-            Model(inputs, layers.Dense(1)(model.layers[0](inputs)))
+        train(model)
     before = model.get_weights()
+    inputs = Input((6,))
+    match = r"'shared'.*kernel of shape \(4, 3\) in another model.*\(6, 3\).*clone_model"
+    with pytest.raises(ShapeError, match=match):
+        Sequential([inputs, layer])
+    with pytest.raises(ShapeError, match=match):
+        Model(inputs, model.layers[0](inputs))
+    wide = Sequential([layers.Dense(6), layer])
+    with pytest.raises(ShapeError, match=match):
+        wide.build((None, 4))
     assert equal(model.get_weights(), before)
-    assert gpunn.models.clone_model(model).layers[0].units == 3
+    train(model)
+    assert not equal(model.get_weights(), before)

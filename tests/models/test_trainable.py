@@ -245,6 +245,18 @@ def test_slots_go_on_where_a_layer_is_frozen_and_back(device: str) -> None:
             np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
+def test_flag_set_in_a_callback_holds_from_the_next_call() -> None:
+    class Freezes(gpunn.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.model.layers[0].trainable = False
+
+    model, plain = compiled(stack()), compiled(stack())
+    model.fit(X, Y, epochs=3, callbacks=[Freezes()], **FIT)
+    plain.fit(X, Y, epochs=3, **FIT)
+    assert all(map(np.array_equal, model.get_weights(), plain.get_weights()))
+    assert moved(model, lambda: model.fit(X, Y, **FIT)) == [False, False, True, True]
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_nothing_trainable(device: str, optimizer: str) -> None:
@@ -270,6 +282,25 @@ def test_gradient_clipping_by_global_norm_leaves_frozen_layers_out() -> None:
     pairs = zip(model.get_weights(), before, strict=True)
     step = np.concatenate([(new - old).ravel() for new, old in pairs])
     assert np.linalg.norm(step) == pytest.approx(0.01, rel=1e-10)
+
+
+def test_weight_decay_and_constraints_leave_frozen_layers_alone() -> None:
+    model = stack(kernel_constraint=gpunn.constraints.MaxNorm(0.01))
+    model.layers[0].trainable = False
+    compiled(model, gpunn.optimizers.AdamW(0.1, weight_decay=0.5))
+    assert moved(model, lambda: model.fit(X, Y, **FIT)) == [False, False, True, True]
+
+
+def test_search_for_a_learning_rate_leaves_slots_of_frozen_layers() -> None:
+    model, plain = compiled(stack()), compiled(stack())
+    for one in (model, plain):
+        one.fit(X, Y, **FIT)
+    model.layers[0].trainable = False
+    gpunn.find_learning_rate(model, X, Y, batch_size=16, steps=10)
+    model.layers[0].trainable = True
+    for one in (model, plain):
+        one.fit(X, Y, **FIT)
+    assert all(map(np.array_equal, model.get_weights(), plain.get_weights()))
 
 
 # The plan
