@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from op_runs import needs_compiler
-from sharing_nets import WIRINGS, Recorder
+from sharing_nets import WIRINGS
+from sharing_recorder import Recorder
 
 import gpunn
 

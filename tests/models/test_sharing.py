@@ -1,6 +1,7 @@
-"""Models that have layers in common: copies, files, devices, threads and changed stacks.
+"""Models that have layers in common: copies, files, devices and changed stacks.
 
-How their training compares with Keras's is in test_keras_sharing.py.
+How their training compares with Keras's is in test_keras_sharing.py,
+how they take turns within a call in test_sharing_turns.py.
 """
 
 from __future__ import annotations
@@ -8,51 +9,31 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from shared_models import (
+    CODES,
+    DEVICES,
+    FIT,
+    X,
+    Y,
+    compiled,
+    equal,
+    pair,
+    shared_weights,
+    train,
+)
 
-import gpunn
 from gpunn import Input, Model, Sequential, layers
 from gpunn.errors import ShapeError
 from gpunn.models import clone_model
 
 RNG = np.random.default_rng(11)
-X, Y, CODES = RNG.normal(size=(64, 4)), RNG.normal(size=(64, 1)), RNG.normal(size=(64, 3))
-FIT: dict[str, Any] = {"batch_size": 16, "shuffle": False, "verbose": 0}
-DEVICES = ("reference", "cpu")
-
-
-def compiled(model: Any, device: str = "reference", precision: str = "float64") -> Any:
-    model.compile("adam", "mse", device=device, precision=precision, seed=3)
-    return model
-
-
-def pair(device: str = "reference") -> tuple[Any, Any]:
-    """Return two models whose first layer is the same one, ``shared``; both have a head."""
-    shared = layers.Dense(3, "tanh", name="shared")
-    heads = layers.Dense(1, name="one"), layers.Dense(3, name="other")
-    one, other = (Sequential([Input((4,)), shared, head]) for head in heads)
-    return compiled(one, device), compiled(other, device)
-
-
-def train(model: Any, epochs: int = 1) -> None:
-    model.fit(X, Y if model.output_shape == (None, 1) else CODES, epochs=epochs, **FIT)
-
-
-def equal(first: list[Any], second: list[Any]) -> bool:
-    return len(first) == len(second) and all(map(np.array_equal, first, second))
-
-
-def shared_weights(*models: Any) -> list[Any]:
-    """Return the weights of the layer ``shared``, which all of the models agree on."""
-    found = [model.get_layer("shared").get_weights() for model in models]
-    assert all(equal(found[0], weights) for weights in found[1:])
-    return found[0]
+NARROW = {"device": "cpu", "precision": "float32"}
 
 
 # Copies of several models
@@ -186,8 +167,8 @@ def test_newer_weights_win_over_devices_and_precisions(caplog: pytest.LogCapture
     shared = layers.Dense(3, "tanh", name="shared_by_devices")
     wide = Sequential([Input((4,)), shared, layers.Dense(1, name="one")])
     narrow = Sequential([Input((4,)), shared, layers.Dense(3, name="other")])
-    compiled(wide, "reference", "float64")
-    compiled(narrow, "cpu", "float32")
+    compiled(wide, device="reference", precision="float64")
+    compiled(narrow, **NARROW)
     with caplog.at_level(logging.INFO, logger="gpunn"):
         for _ in range(3):
             train(wide)
@@ -211,7 +192,9 @@ def test_reading_rounds_nothing() -> None:
     """A float32 model that only predicts leaves the float64 weights what they were."""
     shared = layers.Dense(3, name="shared")
     wide = compiled(Sequential([Input((4,)), shared]))
-    narrow = compiled(Sequential([Input((4,)), shared, layers.Dense(1)]), "cpu", "float32")
+    narrow = compiled(
+        Sequential([Input((4,)), shared, layers.Dense(1)]), device="cpu", precision="float32"
+    )
     wide.fit(X, CODES, **FIT)
     before = wide.get_weights()
     narrow.predict(X)
@@ -222,113 +205,15 @@ def test_reading_rounds_nothing() -> None:
 def test_frozen_layer_is_not_rounded_by_a_model_of_lower_precision() -> None:
     shared = layers.Dense(3, name="shared")
     wide = compiled(Sequential([Input((4,)), shared]))
-    narrow = compiled(Sequential([Input((4,)), shared, layers.Dense(1)]), "cpu", "float32")
+    narrow = compiled(
+        Sequential([Input((4,)), shared, layers.Dense(1)]), device="cpu", precision="float32"
+    )
     train(wide)
     before, head = wide.get_weights(), narrow.get_weights()[2:]
     shared.trainable = False
     train(narrow)
     assert not equal(narrow.get_weights()[2:], head)
     assert equal(wide.get_weights(), before)
-
-
-# Training in turns within a call
-
-
-def by_hand(device: str, turns: list[tuple[int, int]]) -> list[Any]:
-    """Return the weights after single steps: of which model, on which of four batches."""
-    models = pair(device)
-    for index, batch in turns:
-        rows = slice(16 * batch, 16 * batch + 16)
-        models[index].train_on_batch(X[rows], (Y, CODES)[index][rows])
-    return [w for model in models for w in model.get_weights()]
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_callback_trains_another_model(device: str) -> None:
-    one, other = pair(device)
-
-    class Between(gpunn.callbacks.Callback):
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            other.train_on_batch(X[:16], CODES[:16])
-
-    one.fit(X, Y, epochs=2, callbacks=[Between()], **FIT)
-    turns = [turn for batch in (0, 1, 2, 3) * 2 for turn in ((0, batch), (1, 0))]
-    assert equal(one.get_weights() + other.get_weights(), by_hand(device, turns))
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_trainers_of_two_models_take_turns(device: str) -> None:
-    models = pair(device)
-    trainers = [
-        gpunn.Trainer(model, X, y, batch_size=16, shuffle=False)
-        for model, y in zip(models, (Y, CODES), strict=True)
-    ]
-    for _ in range(8):
-        for trainer in trainers:
-            trainer.step()
-    turns = [turn for batch in (0, 1, 2, 3) * 2 for turn in ((0, batch), (1, batch))]
-    found = [w for model in models for w in model.get_weights()]
-    assert equal(found, by_hand(device, turns))
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_search_for_a_learning_rate_puts_the_newest_weights_back(device: str) -> None:
-    one, other = pair(device)
-    one.predict(X)  # has the first weights on its device
-    train(other)
-    before = other.get_weights()
-    gpunn.find_learning_rate(one, X, Y, batch_size=16, steps=10)
-    assert equal(shared_weights(one, other), before[:2])
-    assert equal(other.get_weights(), before)
-
-
-def test_best_weights_are_put_back_for_both() -> None:
-    one, other = pair()
-    stopping = gpunn.callbacks.EarlyStopping(
-        monitor="loss", mode="max", patience=2, restore_best_weights=True
-    )
-    one.fit(X, Y, epochs=8, callbacks=[stopping], **FIT)
-    best, _ = pair()
-    train(best)
-    assert equal(shared_weights(one, other), best.get_weights()[:2])
-
-
-# Threads
-
-
-def test_models_that_share_nothing_train_in_threads() -> None:
-    def run(models: list[Any], together: bool) -> list[list[Any]]:
-        threads = [threading.Thread(target=train, args=(model, 20)) for model in models]
-        for thread in threads:
-            thread.start()
-            if not together:
-                thread.join()
-        for thread in threads:
-            thread.join()
-        return [model.get_weights() for model in models]
-
-    alone = run([pair("cpu")[0], pair("cpu")[1]], together=False)
-    together = run([pair("cpu")[0], pair("cpu")[1]], together=True)
-    assert all(map(equal, alone, together))
-
-
-def test_prediction_in_a_thread_does_not_disturb_training() -> None:
-    one, other = pair("cpu")
-    done, outputs = threading.Event(), []
-
-    def predict() -> None:
-        while not done.is_set() or not outputs:
-            outputs.append(other.predict(X))
-
-    thread = threading.Thread(target=predict)
-    thread.start()
-    train(one, 20)
-    done.set()
-    thread.join()
-    alone, _ = pair("cpu")
-    train(alone, 20)
-    assert equal(one.get_weights(), alone.get_weights())
-    assert all(np.isfinite(values).all() for values in outputs)
 
 
 # Changed stacks

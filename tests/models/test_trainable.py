@@ -1,4 +1,4 @@
-"""``trainable`` of layers and models: what is trained, listed, planned, kept and saved.
+"""``trainable`` of layers and models: what is trained, listed and planned.
 
 What Keras 3.15 does with the same models was looked at for each test that says so; how weights and
 losses move is compared with it in test_keras_sharing.py.
@@ -6,52 +6,19 @@ losses move is compared with it in test_keras_sharing.py.
 
 from __future__ import annotations
 
-import copy
-import pickle
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from shared_models import DEVICES, FIT, X, Y, compiled, moved, stack, with_normalization
 
 import gpunn
 from gpunn import Input, Model, Sequential, layers
 from gpunn.errors import ArgumentTypeError
-from gpunn.models import clone_model, model_from_json
-
-RNG = np.random.default_rng(7)
-X, Y = RNG.normal(size=(64, 4)), RNG.normal(size=(64, 1))
-FIT: dict[str, Any] = {"batch_size": 16, "shuffle": False, "verbose": 0}
-DEVICES = ("reference", "cpu")
-
-
-def stack(**arguments: Any) -> Sequential:
-    """Return a net 4 -> 3 -> 1 without activations; `arguments` are those of the first layer."""
-    first = layers.Dense(3, name="a", **arguments)
-    return Sequential([Input((4,)), first, layers.Dense(1, name="b")])
-
-
-def with_normalization() -> Sequential:
-    a, b = layers.Dense(3, name="a"), layers.Dense(1, name="b")
-    return Sequential([Input((4,)), a, layers.BatchNormalization(name="bn"), b])
-
-
-def compiled(model: Model, optimizer: Any = "adam", device: str = "reference") -> Any:
-    model.compile(optimizer, "mse", device=device, precision="float64", seed=5)
-    return model
 
 
 def paths(weights: list[Any]) -> list[str]:
     return [weight.path for weight in weights]
-
-
-def moved(model: Model, train: Callable[[], object]) -> list[bool]:
-    """Which weights a call changes."""
-    before = model.get_weights()
-    train()
-    pairs = zip(model.get_weights(), before, strict=True)
-    return [not np.array_equal(new, old) for new, old in pairs]
 
 
 def counts(model: Model) -> list[str]:
@@ -347,102 +314,3 @@ def test_plan_goes_no_deeper_than_the_lowest_trained_layer() -> None:
     assert "dense_input_gradient" not in ops
     model.trainable = False
     assert not [op for op in (s.op for s in model.plan().programs["train"]) if "gradient" in op]
-
-
-# Kept
-
-
-def test_argument_and_configuration() -> None:
-    layer = layers.Dense(3, trainable=False)
-    assert not layer.trainable
-    model = stack(trainable=False)
-    assert paths(model.trainable_weights) == ["b/kernel", "b/bias"]
-    configs = [node["layer"]["config"] for node in model.get_config()["nodes"]]
-    assert [config.get("trainable", True) for config in configs[1:]] == [False, True]
-
-
-def through_a_file(model: Model, tmp_path: Path) -> Model:
-    return gpunn.load_model(model.save(tmp_path / "model.keras"), device="reference")
-
-
-COPIES: dict[str, Callable[[Any, Path], Any]] = {
-    "from_config": lambda model, _: type(model).from_config(model.get_config()),
-    "to_json": lambda model, _: model_from_json(model.to_json()),
-    "clone_model": lambda model, _: clone_model(model),
-    "load_model": through_a_file,
-    "pickle": lambda model, _: pickle.loads(pickle.dumps(model)),
-    "deepcopy": lambda model, _: copy.deepcopy(model),
-}
-
-
-@pytest.mark.parametrize("way", COPIES)
-def test_frozen_layers_stay_frozen_in_copies_and_files(way: str, tmp_path: Path) -> None:
-    model = compiled(with_normalization())
-    model.layers[0].trainable = model.layers[1].trainable = False
-    again = COPIES[way](model, tmp_path)
-    assert [layer.trainable for layer in again.layers] == [False, False, True]
-    compiled(again)
-    assert moved(again, lambda: again.fit(X, Y, **FIT)) == [False] * 6 + [True] * 2
-    # The copy has layers of its own.
-    again.layers[0].trainable = True
-    assert not model.layers[0].trainable
-
-
-@pytest.mark.parametrize("way", COPIES)
-def test_frozen_models_stay_frozen_in_copies_and_files(way: str, tmp_path: Path) -> None:
-    model = compiled(stack())
-    model.trainable = False
-    again = COPIES[way](model, tmp_path)
-    assert [layer.trainable for layer in again.layers] == [False, False]
-    assert again.trainable_weights == []
-    again.trainable = True
-    assert len(again.trainable_weights) == 4
-
-
-@pytest.mark.parametrize("way", ["load_model", "pickle", "deepcopy"])
-def test_copies_train_on_with_the_slots(way: str, tmp_path: Path) -> None:
-    model = compiled(with_normalization())
-    model.fit(X, Y, **FIT)
-    model.layers[1].trainable = False
-    model.fit(X, Y, **FIT)
-    again = COPIES[way](model, tmp_path)
-    for one in (model, again):
-        one.fit(X, Y, initial_epoch=2, epochs=3, **FIT)
-    assert all(map(np.array_equal, again.get_weights(), model.get_weights()))
-
-
-@pytest.mark.parametrize(
-    "way",
-    [
-        pytest.param("load_model", marks=pytest.mark.xfail(strict=True, reason="not in files")),
-        "pickle",
-        "deepcopy",
-    ],
-)
-def test_copies_have_the_slots_of_frozen_layers(way: str, tmp_path: Path) -> None:
-    """Of a layer that was trained before, and is trained again afterwards."""
-    model = compiled(stack())
-    model.fit(X, Y, **FIT)
-    model.layers[0].trainable = False
-    model.fit(X, Y, **FIT)
-    again = COPIES[way](model, tmp_path)
-    for one in (model, again):
-        one.layers[0].trainable = True
-        one.fit(X, Y, initial_epoch=2, epochs=3, **FIT)
-    assert all(map(np.array_equal, again.get_weights(), model.get_weights()))
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_run_with_frozen_layers_is_resumed_bit_for_bit(device: str, tmp_path: Path) -> None:
-    def run(**arguments: Any) -> Sequential:
-        model = compiled(with_normalization(), "adam", device)
-        model.layers[1].trainable = False
-        model.fit(X, Y, batch_size=16, verbose=0, **arguments)
-        return model
-
-    whole = run(epochs=5)
-    checkpoints = gpunn.callbacks.Checkpoints(tmp_path, save_every_steps=3)
-    run(steps=10, callbacks=[checkpoints])
-    resumed = run(epochs=5, resume=tmp_path)
-    assert all(map(np.array_equal, resumed.get_weights(), whole.get_weights()))
-    assert resumed.layers[1].get_weights()[0].tolist() == [1.0] * 3

@@ -12,7 +12,8 @@ import numpy as np
 
 # Before anything else of JAX: it sets JAX and Keras to float64.
 from record_keras import check_precision, jax, keras
-from sharing_nets import WIRINGS, Recorder
+from sharing_nets import WIRINGS
+from sharing_recorder import Recorder
 
 OUTPUT = Path(__file__).resolve().parent / "keras_sharing.npz"
 
