@@ -22,6 +22,7 @@ from gpunn.models.summary import summary_table
 from gpunn.specs.graph import Graph, snake_case, trace_graph
 from gpunn.specs.layers import Layer
 from gpunn.specs.layers.base import SymbolicTensor
+from gpunn.specs.registry import set_field
 from gpunn.specs.traced_values import check_training
 from gpunn.training.callbacks.base import Callback
 from gpunn.training.callbacks.history import History
@@ -189,6 +190,9 @@ class Model(Intake):
         """Build from the shapes of the data, where nothing else has said them."""
         if not self.built:
             self.build(subclassing.shapes_of(x))
+
+    def _parts(self) -> list[Any]:
+        return subclassing.attribute_parts(self) if self._traced else super()._parts()
 
     def _nest(self, inputs: Any) -> Any:
         if self._traced and not self.built:
@@ -459,7 +463,10 @@ class Model(Intake):
         symbolic = any(isinstance(leaf, SymbolicTensor) for leaf in _first_leaves(x))
         check_training(training if symbolic or training else None)
         if symbolic:
-            return self._nest(x)
+            outputs = self._nest(x)
+            for tensor in leaves(outputs):
+                set_field(tensor, "models", (*tensor.models, self))
+            return outputs
         return self.predict(x)
 
     # Saving

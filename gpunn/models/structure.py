@@ -116,7 +116,8 @@ class Structure:
 
     def _parts(self) -> list[Any]:
         """Return the layers and models that the model is made of."""
-        return list(self._specs())
+        tensors = self._symbolic[1] if self._symbolic else []
+        return [*dict.fromkeys(m for tensor in tensors for m in tensor.models), *self._specs()]
 
     @property
     def frozen_layers(self) -> frozenset[str]:

@@ -63,15 +63,14 @@ def adopt_layers(model: Any, value: Any) -> Any:
     return value
 
 
-def attribute_layers(model: Any) -> list[Layer]:
-    """Return the layers that a model has as attributes, in the order in which they were set."""
-    found: dict[int, Layer] = {}
+def attribute_parts(model: Any) -> list[Any]:
+    """Return the layers and models that a model has as attributes, in the order of setting."""
 
-    def walk(value: Any) -> Iterator[Layer]:
-        if type(value) is BoundLayer or isinstance(value, Layer):
-            yield value.spec if type(value) is BoundLayer else value  # type: ignore[misc]
-        elif isinstance(value, Structure):
-            yield from (spec for spec in value._specs() if not isinstance(spec, InputLayer))
+    def walk(value: Any) -> Iterator[Any]:
+        if type(value) is BoundLayer:
+            yield value.spec
+        elif isinstance(value, Layer | Structure):
+            yield value
         elif isinstance(value, dict):
             for item in value.values():
                 yield from walk(item)
@@ -79,9 +78,17 @@ def attribute_layers(model: Any) -> list[Layer]:
             for item in value:
                 yield from walk(item)
 
-    for name, value in vars(model).items():
-        if name not in ("_bound", "_symbolic"):
-            for layer in walk(value):
+    attributes = [v for name, v in vars(model).items() if name not in ("_bound", "_symbolic")]
+    return list({id(part): part for part in walk(attributes)}.values())
+
+
+def attribute_layers(model: Any) -> list[Layer]:
+    """Return the layers that a model has as attributes, those of models among them."""
+    found: dict[int, Layer] = {}
+    for part in attribute_parts(model):
+        inside = isinstance(part, Structure)
+        for layer in part._specs() if inside else [part]:
+            if not (inside and isinstance(layer, InputLayer)):
                 found.setdefault(id(layer), layer)
     return list(found.values())
 

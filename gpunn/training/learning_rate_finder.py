@@ -154,6 +154,7 @@ def find_learning_rate(
 def _undone(make: Callable[[], Trainer]) -> Iterator[Trainer]:
     """Make a trainer, and put everything that it changes back in the end."""
     trainer = make()
+    trainer.session.copies.refresh()  # what is put back is the newest, whoever trained it
     model, session, bound = trainer.model, trainer.session, trainer.bound
     backend, before = session.backend, (replace(session.state), session.active_trainer)
     stopped = model.stop_training

@@ -68,11 +68,6 @@ class LayerWeights:
         self._copies: list[tuple[weakref.ref[DeviceWeights], str]] = []
 
     @property
-    def in_use(self) -> bool:
-        """Whether they are more than initial values that nobody set or used."""
-        return self.holder is not None or bool(set(self.values) - self.drawn)
-
-    @property
     def stamp(self) -> tuple[int, int]:
         """Equal for equal values: which copy is the newest, and its version."""
         holder = self.holder
@@ -222,11 +217,11 @@ def layer_weights(layer: Layer, variables: Sequence[Variable]) -> LayerWeights:
     Raises
     ------
     ShapeError
-        The layer has weights of other shapes: it was called on other inputs before.
+        The layer has weights of other shapes: another model calls it on other inputs.
     """
     shapes = {variable.name: variable.shape for variable in variables}
     weights: LayerWeights | None = vars(layer).get("_weights")
-    if weights is None or (weights.shapes != shapes and not weights.in_use):
+    if weights is None:
         weights = LayerWeights(shapes)
         set_field(layer, "_weights", weights)
     elif weights.shapes != shapes:

@@ -1,7 +1,8 @@
-"""Models that share layers or have frozen ones, written once for Keras and for gpunn.
+"""Models that share layers and freeze them, written once for Keras and for gpunn.
 
-Each function of `WIRINGS` takes a `Library`, trains, and returns arrays by name. Weights, data and
-batches come from seeded generators, so that both libraries should return the same numbers.
+Each function of `WIRINGS` gets a `Recorder` of one of the libraries, builds models with it, trains
+them in turns and has it keep what the weights, losses and predictions are. Keras's answers are
+recorded, gpunn's are compared with them.
 """
 
 from __future__ import annotations
@@ -10,218 +11,324 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sharing_recorder import Recorder
 
-Arrays = dict[str, Any]
-X = np.random.default_rng(1).normal(size=(24, 6))
-Y = np.random.default_rng(2).normal(size=(24, 2))
-Z = np.random.default_rng(3).normal(size=(24, 3))
-LABELS = (X[:, :1] > 0).astype("float64")
-
-
-class Library:
-    """Keras, or gpunn in its place, with how a model is compiled in float64 there.
-
-    Parameters
-    ----------
-    keras : module
-    **options
-        For `Model.compile`.
-    """
-
-    def __init__(self, keras: Any, **options: Any) -> None:
-        self.keras, self.layers, self.options = keras, keras.layers, options
-
-    def compiled(
-        self, model: Any, optimizer: str = "sgd", loss: str = "mse", rate: Any = None
-    ) -> Any:
-        kinds = self.keras.optimizers
-        made = {
-            "sgd": lambda: kinds.SGD(0.1 if rate is None else rate),
-            "momentum": lambda: kinds.SGD(0.05, momentum=0.9),
-            "adam": lambda: kinds.Adam(0.02),
-            "rmsprop": lambda: kinds.RMSprop(0.01),
-        }[optimizer]()
-        model.compile(optimizer=made, loss=loss, **self.options)
-        return model
-
-    def fit(self, model: Any, x: Any, y: Any, epochs: int = 2) -> Any:
-        model.fit(x, y, epochs=epochs, batch_size=8, shuffle=False, verbose=0)
-        return model
-
-    def dense(self, units: int, activation: Any = None, name: Any = None, **options: Any) -> Any:
-        return self.layers.Dense(units, activation=activation, name=name, **options)
+SGD = ("SGD", {"learning_rate": 0.1})
+MOMENTUM = ("SGD", {"learning_rate": 0.05, "momentum": 0.9})
+NESTEROV = ("SGD", {"learning_rate": 0.05, "momentum": 0.9, "nesterov": True})
+ADAM = ("Adam", {"learning_rate": 0.02})
+RMSPROP = ("RMSprop", {"learning_rate": 0.01})
 
 
-def draw(model: Any, seed: int = 0) -> Any:
-    """Set kernels to random values, and vectors, variances among them, to positive ones."""
-    rng = np.random.default_rng(seed)
-    drawn = (rng.normal(0.0, 0.4, w.shape) for w in model.get_weights())
-    model.set_weights([w if w.ndim == 2 else np.abs(w) + 0.1 for w in drawn])
-    return model
+# Autoencoders
 
 
-def weights(name: str, model: Any) -> Arrays:
-    return {f"{name}/{i}": w for i, w in enumerate(model.get_weights())}
+def autoencoder_first(r: Recorder) -> None:
+    """The autoencoder is trained; then its encoder, then its decoder."""
+    x, codes = r.draw(16, 6), r.draw(16, 3)
+    encoder = r.sequential(6, [r.dense(5), r.dense(3, None)])
+    decoder = r.sequential(3, [r.dense(5), r.dense(6, None)])
+    autoencoder = r.keras.Sequential([encoder, decoder])
+    r.start(encoder, decoder)
+    r.compile(ADAM, autoencoder, encoder, decoder)
+    r.fit("a", autoencoder, x, x)
+    r.note("a", encoder, decoder, autoencoder)
+    r.predict("a/encoder", encoder, x)
+    r.fit("b", encoder, x, codes)
+    r.note("b", encoder, decoder, autoencoder)
+    r.predict("b/autoencoder", autoencoder, x)
+    r.fit("c", decoder, codes, x)
+    r.fit("d", autoencoder, x, x)
+    r.note("d", encoder, decoder, autoencoder)
+    r.evaluate("d", autoencoder, x, x)
 
 
-def autoencoder(k: Library, optimizer: str = "sgd") -> Arrays:
-    """Train the whole, look at its halves; train a half, look at the whole."""
-    inputs = k.keras.Input((6,))
-    code = k.dense(3, "tanh", "code")(inputs)
-    whole = k.keras.Model(inputs, k.dense(6, name="decoded")(code))
-    encoder = k.keras.Model(inputs, code)
-    k.fit(k.compiled(draw(whole), optimizer), X, X)
-    out = {"encoded": encoder.predict(X, verbose=0)} | weights("whole", whole)
-    k.fit(k.compiled(encoder, optimizer), X, Z)
-    return out | weights("after", whole) | {"decoded": whole.predict(X, verbose=0)}
+def encoder_first(r: Recorder) -> None:
+    """The encoder is trained alone; then the autoencoder is made of it by calls, and trained."""
+    x, codes = r.draw(16, 6), r.draw(16, 3)
+    inputs = r.keras.Input((6,))
+    encoder = r.keras.Model(inputs, r.dense(3, None)(r.dense(5)(inputs)))
+    r.start(encoder)
+    r.compile(SGD, encoder)
+    r.fit("a", encoder, x, codes)
+    inputs = r.keras.Input((3,))
+    decoder = r.keras.Model(inputs, r.dense(6, None)(inputs))
+    r.start(decoder)
+    inputs = r.keras.Input((6,))
+    autoencoder = r.keras.Model(inputs, decoder(encoder(inputs)))
+    r.compile(ADAM, autoencoder, decoder)
+    r.note("a", encoder, decoder, autoencoder)
+    r.fit("b", autoencoder, x, x)
+    r.note("b", encoder, decoder, autoencoder)
+    r.predict("b/encoder", encoder, x)
+    r.predict("b/decoder", decoder, codes)
 
 
-def in_turns(k: Library, optimizer: str = "sgd") -> Arrays:
-    """Two stacks and the stack of both, trained in turns by optimizers of their own."""
-    front = draw(k.keras.Sequential([k.keras.Input((6,)), k.dense(3, "tanh")]), 1)
-    back = draw(k.keras.Sequential([k.keras.Input((3,)), k.dense(2)]), 2)
-    both = k.keras.Sequential([front, back])
-    for model in (front, back, both):
-        k.compiled(model, optimizer)
-    out: Arrays = {}
-    for turn in range(3):
-        k.fit(both, X, Y, 1)
-        k.fit(front, X, Z, 1)
-        k.fit(back, Z, Y, 1)
-        out |= {f"turn{turn}": both.predict(X, verbose=0)}
-    return out | weights("both", both)
+def in_turns(optimizer: Any) -> Callable[[Recorder], None]:
+    def wiring(r: Recorder) -> None:
+        """A front, a back and both of them are trained in turns, each with its own slots."""
+        x, middle, y = r.draw(16, 5), r.draw(16, 4), r.draw(16, 2)
+        front = r.sequential(5, [r.dense(6), r.dense(4)])
+        back = r.sequential(4, [r.dense(3), r.dense(2, None)])
+        both = r.keras.Sequential([front, back])
+        r.start(front, back)
+        r.compile(optimizer, front, back, both)
+        for turn in range(2):
+            r.fit(f"{turn}/both", both, x, y)
+            r.fit(f"{turn}/front", front, x, middle, epochs=1)
+            r.note(f"{turn}/front", front, both)
+            r.fit(f"{turn}/back", back, middle, y)
+            r.evaluate(f"{turn}/both", both, x, y)
+            r.note(f"{turn}/back", back, both)
+
+    return wiring
 
 
-def extractor(k: Library) -> Arrays:
-    """The outputs of an inner layer, by models made before and after training."""
-    inputs = k.keras.Input((6,))
-    hidden = k.dense(4, "relu", "hidden")(inputs)
-    model = draw(k.keras.Model(inputs, k.dense(2)(hidden)))
-    before = k.keras.Model(model.input, model.get_layer("hidden").output)
-    out = {"at first": before.predict(X, verbose=0)}
-    k.fit(k.compiled(model), X, Y)
-    after = k.keras.Model(model.input, model.get_layer("hidden").output)
-    return out | {"before": before.predict(X, verbose=0), "after": after.predict(X, verbose=0)}
+# Parts of models
 
 
-def new_head(k: Library) -> Arrays:
-    """A head on the output of a model, from the Input that the model was made of."""
-    inputs = k.keras.Input((6,))
-    base = k.keras.Model(inputs, k.dense(3, "tanh")(inputs))
-    top = draw(k.keras.Model(inputs, k.dense(2)(base.output)))
-    k.fit(k.compiled(top), X, Y)
-    return weights("top", top) | weights("base", base)
+def extractors(r: Recorder) -> None:
+    """What a hidden layer puts out, of models made before and after training."""
+    x, y = r.draw(16, 5), r.draw(16, 2)
+    model = r.sequential(5, [r.dense(6), r.dense(4, name="h"), r.dense(2, None)])
+    before = r.keras.Model(model.inputs, model.get_layer("h").output)
+    r.start(model)
+    r.compile(MOMENTUM, model, before)
+    r.predict("start", before, x)
+    r.fit("a", model, x, y)
+    after = r.keras.Model(model.inputs, model.get_layer("h").output)
+    r.compile(SGD, after)
+    r.predict("a/before", before, x)
+    r.predict("a/after", after, x)
+    r.fit("b", after, x, r.draw(16, 4))
+    r.fit("c", model, x, y)
+    r.note("c", model, before, after)
 
 
-def transfer(k: Library, optimizer: str = "adam") -> Arrays:
-    """A head on a frozen base; then all of it, at a smaller rate."""
-    base = k.keras.Sequential([k.keras.Input((6,)), k.dense(4, "relu"), k.dense(3, "tanh")])
+def new_head(r: Recorder) -> None:
+    """A second head on the output of a trained model, and one on its hidden layer."""
+    x, y, z = r.draw(16, 5), r.draw(16, 2), r.draw(16, 3)
+    inputs = r.keras.Input((5,))
+    model = r.keras.Model(inputs, r.dense(2, None)(r.dense(4, name="h")(inputs)))
+    r.start(model)
+    r.compile(ADAM, model)
+    r.fit("a", model, x, y)
+    head, second = r.dense(3, None), r.dense(3, None)
+    on_output = r.keras.Model(model.input, head(model.output))
+    on_hidden = r.keras.Model(model.input, second(model.get_layer("h").output))
+    r.start(on_output, on_hidden)
+    r.compile(ADAM, on_output, on_hidden)
+    r.fit("b", on_output, x, z)
+    r.fit("c", on_hidden, x, z)
+    r.fit("d", model, x, y)
+    r.note("d", model, on_output, on_hidden)
+    r.predict("d", on_output, x)
+
+
+def fine_tuning(r: Recorder) -> None:
+    """A head is trained on a frozen base; then all, compiled with a smaller learning rate."""
+    x, y, z = r.draw(16, 5), r.draw(16, 2), r.draw(16, 3)
+    base = r.sequential(5, [r.dense(6), r.dense(4)])
+    first = r.keras.Sequential([base, r.dense(2, None)])
+    r.start(first)
+    r.compile(ADAM, first)
+    r.fit("a", first, x, y)
+    head = r.dense(3, None)
+    second = r.keras.Sequential([base, head])
+    r.start(second)
     base.trainable = False
-    model = draw(k.keras.Sequential([k.keras.Input((6,)), base, k.dense(2)]))
-    k.fit(k.compiled(model, optimizer), X, Y)
-    out = weights("frozen", model)
+    r.compile(ADAM, second)
+    r.fit("b", second, x, z)
+    r.note("b", second, first)
     base.trainable = True
-    k.fit(k.compiled(model, "sgd", rate=0.01), X, Y)
-    return out | weights("unfrozen", model)
+    r.compile(("Adam", {"learning_rate": 0.002}), second)
+    r.fit("c", second, x, z)
+    r.note("c", second, first)
+    r.evaluate("c/first", first, x, y)
+    r.evaluate("c/second", second, x, z)
 
 
-def siamese(k: Library) -> Arrays:
-    """One layer called on two inputs."""
-    one, other = k.keras.Input((6,)), k.keras.Input((6,))
-    shared = k.dense(3, "tanh")
-    joined = k.layers.Concatenate()([shared(one), shared(other)])
-    model = draw(k.keras.Model([one, other], k.dense(2)(joined)))
-    k.fit(k.compiled(model, "momentum"), [X, X[::-1]], Y)
-    return weights("model", model)
+# One layer used several times
 
 
-def twice(k: Library) -> Arrays:
-    """One layer called on its own output, frozen and not."""
-    inputs = k.keras.Input((6,))
-    layer = k.dense(6, "tanh")
-    model = draw(k.keras.Model(inputs, k.dense(2)(layer(layer(inputs)))))
-    k.fit(k.compiled(model), X, Y)
-    out = weights("trained", model)
-    layer.trainable = False
-    k.fit(k.compiled(model), X, Y)
-    return out | weights("frozen", model)
+def siamese(r: Recorder) -> None:
+    """One layer reads two inputs; a model of it alone is trained in between."""
+    left, right, y, code = r.draw(16, 5), r.draw(16, 5), r.draw(16, 1), r.draw(16, 4)
+    a, b = r.keras.Input((5,), name="left"), r.keras.Input((5,), name="right")
+    embedding = r.dense(4)
+    joined = r.layers.Concatenate()([embedding(a), embedding(b)])
+    model = r.keras.Model([a, b], r.dense(1, None)(joined))
+    alone = r.keras.Model(a, embedding(a))
+    r.start(model)
+    r.compile(ADAM, model, alone)
+    r.fit("a", model, [left, right], y)
+    r.fit("b", alone, left, code)
+    r.fit("c", model, [left, right], y)
+    r.note("c", model, alone)
+    r.predict("c", alone, right)
+    r.evaluate("c", model, [left, right], y)
 
 
-def nested(k: Library) -> Arrays:
-    """A model in a model in a model; the innermost layer is frozen within the second."""
-    inner = k.keras.Sequential([k.keras.Input((6,)), k.dense(4, "tanh"), k.dense(4, "relu")])
-    middle = k.keras.Sequential([k.keras.Input((6,)), inner, k.dense(3, "tanh")])
-    outer = draw(k.keras.Sequential([k.keras.Input((6,)), middle, k.dense(2)]))
-    k.fit(k.compiled(outer, "adam"), X, Y)
-    out = weights("outer", outer)
-    inner.layers[0].trainable = False
-    k.fit(k.compiled(middle, "momentum"), X, Z)
-    return out | weights("middle", middle) | {"outer": outer.predict(X, verbose=0)}
+def twice_in_a_row(r: Recorder) -> None:
+    """A layer that reads its own output, also in a model that uses it once."""
+    x, y, z = r.draw(16, 4), r.draw(16, 2), r.draw(16, 4)
+    layer = r.dense(4)
+    inputs = r.keras.Input((4,))
+    model = r.keras.Model(inputs, r.dense(2, None)(layer(layer(inputs))))
+    once = r.sequential(4, [layer])
+    r.start(model)
+    r.compile(MOMENTUM, model, once)
+    r.fit("a", model, x, y)
+    r.fit("b", once, x, z)
+    r.fit("c", model, x, y)
+    r.note("c", model, once)
+    r.predict("c", model, x)
 
 
-def gan(k: Library) -> Arrays:
-    """The discriminator is frozen within the GAN and trained on its own, in turns."""
-    loss = "binary_crossentropy"
-    generator = k.keras.Sequential([k.keras.Input((3,)), k.dense(4, "relu"), k.dense(6)])
-    k.compiled(draw(generator, 1))
-    stack = [k.keras.Input((6,)), k.dense(4, "relu"), k.dense(1, "sigmoid")]
-    discriminator = k.compiled(draw(k.keras.Sequential(stack), 2), "rmsprop", loss)
+def model_in_model_in_model(r: Recorder) -> None:
+    """Three levels; each is trained."""
+    x, y, z, v = r.draw(16, 5), r.draw(16, 4), r.draw(16, 3), r.draw(16, 2)
+    inner = r.sequential(5, [r.dense(6), r.dense(4, None)])
+    inputs = r.keras.Input((5,))
+    middle = r.keras.Model(inputs, r.dense(3)(inner(inputs)))
+    outer = r.keras.Sequential([middle, r.dense(2, None)])
+    r.start(outer)
+    r.compile(ADAM, inner, middle, outer)
+    r.fit("a", inner, x, y)
+    r.fit("b", middle, x, z)
+    r.fit("c", outer, x, v)
+    r.fit("d", inner, x, y)
+    r.note("d", inner, middle, outer)
+    r.predict("d", outer, x)
+
+
+# Layers that are frozen
+
+
+def gan(r: Recorder) -> None:
+    """The loop of a GAN: the discriminator is trained, then frozen while the generator is."""
+    generator = r.sequential(3, [r.dense(6), r.dense(4, None)])
+    discriminator = r.sequential(4, [r.dense(5), r.dense(1, "sigmoid")])
+    both = r.keras.Sequential([generator, discriminator])
+    r.start(generator, discriminator)
+    r.compile(RMSPROP, generator)
+    r.compile(RMSPROP, discriminator, loss="binary_crossentropy")
     discriminator.trainable = False
-    whole = k.compiled(k.keras.Sequential([generator, discriminator]), "rmsprop", loss)
-    out: Arrays = {}
-    for turn in range(3):
-        rows = slice(8 * turn, 8 * turn + 8)
-        mixed = np.concatenate([generator.predict(Z[rows], verbose=0), X[rows]])
+    r.compile(RMSPROP, both, loss="binary_crossentropy")
+    for step in range(4):
+        fake = generator.predict(r.draw(8, 3), verbose=0)
+        rows = np.concatenate([fake, r.draw(8, 4)])
         discriminator.trainable = True
-        discriminator.train_on_batch(mixed, np.repeat([[0.0], [1.0]], 8, axis=0))
+        discriminator.train_on_batch(rows, np.repeat([[0.0], [1.0]], 8, axis=0))
+        r.note(f"{step}/discriminator", discriminator)
         discriminator.trainable = False
-        whole.train_on_batch(Z[rows], np.ones((8, 1)))
-        out |= weights(f"generator{turn}", generator)
-        out |= weights(f"discriminator{turn}", discriminator)
-    return out
+        both.train_on_batch(r.draw(8, 3), np.ones((8, 1)))
+        r.note(f"{step}/gan", generator, discriminator)
+    noise = r.draw(8, 3)
+    r.predict("end", both, noise)
+    r.evaluate("end", both, noise, np.ones((8, 1)))
 
 
-def frozen_normalization(k: Library) -> Arrays:
-    """Batch normalization by moving statistics in training, with layers below and above."""
-    stack = [k.keras.Input((6,)), k.dense(4), k.layers.BatchNormalization(name="norm")]
-    stack += [k.layers.Activation("relu"), k.dense(2)]
-    model = draw(k.keras.Sequential(stack))
-    model.get_layer("norm").trainable = False
-    k.fit(k.compiled(model, "momentum"), X, Y)
-    out = weights("frozen", model) | {"loss": model.evaluate(X, Y, verbose=0)}
-    model.get_layer("norm").trainable = True
-    k.fit(k.compiled(model), X, Y)
-    return out | weights("trained", model)
+def frozen_normalization(r: Recorder) -> None:
+    """A frozen BatchNormalization uses and keeps its moving statistics in training."""
+    x, y = r.draw(16, 5), r.draw(16, 2)
+    norm, below, above = r.layers.BatchNormalization(), r.dense(4), r.dense(2, None)
+    model = r.sequential(5, [below, norm, above])
+    r.start(model)
+    r.start_layer(model.layers[-2])
+    model.layers[-2].trainable = False
+    r.compile(ADAM, model)
+    r.fit("a", model, x, y)
+    r.note("a", model)
+    r.predict("a", model, x)
+    model.layers[-2].trainable = True
+    r.compile(ADAM, model)
+    r.fit("b", model, x, y)
+    r.note("b", model)
+    r.evaluate("b", model, x, y)
 
 
-def frozen_middle(k: Library, optimizer: str = "adam") -> Arrays:
-    """A frozen layer between trained ones: no penalty, no constraint."""
-    kinds: Arrays = {
-        "kernel_regularizer": k.keras.regularizers.L2(0.1),
-        "kernel_constraint": k.keras.constraints.MaxNorm(0.5),
-    }
-    stack = [k.keras.Input((6,)), k.dense(5, "tanh", **kinds)]
-    stack += [k.dense(4, "tanh", "middle", **kinds), k.dense(2, **kinds)]
-    model = draw(k.keras.Sequential(stack))
-    model.get_layer("middle").trainable = False
-    k.fit(k.compiled(model, optimizer), X, Y)
-    return weights("model", model) | {"loss": model.evaluate(X, Y, verbose=0)}
+def frozen_normalization_shared(r: Recorder) -> None:
+    """A model with a frozen part trains beside one that has the same layers."""
+    x, y, z = r.draw(16, 5), r.draw(16, 2), r.draw(16, 3)
+    norm = r.layers.BatchNormalization()
+    base = r.sequential(5, [r.dense(4), norm])
+    first = r.keras.Sequential([base, r.dense(2, None)])
+    r.start(first)
+    r.start_layer(base.layers[-1])
+    r.compile(MOMENTUM, first, base)
+    r.fit("a", first, x, y)
+    base.trainable = False
+    second = r.keras.Sequential([base, r.dense(3), r.dense(3, None)])
+    r.start(second)
+    r.start_layer(base.layers[-1])
+    r.compile(MOMENTUM, second)
+    r.fit("b", second, x, z)
+    r.note("b", second, first)
+    r.evaluate("b", first, x, y)
 
 
-def by(wiring: Any, optimizer: str) -> Callable[[Library], Arrays]:
-    return lambda k: wiring(k, optimizer)
+def frozen_middle(**arguments: Any) -> Callable[[Recorder], None]:
+    def wiring(r: Recorder) -> None:
+        """A frozen layer between trained ones: its penalty does not count, its norm stays."""
+        x, y = r.draw(16, 5), r.draw(16, 2)
+        made = [{name: value(r.keras) for name, value in arguments.items()} for _ in range(3)]
+        model = r.sequential(
+            5, [r.dense(6, **made[0]), r.dense(4, **made[1]), r.dense(2, None, **made[2])]
+        )
+        r.start(model)
+        r.compile(ADAM, model)
+        r.evaluate("start", model, x, y)
+        model.layers[-2].trainable = False
+        r.compile(ADAM, model)
+        r.evaluate("frozen", model, x, y)
+        r.fit("a", model, x, y)
+        r.note("a", model)
+        r.evaluate("a", model, x, y)
+        model.layers[-2].trainable = True
+        r.compile(ADAM, model)
+        r.evaluate("b", model, x, y)
+        r.fit("b", model, x, y)
+        r.note("b", model)
+        r.predict("b", model, x)
+
+    return wiring
 
 
-WIRINGS: dict[str, Callable[[Library], Arrays]] = {
-    **{f"autoencoder, {name}": by(autoencoder, name) for name in ("sgd", "momentum", "adam")},
-    **{f"in turns, {name}": by(in_turns, name) for name in ("sgd", "momentum", "adam")},
-    "extractor": extractor,
-    "new head": new_head,
-    **{f"transfer, {name}": by(transfer, name) for name in ("sgd", "adam")},
+def frozen_ends(r: Recorder) -> None:
+    """Only the middle is trained; then only the last layer, in a model that is frozen."""
+    x, y = r.draw(16, 5), r.draw(16, 2)
+    model = r.sequential(5, [r.dense(6), r.dense(4), r.dense(2, None)])
+    r.start(model)
+    model.layers[0].trainable = model.layers[-1].trainable = False
+    r.compile(NESTEROV, model)
+    r.fit("a", model, x, y)
+    r.note("a", model)
+    model.layers[-1].trainable = True
+    model.layers[-2].trainable = False
+    r.compile(NESTEROV, model)
+    r.fit("b", model, x, y)
+    r.note("b", model)
+    r.predict("b", model, x)
+
+
+WIRINGS: dict[str, Callable[[Recorder], None]] = {
+    "autoencoder_first": autoencoder_first,
+    "encoder_first": encoder_first,
+    "in_turns_sgd": in_turns(SGD),
+    "in_turns_momentum": in_turns(MOMENTUM),
+    "in_turns_adam": in_turns(ADAM),
+    "extractors": extractors,
+    "new_head": new_head,
+    "fine_tuning": fine_tuning,
     "siamese": siamese,
-    "twice": twice,
-    "nested": nested,
+    "twice_in_a_row": twice_in_a_row,
+    "model_in_model_in_model": model_in_model_in_model,
     "gan": gan,
-    "frozen normalization": frozen_normalization,
-    **{f"frozen middle, {name}": by(frozen_middle, name) for name in ("sgd", "momentum", "adam")},
+    "frozen_normalization": frozen_normalization,
+    "frozen_normalization_shared": frozen_normalization_shared,
+    "frozen_middle": frozen_middle(),
+    "frozen_middle_l2": frozen_middle(kernel_regularizer=lambda k: k.regularizers.L2(0.05)),
+    "frozen_middle_max_norm": frozen_middle(kernel_constraint=lambda k: k.constraints.MaxNorm(0.6)),
+    "frozen_ends": frozen_ends,
 }

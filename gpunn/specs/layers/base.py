@@ -79,12 +79,15 @@ class SymbolicTensor(SymbolicValue):
     foreign : bool
         Whether the layer was handed out by a model: in another one it gives way where its name is
         taken.
+    models : tuple of Model
+        Those that were called and have returned it, the innermost first.
     """
 
     shape: Shape
     layer: Layer
     inputs: tuple[SymbolicTensor, ...] = ()
     foreign: bool = False
+    models: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
