@@ -105,10 +105,10 @@ def _through_cupy(value: Any) -> Any:
     return cupy.asarray(value).get()
 
 
-class CopyStream(ABC):
-    """A second stream of the device: copies from the host that run beside the calls.
+class Lane(ABC):
+    """A second lane to the device: copies from the host that run beside the calls.
 
-    The two wait for events: one is complete when all that its stream was given before it is.
+    A fence is what the two wait for: it is passed when all that its lane was told before is done.
     All methods may be called from any thread.
     """
 
@@ -124,35 +124,35 @@ class CopyStream(ABC):
         """Return page-locked memory of the host, uint8: the device reads no other by itself."""
 
     @abstractmethod
-    def event(self) -> Any:
-        """Return a event behind all calls so far."""
+    def fence(self) -> Any:
+        """Return a fence behind all calls so far."""
 
     @abstractmethod
     def copy(self, pairs: Sequence[tuple[Any, np.ndarray[Any, Any]]], after: Any) -> Any:
-        """Have arrays on the device filled from pinned ones, once the event `after` is passed.
+        """Have arrays on the device filled from pinned ones, once the fence `after` is passed.
 
         Parameters
         ----------
         pairs : sequence of (device array, array in pinned memory)
             C-contiguous, of the same size.
-        after : event
+        after : fence
 
         Returns
         -------
-        event
+        fence
             Behind the copies. The pinned memory must not change before it is passed.
         """
 
     @abstractmethod
-    def follow(self, event: Any) -> None:
-        """Have all calls to come wait for a event; the host does not."""
+    def follow(self, fence: Any) -> None:
+        """Have all calls to come wait for a fence; the host does not."""
 
     @abstractmethod
-    def wait(self, event: Any) -> None:
-        """Wait for a event on the host."""
+    def wait(self, fence: Any) -> None:
+        """Wait for a fence on the host."""
 
 
-class ArrayInterop:
+class ArrayDoor:
     """How arrays come in from users and go out to them: without a device, all are NumPy's.
 
     Attributes
@@ -185,7 +185,7 @@ class ArrayInterop:
         return array
 
 
-class Backend(ArrayInterop, ABC):
+class Backend(ArrayDoor, ABC):
     """A device and its table of ops.
 
     Attributes
@@ -244,18 +244,18 @@ class Backend(ArrayInterop, ABC):
         """Return how much memory data can still take; None where they stay where they are."""
         return None
 
-    def copy_stream(self) -> CopyStream | None:
-        """Return the stream on which data are copied in blocks; None where they are not copied."""
+    def lane(self) -> Lane | None:
+        """Return the lane on which data are streamed; None where they stay where they are."""
         return None
 
     def synchronize(self) -> None:
-        """Wait until all calls have run; a synchronous backend need not."""
+        """Wait until all calls have run; a backend that computes as it is called need not."""
         return
 
     def mark(self) -> Call | None:
         """Return a call that waits until all that was called before the mark has run.
 
-        None for a synchronous backend.
+        None for a backend that computes as it is called.
         """
         return None
 

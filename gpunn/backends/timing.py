@@ -1,4 +1,4 @@
-"""Times between calls: the host's clock, or events in the GPU's own stream."""
+"""Marks in time between calls: the host's clock, or events in the GPU's own stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from gpunn.backends.interface import Backend
 
 
-class Timer(ABC):
+class Marks(ABC):
     """A row of marks; `mark` costs little and waits for nothing."""
 
     @abstractmethod
@@ -22,8 +22,8 @@ class Timer(ABC):
         """Return the time from each mark to the next, and begin anew."""
 
 
-class HostTimer(Timer):
-    """Times by ``time.perf_counter``: for synchronous backends."""
+class HostMarks(Marks):
+    """Marks on ``time.perf_counter``: for backends that compute as they are called."""
 
     def __init__(self) -> None:
         self._times: list[float] = []
@@ -36,7 +36,7 @@ class HostTimer(Timer):
         return [later - earlier for earlier, later in pairwise(times)]
 
 
-class EventTimer(Timer):
+class EventMarks(Marks):
     """CUDA events, which the GPU stamps as it comes to them.
 
     Parameters
@@ -65,7 +65,7 @@ class EventTimer(Timer):
         return found
 
 
-def timer(backend: Backend) -> Timer:
+def marks(backend: Backend) -> Marks:
     """Return marks for `backend`."""
     driver = getattr(backend, "driver", None)
-    return EventTimer(driver) if hasattr(driver, "_stream") else HostTimer()
+    return EventMarks(driver) if hasattr(driver, "_stream") else HostMarks()

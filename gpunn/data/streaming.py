@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.interface import CopyStream
+from gpunn.backends.interface import Lane
 from gpunn.data.blocks import Blocks, gather
 from gpunn.data.sources import Source
 from gpunn.errors import DeviceError
@@ -40,19 +40,17 @@ class _Slot:
     ----------
     first : int
         First row of the block in the device arrays.
-    copied : event or None
+    copied : fence or None
         Signalled when the last requested copy has finished.
     fill : _Fill or None
         The thread that fills it, or has filled it.
     """
 
-    def __init__(
-        self, copy_stream: CopyStream, arrays: Mapping[str, Any], first: int, rows: int
-    ) -> None:
+    def __init__(self, lane: Lane, arrays: Mapping[str, Any], first: int, rows: int) -> None:
         self.first = first
         self.device = {name: array[first : first + rows] for name, array in arrays.items()}
         self.staging = {
-            name: copy_stream.pinned(array.nbytes).view(array.dtype).reshape(array.shape)
+            name: lane.pinned(array.nbytes).view(array.dtype).reshape(array.shape)
             for name, array in self.device.items()
         }
         self.copied: Any = None
@@ -73,13 +71,13 @@ class _Slot:
             self.fill = None
             raise error
 
-    def leave(self, copy_stream: CopyStream) -> None:
+    def leave(self, lane: Lane) -> None:
         """Abandon a copy in progress: later work waits for it, as its memory may be freed."""
         if self.fill is not None:
             self.fill.abandoned = True
         if self.copied is not None:
             with suppress(DeviceError):
-                copy_stream.follow(self.copied)
+                lane.follow(self.copied)
 
 
 class _Fill(threading.Thread):
@@ -91,7 +89,7 @@ class _Fill(threading.Thread):
 
     def __init__(
         self,
-        copy_stream: CopyStream,
+        lane: Lane,
         slot: _Slot,
         arrays: Mapping[str, Array],
         blocks: Blocks,
@@ -101,12 +99,7 @@ class _Fill(threading.Thread):
     ) -> None:
         super().__init__(name="gpunn-fill")
         self.key, self.abandoned = key, False
-        self._copy_stream, self._slot, self._arrays, self._blocks = (
-            copy_stream,
-            slot,
-            arrays,
-            blocks,
-        )
+        self._lane, self._slot, self._arrays, self._blocks = lane, slot, arrays, blocks
         self._seed, self._after = seed, after
         self.error: BaseException | None = None
 
@@ -119,32 +112,32 @@ class _Fill(threading.Thread):
             del self._arrays, self._after, self._slot
 
     def _fill(self) -> None:
-        copy_stream, slot, (epoch, block) = self._copy_stream, self._slot, self.key
+        lane, slot, (epoch, block) = self._lane, self._slot, self.key
         if slot.copied is not None:
-            copy_stream.wait(slot.copied)  # the copy reads the staging memory
+            lane.wait(slot.copied)  # the copy reads the staging memory
         seed, blocks = self._seed, self._blocks
         order = None if seed is None else KeyedPermutation(blocks.rows, seed, epoch)
         start, stop = blocks.span(block)
         span, stopped = (start, stop), lambda: self.abandoned
-        gather(self._arrays, slot.staging, span, order, stopped, copy_stream.rows)
+        gather(self._arrays, slot.staging, span, order, stopped, lane.rows)
         if self.abandoned:
             return
         pairs = [
             (array[: stop - start], slot.staging[name][: stop - start])
             for name, array in slot.device.items()
         ]
-        slot.copied = copy_stream.copy(pairs, self._after)
+        slot.copied = lane.copy(pairs, self._after)
         if self.abandoned:  # in the meantime
-            slot.leave(copy_stream)
+            slot.leave(lane)
 
 
-class DoubleBuffer(Source):
+class Ring(Source):
     """Rows that are streamed to the device through two blocks.
 
     Parameters
     ----------
     bound : BoundPlan
-    copy_stream : CopyStream
+    lane : Lane
     arrays : mapping of str to NumPy array
         The data, on the host; never copied as a whole.
     blocks : Blocks
@@ -157,7 +150,7 @@ class DoubleBuffer(Source):
     def __init__(
         self,
         bound: BoundPlan,
-        copy_stream: CopyStream,
+        lane: Lane,
         arrays: Mapping[str, Array],
         blocks: Blocks,
         *,
@@ -166,12 +159,12 @@ class DoubleBuffer(Source):
     ) -> None:
         super().__init__(bound, blocks.rows)
         self.blocks, self.seed, self.repeats = blocks, seed, repeats
-        self._copy_stream, self._host = copy_stream, dict(arrays)
+        self._lane, self._host = lane, dict(arrays)
         self._epoch = 0
         self._inside: Key | None = None
         rows = 2 * blocks.size
         ring = {name: self._empty(rows, array) for name, array in arrays.items()}
-        self._slots = [_Slot(copy_stream, ring, first, blocks.size) for first in (0, blocks.size)]
+        self._slots = [_Slot(lane, ring, first, blocks.size) for first in (0, blocks.size)]
         self.arrays = ring
         if "order" in bound.plan.buffers:
             ring["order"] = bound.backend.upload(np.arange(rows, dtype=np.int64))
@@ -200,20 +193,20 @@ class DoubleBuffer(Source):
     def _enter(self, key: Key) -> _Slot:
         """Make the next steps wait for a block, and start to fill the following one."""
         # After the last step on the block that will be overwritten.
-        event = self._copy_stream.event()
+        fence = self._lane.fence()
         slots = self._slots
         here = next((s for s in slots if s.fill is not None and s.fill.key == key), None)
         if here is None:
             here = slots[0]
-            self._fill(here, key, event)
+            self._fill(here, key, fence)
         elif here is slots[1]:
             slots.reverse()
         here.finish()
-        self._copy_stream.follow(here.copied)
+        self._lane.follow(here.copied)
         following = self._following(key)
         there = slots[1]
         if following is not None and (there.fill is None or there.fill.key != following):
-            self._fill(there, following, event)
+            self._fill(there, following, fence)
         return here
 
     def _following(self, key: Key) -> Key | None:
@@ -226,7 +219,7 @@ class DoubleBuffer(Source):
 
     def _fill(self, slot: _Slot, key: Key, after: Any) -> None:
         slot.abandon()
-        fill = _Fill(self._copy_stream, slot, self._host, self.blocks, key, self.seed, after)
+        fill = _Fill(self._lane, slot, self._host, self.blocks, key, self.seed, after)
         fill.start()  # fails if no more threads can be created
         slot.fill = fill
 
@@ -235,7 +228,7 @@ class DoubleBuffer(Source):
             slot.abandon()
             if slot.copied is not None:
                 with suppress(DeviceError):  # the device may have failed
-                    self._copy_stream.wait(slot.copied)
+                    self._lane.wait(slot.copied)
         self._slots, self._host = [], {}
         super().close()
 
@@ -244,4 +237,4 @@ class DoubleBuffer(Source):
         # interpreter shutdown, attributes may be gone.
         with suppress(Exception):
             for slot in self._slots:
-                slot.leave(self._copy_stream)
+                slot.leave(self._lane)

@@ -46,7 +46,7 @@ class Unit:
     scope : str
         Name of the layer that has the weights or statistics.
     activation, dropout
-        Applied to the result, for kind dense and, of activations that are piecewise linear, for
+        Applied to the result, for kind dense and, of activations that are two straight lines, for
         the kinds of normalization; the function or the dropout itself for these kinds.
     scale, shift : float
         For kinds input and affine: ``values * scale + shift``.

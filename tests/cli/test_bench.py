@@ -126,11 +126,11 @@ def test_bound_is_the_slower_of_flops_and_bytes_call_by_call(ours: Ours) -> None
     dense = ours.plan.programs["train"][1]
     # 5x4 @ 4x3: 120 FLOPs, and 30 for bias and activation; 20 + 12 + 3 + 15 floats.
     assert ours.plan.step_cost(dense) == (150, 200)
-    by_flops = bounds.Roofline(10.0, 1e9, 1e9)
-    by_bytes = bounds.Roofline(1e9, 10.0, 50.0)
+    by_flops = bounds.Ceilings(10.0, 1e9, 1e9)
+    by_bytes = bounds.Ceilings(1e9, 10.0, 50.0)
     assert bounds.call_bound(ours.plan, dense, by_flops) == 15
     assert bounds.call_bound(ours.plan, dense, by_bytes) == 4  # at the faster of both copies
-    assert bounds.call_bound(ours.plan, dense, bounds.Roofline(None, 50.0, 50.0)) == 4
+    assert bounds.call_bound(ours.plan, dense, bounds.Ceilings(None, 50.0, 50.0)) == 4
     assert bounds.step_bound(ours.plan, by_flops) == pytest.approx(
         ours.plan.flops("train") / 10, rel=1e-6
     )
@@ -138,12 +138,12 @@ def test_bound_is_the_slower_of_flops_and_bytes_call_by_call(ours: Ours) -> None
 
 
 def test_of_two_measurements_the_higher_ceiling_counts() -> None:
-    one, other = bounds.Roofline(5.0, 2.0, 9.0), bounds.Roofline(None, 3.0, 1.0)
-    assert one.best(other) == other.best(one) == bounds.Roofline(5.0, 3.0, 9.0)
+    one, other = bounds.Ceilings(5.0, 2.0, 9.0), bounds.Ceilings(None, 3.0, 1.0)
+    assert one.best(other) == other.best(one) == bounds.Ceilings(5.0, 3.0, 9.0)
 
 
 def test_ceilings_follow_from_the_clock() -> None:
-    found = bounds.measure_roofline(NumpyReference(), "float32", 4.0, counting_clock())
+    found = bounds.large_ceilings(NumpyReference(), "float32", 4.0, counting_clock())
     assert found.flops == 2 * bounds.SMALL**3  # in a second
     assert found.large_copy == 2 * bounds.SMALL**2
     assert bounds.copy_rate(NumpyReference(), 100, 2.0, counting_clock()) == 200
@@ -172,7 +172,7 @@ def test_memory_is_that_of_the_layout(ours: Ours) -> None:
 # Profile
 
 
-class CountingMarks(timing.Timer):
+class CountingMarks(timing.Marks):
     """A mark is a second after the one before, and `slow` more behind call 2."""
 
     def __init__(self, log: list[Any]) -> None:
@@ -200,7 +200,7 @@ def test_every_call_is_timed_within_its_step() -> None:
 def test_profile_has_each_call_of_the_plan_once(ours: Ours) -> None:
     steps = ours.plan.programs["train"]
     times = [[2.0 + i, 1.5 + i, 9.0 + i] for i in range(len(steps))]
-    found = profile.table(ours.plan, times, 0.5, 100.0, bounds.Roofline(10.0, 10.0, 10.0))
+    found = profile.table(ours.plan, times, 0.5, 100.0, bounds.Ceilings(10.0, 10.0, 10.0))
     results = [(call["op"], call["result"]) for call in found["calls"]]
     assert results == [(s.op, next(iter(s.outputs.values()))) for s in steps]
     assert [call["seconds"] for call in found["calls"]] == [1.5 + i for i in range(len(steps))]
@@ -238,7 +238,7 @@ def test_events_are_read_when_the_device_is_done() -> None:
     class Backend:
         driver = Driver()
 
-    marks = timing.timer(Backend())  # type: ignore[arg-type]
+    marks = timing.marks(Backend())  # type: ignore[arg-type]
     for _ in range(3):
         marks.mark()
     assert marks.seconds() == [1.0, 1.0]
@@ -356,7 +356,7 @@ def test_tables_name_device_precision_and_threads(installed: None) -> None:
     (line,) = [line for line in text.splitlines() if "jax" in line and " 8 " in line]
     cells = line.split()
     assert cells[:6] == ["cpu", "float32", "1", "sgd", "8", "jax"]
-    for title in ("Roofline", "Training", "Inference", "A step call by call", "Memory"):
+    for title in ("Ceilings", "Training", "Inference", "A step call by call", "Memory"):
         assert title in text
     assert "jax on cpu: fake 1.0" in text
     assert "4-3-2" in text

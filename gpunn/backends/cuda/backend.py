@@ -31,7 +31,7 @@ from gpunn.backends.cuda.ops import prelu as ops_prelu
 from gpunn.backends.cuda.ops.launches import BINDERS, Attrs, Context, Products, Work
 from gpunn.backends.cuda.product_shapes import ProductShape, product_shape
 from gpunn.backends.cuda.tuning import Table
-from gpunn.backends.interface import Arrays, Backend, Binder, CopyStream, PlannedStep
+from gpunn.backends.interface import Arrays, Backend, Binder, Lane, PlannedStep
 from gpunn.errors import ArgumentError, DeviceError, PlanError
 
 logger = logging.getLogger("gpunn")
@@ -85,8 +85,8 @@ class CudaBackend(Backend):
             logger.info("%s: %s", driver.name, said)
         self._library_is_there: bool | None = None
         self._workspace: Any = driver.allocate(0)
-        self._launch_lock = threading.RLock()
-        self._graphs = Graphs(driver, self._launch_lock, self.table.graph_steps)
+        self._together = threading.RLock()
+        self._graphs = Graphs(driver, self._together, self.table.graph_steps)
         if self.table.dependent_launch:
             try:
                 driver.dependent_launches = True
@@ -110,8 +110,8 @@ class CudaBackend(Backend):
     def free_bytes(self) -> int:
         return self.driver.free_bytes()
 
-    def copy_stream(self) -> CopyStream | None:
-        return self.driver.copy_stream()
+    def lane(self) -> Lane | None:
+        return self.driver.lane()
 
     def region_nbytes(self, region: Any) -> int:
         return int(region.shape[1])
@@ -243,7 +243,7 @@ class CudaBackend(Backend):
         self, op: str, arrays: Arrays, attrs: Attrs, rows: int, products: Products | None = None
     ) -> Call:
         """Return the call of `op`, whose matrix product is made as `products` says."""
-        with self._launch_lock:
+        with self._together:
             works = self.work(op, arrays, attrs, rows, products)
             try:
                 calls = self._prepared(works)
@@ -257,7 +257,7 @@ class CudaBackend(Backend):
         # A product of the library may be several kernels, which hand on values.
         if len(calls) == 1 and isinstance(works[0], Launch):
             return calls[0]
-        together = self._launch_lock
+        together = self._together
 
         def run() -> None:
             # Another thread may predict meanwhile: its ops must not come between these.

@@ -1,4 +1,4 @@
-"""Copies to a GPU on a CUDA stream of their own, and events between it and the driver's stream."""
+"""The lane of a GPU: a CUDA stream for copies beside the driver's own, and events between them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.host_order import rows_between
-from gpunn.backends.interface import CopyStream
+from gpunn.backends.interface import Lane
 
 
-class CupyCopyStream(CopyStream):
-    """Copies on a stream of their own; its events are CUDA events.
+class CupyLane(Lane):
+    """Copies on a stream of their own; its fences are CUDA events.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class CupyCopyStream(CopyStream):
     """
 
     def __init__(self, memory: Any) -> None:
-        # The driver holds this object: a strong reference back would keep both until a collection.
+        # The driver has the lane: held both ways, neither would go before the collector comes.
         self._memory, self._calls = weakref.proxy(memory), memory._stream
         self._cuda, self._runtime = memory._cuda, memory._runtime
         self.stream = memory._cuda.Stream(non_blocking=True)
@@ -33,7 +33,7 @@ class CupyCopyStream(CopyStream):
         with self._memory._here(f"page-locking {nbytes:,} bytes of the host's memory"):
             return np.frombuffer(self._cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
 
-    def event(self) -> Any:
+    def fence(self) -> Any:
         with self._memory._here("recording an event"):
             return self._recorded(self._calls)
 
@@ -51,15 +51,15 @@ class CupyCopyStream(CopyStream):
                 self._runtime.memcpyAsync(target, origin, values.nbytes, kind, self.stream.ptr)
             return self._recorded(self.stream)
 
-    def follow(self, event: Any) -> None:
+    def follow(self, fence: Any) -> None:
         # Not `_here`, which a thread that is capturing may not enter: the collector may let go of
         # a ring there, and the stream of the calls is not the one that is captured.
         try:
             with self._memory._device:
-                self._calls.wait_event(event)
+                self._calls.wait_event(fence)
         except Exception as error:
             self._memory._raise(error, "waiting for a copy")
 
-    def wait(self, event: Any) -> None:
+    def wait(self, fence: Any) -> None:
         with self._memory._here("waiting for the device"):
-            event.synchronize()
+            fence.synchronize()

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gpunn.backends.cuda.cupy_copy_stream import CupyCopyStream
+from gpunn.backends.cuda.cupy_copy_stream import CupyLane
 from gpunn.backends.cuda.driver import Call, Driver, Limits
 from gpunn.backends.cuda.driver_errors import device_error, memory_error, status
 from gpunn.backends.interface import host_array, is_on_cuda
@@ -50,7 +50,7 @@ class CupyMemory(Driver, ABC):
         # Whether this thread has brought in another library's memory, for calls to read.
         self._borrowed = threading.local()
         self._capturing = 0  # the thread whose launches go into a graph
-        self._copy_stream: CupyCopyStream | None = None
+        self._lane: CupyLane | None = None
         try:
             with self._device:
                 self._stream = cupy.cuda.Stream(non_blocking=True)
@@ -133,11 +133,11 @@ class CupyMemory(Driver, ABC):
             limit = int(pool.get_limit())  # 0 for none
             return max(min(free, limit - int(pool.used_bytes())), 0) if limit else free
 
-    def copy_stream(self) -> CupyCopyStream:
-        if self._copy_stream is None:
+    def lane(self) -> CupyLane:
+        if self._lane is None:
             with self._here("opening a stream for copies"):
-                self._copy_stream = CupyCopyStream(self)
-        return self._copy_stream
+                self._lane = CupyLane(self)
+        return self._lane
 
     def _empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.interface import ArrayInterop, CopyStream
+from gpunn.backends.interface import ArrayDoor, Lane
 from gpunn.errors import DeviceError
 
 Call = Callable[[], None]
@@ -111,7 +111,7 @@ class Product:
         return self.precision or str(self.result.dtype.name)
 
 
-class Driver(ArrayInterop, ABC):
+class Driver(ArrayDoor, ABC):
     """A device that runs kernels in the order in which they are called.
 
     Arrays are ``ndarray``-like (``shape``, ``dtype``, ``nbytes``, slices, ``reshape``, ``view``):
@@ -161,8 +161,8 @@ class Driver(ArrayInterop, ABC):
     def free_bytes(self) -> int:
         """Return how much memory can still be allocated, limits that the user has set included."""
 
-    def copy_stream(self) -> CopyStream | None:
-        """Return the stream for copies beside the calls, always the same; None if there is none."""
+    def lane(self) -> Lane | None:
+        """Return the lane for copies beside the calls, always the same; None if there is none."""
         return None
 
     @abstractmethod

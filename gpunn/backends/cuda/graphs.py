@@ -20,10 +20,10 @@ logger = logging.getLogger("gpunn")
 
 # Steps of the graphs, the largest first. Sixty-four steps of a small net are a millisecond, beside
 # which a launch is nothing; more would only make the capture longer and the graph larger.
-GRAPH_SIZES = (64, 8, 1)
+LADDER = (64, 8, 1)
 # To capture and instantiate a graph costs about as much as to launch these steps one by one.
-WARMUP_STEPS = 8
-CACHED = 32  # lists of calls that keep graphs, at most one for each entry of `GRAPH_SIZES`
+WARM = 8
+CACHED = 32  # lists of calls that keep graphs, at most one for each entry of `LADDER`
 
 
 class Graphs:
@@ -47,8 +47,8 @@ class Graphs:
         self, driver: Driver, together: AbstractContextManager[Any], steps: int | None = None
     ) -> None:
         self.driver, self.together, self.enabled = driver, together, True
-        most = steps or GRAPH_SIZES[0]
-        self.ladder = (most, *(size for size in GRAPH_SIZES if size < most))
+        most = steps or LADDER[0]
+        self.ladder = (most, *(size for size in LADDER if size < most))
         self._recent: dict[int, weakref.ref[Repeated]] = {}
 
     def repeated(self, calls: Sequence[Call]) -> Repeated:
@@ -75,7 +75,7 @@ class Repeated:
     """Calls that are made many times over.
 
     Those of the first steps are made one by one: what is used a few times is not worth a capture.
-    A graph of n steps is captured when n steps, and no fewer than `WARMUP_STEPS`, have been taken.
+    A graph of n steps is captured when n steps, and no fewer than `WARM`, have been taken.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Repeated:
         if self._graphs.enabled:
             for size in self._graphs.ladder:
                 graph = self._captured.get(size)
-                if size <= count and (graph or self._taken >= max(size, WARMUP_STEPS)):
+                if size <= count and (graph or self._taken >= max(size, WARM)):
                     return (size, graph) if graph else self._capture(size)
         return 1, None
 

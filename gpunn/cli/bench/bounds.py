@@ -19,7 +19,7 @@ SMALL = 64  # of either, where the device is none of these: a reference, a simul
 
 
 @dataclass(frozen=True)
-class Roofline:
+class Ceilings:
     """What a device reaches when it does one thing only.
 
     Attributes
@@ -40,11 +40,11 @@ class Roofline:
         """The better of the two bandwidths: a step's arrays may stay in a cache, or may not."""
         return max(self.large_copy, self.small_copy)
 
-    def best(self, other: Roofline) -> Roofline:
+    def best(self, other: Ceilings) -> Ceilings:
         """Return the higher of each: a ceiling is what can be reached at all."""
         flops = max((f for f in (self.flops, other.flops) if f is not None), default=None)
         copies = max(self.large_copy, other.large_copy), max(self.small_copy, other.small_copy)
-        return Roofline(flops, *copies)
+        return Ceilings(flops, *copies)
 
 
 def product_shape(plan: Plan, step: Step) -> ProductShape | None:
@@ -68,14 +68,14 @@ def product_shapes(plan: Plan, program: str = "train") -> list[ProductShape]:
     return [shape for shape in found if shape is not None]
 
 
-def call_bound(plan: Plan, step: Step, ceilings: Roofline) -> float:
+def call_bound(plan: Plan, step: Step, ceilings: Ceilings) -> float:
     """Return the least seconds that one call takes: by its FLOPs or by its bytes."""
     flops, nbytes = plan.step_cost(step)
     by_flops = flops / ceilings.flops if ceilings.flops else 0.0
     return max(by_flops, nbytes / ceilings.bytes)
 
 
-def step_bound(plan: Plan, ceilings: Roofline) -> float:
+def step_bound(plan: Plan, ceilings: Ceilings) -> float:
     """Return the least seconds that a training step takes, call by call one after the other."""
     return sum(call_bound(plan, step, ceilings) for step in plan.programs["train"])
 
@@ -109,9 +109,9 @@ def products_alone(backend: Backend, plan: Plan, precision: str) -> Callable[[],
     return captured
 
 
-def measure_roofline(
+def large_ceilings(
     backend: Backend, precision: str, seconds: float, clock: Callable[[], float] = perf_counter
-) -> Roofline:
+) -> Ceilings:
     """Measure a large product and a large copy, for about `seconds`."""
     kind = backend.name.partition(":")[0]
     size, large = LARGE_PRODUCT.get(kind, SMALL), LARGE_COPY.get(kind, SMALL**2)
@@ -123,7 +123,7 @@ def measure_roofline(
     except DeviceError:
         flops = None
     copy = copy_rate(backend, large, seconds / 2, clock)
-    return Roofline(flops, copy, copy)
+    return Ceilings(flops, copy, copy)
 
 
 def copy_rate(

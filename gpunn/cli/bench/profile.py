@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gpunn.backends.timing import Timer
-from gpunn.cli.bench.bounds import Roofline, call_bound, product_shape
+from gpunn.backends.timing import Marks
+from gpunn.cli.bench.bounds import Ceilings, call_bound, product_shape
 from gpunn.plan.spec import Plan
 
 OVERHEAD_STEPS = 200
@@ -15,7 +15,7 @@ BLOCK = 50  # steps whose marks are read together: reading waits for the device
 
 
 def time_calls(
-    calls: Sequence[Callable[[], object]], steps: int, marks: Timer, restart: Callable[[], object]
+    calls: Sequence[Callable[[], object]], steps: int, marks: Marks, restart: Callable[[], object]
 ) -> list[list[float]]:
     """Return the seconds of each call, one list per call.
 
@@ -24,7 +24,7 @@ def time_calls(
     calls : sequence of callables
         One step.
     steps : int
-    marks : Timer
+    marks : Marks
     restart : callable
         Called before each step, outside of what is timed: it sets the offset within the data.
     """
@@ -44,7 +44,7 @@ def time_calls(
     return found
 
 
-def overhead(marks: Timer, calls: int) -> float:
+def overhead(marks: Marks, calls: int) -> float:
     """Return the seconds that a mark and an empty call take."""
     empty = [_nothing] * calls
     times = time_calls(empty, OVERHEAD_STEPS, marks, _nothing)
@@ -60,7 +60,7 @@ def table(
     times: Sequence[Sequence[float]],
     extra: float,
     whole: float,
-    ceilings: Roofline,
+    ceilings: Ceilings,
 ) -> dict[str, Any]:
     """Return the profile of a step.
 
@@ -73,7 +73,7 @@ def table(
         Seconds of overhead in each of them.
     whole : float
         Seconds of a whole step without marks.
-    ceilings : Roofline
+    ceilings : Ceilings
 
     Returns
     -------

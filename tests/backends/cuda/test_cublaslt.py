@@ -251,7 +251,7 @@ def test_no_op_of_another_thread_comes_between_the_kernels_of_a_product(
 
     def watched(*arguments: int) -> None:
         def attempt() -> None:
-            free.append(backend._launch_lock.acquire(blocking=False))
+            free.append(backend._together.acquire(blocking=False))
 
         other = threading.Thread(target=attempt)
         other.start()

@@ -22,7 +22,7 @@ _NEGATIVE_SLOPES = {"linear": 1.0, "relu": 0.0}
 
 
 def negative_slope(attrs: Attrs) -> float | None:
-    """Return the slope below 0 of an activation that is piecewise linear, else None."""
+    """Return the slope below 0 of an activation that is two straight lines, else None."""
     if attrs["activation"] == "leaky_relu":
         return float(attrs["parameter"])
     return _NEGATIVE_SLOPES.get(attrs["activation"])

@@ -48,9 +48,7 @@ class LibraryProducts:
     def input_gradient(self, a: Arrays, attrs: Attrs) -> Call:
         result = a["input_gradient"]
         product = partial(np.matmul, a["gradient"], a["kernel"].T, out=result)
-        return (
-            product if is_product_alone(a, attrs) else then_activation_gradient(product, a, attrs)
-        )
+        return product if is_product_alone(a, attrs) else then_through(product, a, attrs)
 
     def kernel_gradient(self, values: Array, gradient: Array, result: Array) -> Call:
         return partial(np.matmul, values.T, gradient, out=result)
@@ -59,7 +57,7 @@ class LibraryProducts:
         return blas.accumulate_product(values, gradient, rate, kernel)
 
 
-def then_activation_gradient(product: Call, a: Arrays, attrs: Attrs) -> Call:
+def then_through(product: Call, a: Arrays, attrs: Attrs) -> Call:
     """Return a call for a product and then what an input gradient is besides, in passes."""
     result = a["input_gradient"]
     sums, update = bias_target(a, result.shape[1], result.dtype)

@@ -71,7 +71,7 @@ def _panel(
         )
 
 
-# Forward: result = activation(values @ kernel + bias), the activation piecewise linear
+# Forward: result = activation(values @ kernel + bias), the activation two straight lines
 
 FORWARD = np.dtype(
     [
@@ -91,7 +91,7 @@ def _add(total: Any, values: Any) -> None:
 
 
 @threaded
-def _add_bias_and_slope(y: Any, bias: Any, slope: Any) -> None:
+def _straighten(y: Any, bias: Any, slope: Any) -> None:
     """y + bias, times `slope` where negative, as `numba_kernels.add_bias`."""
     zero = slope - slope
     for i in range(y.size):
@@ -136,7 +136,7 @@ def _forward(job: int, task: int, thread: int) -> None:
             y = floats(j.result + offset, columns)
             for other in range(j.parts - 1):
                 _add(y, floats(j.partial + other * j.rows * out_row + offset, columns))
-            _add_bias_and_slope(y, bias, j.slope)
+            _straighten(y, bias, j.slope)
 
 
 # Gradient of a kernel: (kernel -= rate *) values.T @ gradient

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cpu.ops.activations import negative_slope
-from gpunn.backends.cpu.ops.dense import is_product_alone, then_activation_gradient
+from gpunn.backends.cpu.ops.dense import is_product_alone, then_through
 from gpunn.backends.cpu.products import loops as tasks
 from gpunn.backends.cpu.products.tiles import COLUMNS, LANES
 from gpunn.backends.cpu.threads.team import Team
@@ -91,7 +91,7 @@ class TeamProducts:
             height=tasks.tile_height(rows),
             **optional,
         )
-        return product if alone or fused else then_activation_gradient(product, a, attrs)
+        return product if alone or fused else then_through(product, a, attrs)
 
     def kernel_gradient(self, values: Array, gradient: Array, result: Array) -> Call:
         return self._update(values, gradient, result)

@@ -87,8 +87,8 @@ def _work(control: int, thread: int, threads: int, generation: int) -> None:
 
 
 @threaded
-def worker_loop(control: int, thread: int, threads: int, seen: int, spins: int) -> int:
-    """Take part in all jobs until none has come for as long as `spins` looks.
+def attend(control: int, thread: int, threads: int, seen: int, patience: int) -> int:
+    """Take part in all jobs until none has come for as long as `patience` looks.
 
     `seen` is the generation of the last job that the thread knows of; so is the result.
     """
@@ -100,7 +100,7 @@ def worker_loop(control: int, thread: int, threads: int, seen: int, spins: int) 
             seen = generation
             _work(control, thread, threads, generation)
             looks = 0
-        elif looks < spins:
+        elif looks < patience:
             looks += 1
             pause()
         else:
@@ -113,7 +113,7 @@ def worker_loop(control: int, thread: int, threads: int, seen: int, spins: int) 
 
 
 @threaded
-def run_parallel(control: int, threads: int, function: int, argument: int, tasks: int) -> None:
+def lead(control: int, threads: int, function: int, argument: int, tasks: int) -> None:
     """Have a job's tasks performed by the threads, of which this is the first."""
     generation = (load(control + GENERATION) + 1) & NUMBERS
     store(control + FINISHED, 0)
@@ -131,7 +131,7 @@ def run_parallel(control: int, threads: int, function: int, argument: int, tasks
 
 
 @threaded
-def run_serial(function: int, argument: int, tasks: int) -> None:
+def alone(function: int, argument: int, tasks: int) -> None:
     """Perform a job's tasks one after the other on this thread."""
     for task in range(tasks):
         perform(function, argument, task, 0)

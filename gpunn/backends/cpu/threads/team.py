@@ -18,12 +18,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from gpunn.backends.cpu.threads import loops
+from gpunn.backends.cpu.threads import loops as numba_team
 from gpunn.backends.cpu.threads.loops import Task
 from gpunn.backends.host import aligned
 from gpunn.backends.interface import Call
 
-SPIN_SECONDS = 1e-4  # seconds for which a worker looks for the next job
+_PATIENCE = 1e-4  # seconds for which a worker looks for the next job
 _LOOKS = 2000  # so many are timed, once
 
 Array = np.ndarray[Any, Any]
@@ -40,8 +40,8 @@ class Team:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._control = aligned(loops.nbytes(threads)).view(np.int64)
-        self._sleeping = [loops.asleep(t, threads) // 8 for t in range(1, threads)]
+        self._control = aligned(numba_team.nbytes(threads)).view(np.int64)
+        self._sleeping = [numba_team.asleep(t, threads) // 8 for t in range(1, threads)]
         self._alarms = [threading.Lock() for _ in self._sleeping]  # released to wake a worker
         self._lock, self._starting = threading.Lock(), threading.Lock()
         self._core = np.full(1, -1)  # on which the thread runs that wakes the workers
@@ -64,11 +64,11 @@ class Team:
             record[name] = value.ctypes.data if isinstance(value, np.ndarray) else value
         alive = [record, *(value for value in fields.values() if isinstance(value, np.ndarray))]
         function, address = task.address, record.ctypes.data
-        run_parallel, run_serial = loops.run_parallel, loops.run_serial
+        lead, alone = numba_team.lead, numba_team.alone
         if self.threads == 1 or count == 1:
 
             def serial(_alive: list[Array] = alive) -> None:
-                run_serial(function, address, count)
+                alone(function, address, count)
 
             return serial
         self._start()
@@ -77,7 +77,7 @@ class Team:
 
         def parallel(_alive: list[Array] = alive) -> None:
             if not lock.acquire(blocking=False):
-                run_serial(function, address, count)  # the team has a job of another thread's
+                alone(function, address, count)  # the team has a job of another thread's
                 return
             try:
                 for worker, place in sleeping:
@@ -86,7 +86,7 @@ class Team:
                         self._core[0] = _current_core()
                         if self._alarms[worker].locked():
                             self._alarms[worker].release()
-                run_parallel(control, threads, function, address, count)
+                lead(control, threads, function, address, count)
             finally:
                 lock.release()
 
@@ -107,15 +107,15 @@ class Team:
                     worker.start()
 
     def _looks(self) -> int:
-        """Return how often a worker looks for a job until its spins ends.
+        """Return how often a worker looks for a job until its patience ends.
 
         A look is a pause, which takes 10 to 140 cycles, as the processor has it. This also
         compiles what the workers run: a process that ends while another thread compiles may crash.
         """
         for looks in (1, _LOOKS):
             began = perf_counter()
-            loops.worker_loop(self._control.ctypes.data, 1, self.threads, 0, looks)
-        return max(1, int(SPIN_SECONDS * _LOOKS / (perf_counter() - began)))
+            numba_team.attend(self._control.ctypes.data, 1, self.threads, 0, looks)
+        return max(1, int(_PATIENCE * _LOOKS / (perf_counter() - began)))
 
 
 def _serve(
@@ -123,9 +123,9 @@ def _serve(
 ) -> None:
     seen = 0
     while True:
-        seen = loops.worker_loop(control.ctypes.data, thread, threads, seen, looks)
+        seen = numba_team.attend(control.ctypes.data, thread, threads, seen, looks)
         alarm.acquire()
-        _migrate_off_core(int(core[0]))
+        _leave(int(core[0]))
 
 
 def _find_core() -> Callable[[], int]:
@@ -139,7 +139,7 @@ def _find_core() -> Callable[[], int]:
 _current_core = _find_core()
 
 
-def _migrate_off_core(core: int) -> None:
+def _leave(core: int) -> None:
     """Have the calling thread run on another core than this.
 
     Linux puts a thread on the core of the one that wakes it. Both would then wait for one

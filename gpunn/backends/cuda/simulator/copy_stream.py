@@ -1,4 +1,4 @@
-"""The copy stream of the simulator: copies that run as late as they may."""
+"""The lane of the simulator: copies that run as late as they may."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.host_order import rows_between
-from gpunn.backends.interface import CopyStream
+from gpunn.backends.interface import Lane
 from gpunn.errors import DeviceError
 
 
-class SimulatorCopyStream(CopyStream):
+class SimulatorLane(Lane):
     """Copies that run when somebody waits for them, so that a wait that is missing shows.
 
-    Calls run as they are made, so a event behind them is passed as soon as there is one. A event
+    Calls run as they are made, so a fence behind them is passed as soon as there is one. A fence
     is a number of copies.
 
     Parameters
@@ -45,7 +45,7 @@ class SimulatorCopyStream(CopyStream):
             array = array.base
         return self._pinned.get(id(array)) is array
 
-    def event(self) -> int:
+    def fence(self) -> int:
         return 0
 
     def copy(self, pairs: Sequence[tuple[Any, np.ndarray[Any, Any]]], after: Any) -> int:
@@ -65,12 +65,12 @@ class SimulatorCopyStream(CopyStream):
             self._waiting += pairs
             return self._done + len(self._waiting)
 
-    def follow(self, event: int) -> None:
-        self.wait(event)
+    def follow(self, fence: int) -> None:
+        self.wait(fence)
 
-    def wait(self, event: int) -> None:
+    def wait(self, fence: int) -> None:
         with self._lock:
-            while self._done < event:
+            while self._done < fence:
                 array, values = self._waiting.pop(0)
                 array.reshape(-1).view(np.uint8)[:] = values.reshape(-1).view(np.uint8)
                 self._done += 1

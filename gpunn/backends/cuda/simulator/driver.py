@@ -24,7 +24,7 @@ import numpy as np
 from gpunn.backends.cuda.driver import Call, Dimensions, Driver, Launch, Limits, Product
 from gpunn.backends.cuda.simulator import compiler as host_compiler
 from gpunn.backends.cuda.simulator.compiler import Kernel
-from gpunn.backends.cuda.simulator.copy_stream import SimulatorCopyStream
+from gpunn.backends.cuda.simulator.copy_stream import SimulatorLane
 from gpunn.errors import DeviceError
 
 # Before and behind every allocation; as GUARD_BYTES in kernels/simulator/runtime.hpp.
@@ -129,7 +129,7 @@ class SimulatorDriver(Driver):
         self._used = 0
         self._allocations: dict[int, _Allocation] = {}  # by id of the array that owns the memory
         self._message = ctypes.create_string_buffer(2048)
-        self._copy_stream = SimulatorCopyStream(lambda array: self._allocation(array) is not None)
+        self._lane = SimulatorLane(lambda array: self._allocation(array) is not None)
 
     def describe(self) -> str:
         major, minor = divmod(self.limits.architecture, 10)
@@ -175,8 +175,8 @@ class SimulatorDriver(Driver):
             array = array.base
         return self._allocations.get(id(array))
 
-    def copy_stream(self) -> SimulatorCopyStream:
-        return self._copy_stream
+    def lane(self) -> SimulatorLane:
+        return self._lane
 
     def upload(self, array: Any) -> Any:
         if isinstance(array, np.ndarray) and array.flags.c_contiguous and self._allocation(array):
