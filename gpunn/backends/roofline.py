@@ -87,10 +87,10 @@ def copy_calls(backend: Backend, nbytes: int) -> dict[str, Callable[[], object]]
     ways: dict[str, Callable[[], object]] = {"1 thread": lambda: np.copyto(copy, values)}
     threads = getattr(backend, "thread_count", None) or core_count()
     if threads > 1 and backend.name == "cpu":
-        from gpunn.backends.cpu.threads.copy import copy_by
+        from gpunn.backends.cpu.threads.tasks import parallel_copy
         from gpunn.backends.cpu.threads.team import team
 
-        ways[f"{threads} threads"] = copy_by(team(threads), values, copy)
+        ways[f"{threads} threads"] = parallel_copy(team(threads), values, copy)
     return ways
 
 

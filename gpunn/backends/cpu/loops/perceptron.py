@@ -11,15 +11,11 @@ not one for each weight (Bottou 2012, "Stochastic gradient descent tricks").
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cpu.loops.compile import compiled
-
-# Without nogil the classes of a one-versus-all training could not run in threads.
-_compiled = partial(compiled, error_model="numpy", nogil=True)
+from gpunn.backends.cpu.loops.compile import threaded
 
 NO_PENALTY, L1, L2, ELASTICNET = 0, 1, 2, 3
 
@@ -33,7 +29,7 @@ _A, _B, _C = np.uint32(13), np.uint32(17), np.uint32(5)
 _MASK = np.uint32(0x7FFFFFFF)
 
 
-@_compiled
+@threaded
 def shuffle(order: Any, seed: Any) -> None:
     """Shuffle `order` in place (Fisher-Yates), by a 32-bit xorshift generator.
 
@@ -55,7 +51,7 @@ def shuffle(order: Any, seed: Any) -> None:
         order[i], order[j] = order[j], order[i]
 
 
-@_compiled
+@threaded
 def _reset_scale(weights: Any, state: Any) -> None:
     factor = weights.dtype.type(state[SCALE])
     for k in range(weights.size):
@@ -63,7 +59,7 @@ def _reset_scale(weights: Any, state: Any) -> None:
     state[SCALE] = 1.0
 
 
-@_compiled
+@threaded
 def _add(weights: Any, values: Any, columns: Any, factor: Any, state: Any) -> None:
     scale = type(factor)(state[SCALE])
     step = np.float64(factor / scale)
@@ -80,7 +76,7 @@ def _add(weights: Any, values: Any, columns: Any, factor: Any, state: Any) -> No
     state[L1_NORM] = sizes * np.float64(scale)
 
 
-@_compiled
+@threaded
 def _truncate(weights: Any, values: Any, columns: Any, given: Any, state: Any) -> None:
     """Give the weights of a row the l1 penalty they are owed, up to 0 and not beyond.
 
@@ -100,7 +96,7 @@ def _truncate(weights: Any, values: Any, columns: Any, given: Any, state: Any) -
         given[k] += scale * (np.float64(weights[k]) - before)
 
 
-@_compiled
+@threaded
 def run_pass(
     data: Any,
     columns: Any,
@@ -217,7 +213,7 @@ def run_pass(
     return loss_sum, objective_sum
 
 
-@_compiled
+@threaded
 def finish(weights: Any, state: Any) -> None:
     """Multiply the scale into the weights."""
     _reset_scale(weights, state)
