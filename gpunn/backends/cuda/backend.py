@@ -18,17 +18,17 @@ import numpy as np
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.driver import Call, Driver, Launch, LibraryError
 from gpunn.backends.cuda.graphs import Graphs
-from gpunn.backends.cuda.ops import activations as ops_activations
-from gpunn.backends.cuda.ops import constraints as ops_constraints
-from gpunn.backends.cuda.ops import data as ops_data
-from gpunn.backends.cuda.ops import dense as ops_dense
-from gpunn.backends.cuda.ops import expressions as ops_expressions
-from gpunn.backends.cuda.ops import joins as ops_joins
-from gpunn.backends.cuda.ops import losses as ops_losses
-from gpunn.backends.cuda.ops import normalization as ops_normalization
-from gpunn.backends.cuda.ops import optimizers as ops_parameters
-from gpunn.backends.cuda.ops import prelu as ops_prelu
-from gpunn.backends.cuda.ops.launches import BINDERS, Attrs, Context, Products, Work
+from gpunn.backends.cuda.ops import (
+    activations,
+    data,
+    dense,
+    expressions,
+    joins,
+    losses,
+    normalization,
+    optimizers,
+)
+from gpunn.backends.cuda.ops.launches import Attrs, Context, Products, Work
 from gpunn.backends.cuda.product_shapes import ProductShape, product_shape
 from gpunn.backends.cuda.tuning import Table
 from gpunn.backends.interface import Arrays, Backend, Binder, Lane
@@ -41,10 +41,15 @@ logger = logging.getLogger("gpunn")
 
 PRODUCTS = ("auto", "own", "library")
 TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16")
-# Imported for what they add to BINDERS.
-TABLES = (
-    *(ops_activations, ops_constraints, ops_data, ops_dense, ops_expressions, ops_joins),
-    *(ops_losses, ops_normalization, ops_parameters, ops_prelu),
+OPERATIONS = (
+    data.OPERATIONS
+    | dense.OPERATIONS
+    | activations.OPERATIONS
+    | joins.OPERATIONS
+    | losses.OPERATIONS
+    | expressions.OPERATIONS
+    | normalization.OPERATIONS
+    | optimizers.OPERATIONS
 )
 
 
@@ -95,7 +100,7 @@ class CudaBackend(Backend):
                 driver.dependent_launches = True
             except DeviceError as error:
                 logger.info("dependent launches, which pay here, are left out: %s", error)
-        self._operations = {op: partial(self._bind, op) for op in BINDERS}
+        self._operations = {op: partial(self._bind, op) for op in OPERATIONS}
 
     # Memory
 
@@ -196,7 +201,9 @@ class CudaBackend(Backend):
         """
         asked = self.products == "library" or (self.products == "auto" and len(self.table))
         chosen = products or (self._product if asked else None)
-        return BINDERS[op](Context(self.driver.limits, self._scratch, chosen), arrays, attrs, rows)
+        return OPERATIONS[op](
+            Context(self.driver.limits, self._scratch, chosen), arrays, attrs, rows
+        )
 
     def _prepared(self, works: Iterable[Work]) -> list[Call]:
         driver = self.driver

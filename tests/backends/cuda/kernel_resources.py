@@ -28,17 +28,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpunn.backends.cuda import backend, kernel_loader, nvrtc
+from gpunn.backends.cuda import kernel_loader, nvrtc
+from gpunn.backends.cuda.backend import OPERATIONS
 from gpunn.backends.cuda.driver import Launch, Limits, Source
 from gpunn.backends.cuda.ops.dense import product_source
-from gpunn.backends.cuda.ops.launches import BINDERS, KERNELS, Context
+from gpunn.backends.cuda.ops.launches import Context
 from gpunn.backends.cuda.product_shapes import ALONG, KINDS, TILES, device_tiles
 from gpunn.errors import DeviceError
 
-assert backend.TABLES  # importing them fills BINDERS and KERNELS
 sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
 
-from op_cases import op_cases, precision_cases  # noqa: E402
+from op_cases import op_cases, precision_cases
 
 TABLE = Path(__file__).parents[2] / "recordings" / "kernel_resources.json"
 PTXAS_VERBOSE = "--ptxas-options=-v"
@@ -126,7 +126,7 @@ def launches(case: Any, arrays: Any, arch: int) -> list[Launch]:
     shared, multiprocessors = GPUS[arch]
     limits = Limits(arch, multiprocessors, shared)
     context = Context(limits, lambda nbytes: np.empty(nbytes, np.uint8))
-    work = BINDERS[case.op](context, arrays, dict(case.attrs), case.rows)
+    work = OPERATIONS[case.op](context, arrays, dict(case.attrs), case.rows)
     return [one for one in work if isinstance(one, Launch)]
 
 
@@ -272,15 +272,6 @@ def write_table(contents: dict[str, Any]) -> None:
         yield " }\n}"
 
     TABLE.write_text("\n".join(lines()) + "\n", encoding="utf-8")
-
-
-def symbols() -> dict[str, set[str]]:
-    """Return the kernels that the tables of ops name, by file."""
-    named: dict[str, set[str]] = {}
-    for kernels in KERNELS.values():
-        for file, name in kernels:
-            named.setdefault(file, set()).add(name)
-    return named
 
 
 if __name__ == "__main__":

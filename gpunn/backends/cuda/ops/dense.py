@@ -17,18 +17,19 @@ from gpunn.backends.cuda.ops.geometry import ceil_div
 from gpunn.backends.cuda.ops.launches import (
     Arrays,
     Attrs,
+    Binder,
     Context,
     Work,
     activation_arguments,
     dropout_arguments,
     int32,
     kernel_source,
-    operation,
 )
 from gpunn.backends.cuda.ops.reductions import (
-    BIAS_GRADIENT,
-    BIAS_KERNELS,
+    bias_parts,
     bias_roles,
+    column_sums,
+    column_tile,
     finish_bias,
     has_bias,
 )
@@ -155,7 +156,6 @@ def _library_product(sizes: _Sizes, left: Any, right: Any, result: Any) -> Produ
     return Product(left, right, result, *flags, precision=sizes.precision)
 
 
-@operation(DENSE, also={DENSE_FINISH: ("finish_dense",)})
 def dense(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     values, kernel, result = a["values"], a["kernel"], a["result"]
     if not result.size:
@@ -183,9 +183,6 @@ def dense(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     ]
 
 
-@operation(
-    DENSE, also={DENSE_FINISH: ("finish_dense_input_gradient",), BIAS_GRADIENT: BIAS_KERNELS}
-)
 def dense_input_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     gradient, kernel, result = a["gradient"], a["kernel"], a["input_gradient"]
     if not result.size:
@@ -259,11 +256,28 @@ def _kernel_gradient(
     ]
 
 
-@operation(DENSE, also={DENSE_FINISH: ("finish_dense_kernel_gradient",)})
 def dense_kernel_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return _kernel_gradient(context, a, attrs, a["kernel_gradient"], None)
 
 
-@operation(DENSE, "dense_kernel_gradient", also={DENSE_FINISH: ("finish_dense_kernel_gradient",)})
 def dense_kernel_update(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return _kernel_gradient(context, a, attrs, a["kernel"], a["learning_rate"])
+
+
+def bias_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    gradient = a["gradient"]
+    if not gradient.size:
+        return []
+    batch, columns = gradient.shape
+    block_rows = column_tile(columns, gradient.dtype).block_rows(batch)
+    roles, finish = bias_parts(context, block_rows, columns, gradient.dtype, a)
+    return [column_sums(gradient, roles, block_rows), *finish]
+
+
+OPERATIONS: dict[str, Binder] = {
+    "dense": dense,
+    "dense_input_gradient": dense_input_gradient,
+    "dense_kernel_gradient": dense_kernel_gradient,
+    "dense_kernel_update": dense_kernel_update,
+    "bias_gradient": bias_gradient,
+}

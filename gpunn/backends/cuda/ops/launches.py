@@ -1,4 +1,4 @@
-"""From an op to its launches: what the tables ``ops_*.py`` are written with. Pure: no device."""
+"""From an op to its launches: what the families are written with. Pure: no device."""
 
 from __future__ import annotations
 
@@ -41,36 +41,6 @@ class Context:
 
 # arrays by role, constants, rows of the batch -> launches, in order
 Binder = Callable[[Context, Arrays, Attrs, int], list[Work]]
-
-# The tables: op -> (file in kernels/, symbol) of all that it may launch, and op -> its launches.
-KERNELS: dict[str, frozenset[tuple[str, str]]] = {}
-BINDERS: dict[str, Binder] = {}
-
-
-def operation(
-    file: str, *symbols: str, also: Mapping[str, tuple[str, ...]] | None = None, op: str = ""
-) -> Callable[[Binder], Binder]:
-    """Add a binder to the tables.
-
-    Parameters
-    ----------
-    file, *symbols : str
-        Kernels that the op may launch; by default the one of its own name.
-    also : mapping, optional
-        Kernels of other files, by file.
-    op : str, optional
-        The op; by default the binder's name.
-    """
-
-    def add(binder: Binder) -> Binder:
-        name = op or binder.__name__
-        files = {file: symbols or (name,), **(also or {})}
-        KERNELS[name] = frozenset((file, symbol) for file in files for symbol in files[file])
-        BINDERS[name] = binder
-        return binder
-
-    return add
-
 
 C_TYPES = {"float32": "float", "float64": "double"}
 
