@@ -31,7 +31,7 @@ THREADS = max(1, min(8, (os.cpu_count() or 1) // 2))
 Array = np.ndarray[Any, Any]
 
 
-def room(free: int) -> int:
+def usable_bytes(free: int) -> int:
     """Return how many of `free` bytes data may take."""
     return free - min(free // MARGIN_SHARE, MARGIN_NBYTES)
 
@@ -55,9 +55,9 @@ def block_rows(rows: int, row_nbytes: int, batch_size: int, free: int) -> int | 
     Returns
     -------
     int or None
-        A multiple of `batch_size`; None where there is no room for two blocks of one batch.
+        A multiple of `batch_size`; None where two blocks of one batch do not fit.
     """
-    most = room(free) // (2 * row_nbytes)
+    most = usable_bytes(free) // (2 * row_nbytes)
     if most < batch_size:
         return None
     wanted = max(BLOCK_NBYTES // row_nbytes, LEAST_BATCHES * batch_size)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.interface import Lane
+from gpunn.backends.interface import CopyStream
 from gpunn.data.blocks import Blocks, gather
 from gpunn.data.sources import Source
 from gpunn.errors import DeviceError
@@ -41,17 +41,19 @@ class _Slot:
     ----------
     first : int
         Row of the arrays that it begins with.
-    copied : fence or None
-        Passed when the copy that was asked for last is done.
+    copied : event or None
+        Done when the copy that was asked for last is.
     fill : _Fill or None
         What fills it, or has filled it.
     """
 
-    def __init__(self, lane: Lane, arrays: Mapping[str, Any], first: int, rows: int) -> None:
+    def __init__(
+        self, stream: CopyStream, arrays: Mapping[str, Any], first: int, rows: int
+    ) -> None:
         self.first = first
         self.device = {name: array[first : first + rows] for name, array in arrays.items()}
         self.staging = {
-            name: lane.pinned(array.nbytes).view(array.dtype).reshape(array.shape)
+            name: stream.allocate_pinned(array.nbytes).view(array.dtype).reshape(array.shape)
             for name, array in self.device.items()
         }
         self.copied: Any = None
@@ -72,25 +74,25 @@ class _Slot:
             self.fill = None
             raise error
 
-    def leave(self, lane: Lane) -> None:
+    def leave(self, stream: CopyStream) -> None:
         """Give up on what is being copied: the memory may be given back while it still is."""
         if self.fill is not None:
             self.fill.abandoned = True
         if self.copied is not None:
             with suppress(DeviceError):
-                lane.follow(self.copied)
+                stream.wait_event(self.copied)
 
 
 class _Fill(threading.Thread):
     """Gathers one block and has it copied, then ends: between blocks there is no thread.
 
-    It knows of no ring, so that a ring that nobody uses any more can go; nor of anything, once it
-    has ended.
+    It holds no `DoubleBuffer`, so that one that nobody uses any more can go; nor anything, once
+    it has ended.
     """
 
     def __init__(
         self,
-        lane: Lane,
+        stream: CopyStream,
         slot: _Slot,
         arrays: Mapping[str, Array],
         blocks: Blocks,
@@ -100,7 +102,7 @@ class _Fill(threading.Thread):
     ) -> None:
         super().__init__(name="gpunn-fill")
         self.key, self.abandoned = key, False
-        self._lane, self._slot, self._arrays, self._blocks = lane, slot, arrays, blocks
+        self._copy_stream, self._slot, self._arrays, self._blocks = stream, slot, arrays, blocks
         self._seed, self._after = seed, after
         self.error: BaseException | None = None
 
@@ -113,32 +115,32 @@ class _Fill(threading.Thread):
             del self._arrays, self._after, self._slot
 
     def _fill(self) -> None:
-        lane, slot, (epoch, block) = self._lane, self._slot, self.key
+        stream, slot, (epoch, block) = self._copy_stream, self._slot, self.key
         if slot.copied is not None:
-            lane.wait(slot.copied)  # it reads the staging memory
+            stream.synchronize(slot.copied)  # it reads the staging memory
         seed, blocks = self._seed, self._blocks
         order = None if seed is None else KeyedPermutation(blocks.rows, seed, epoch)
         start, stop = blocks.span(block)
         span, stopped = (start, stop), lambda: self.abandoned
-        gather(self._arrays, slot.staging, span, order, stopped, lane.rows)
+        gather(self._arrays, slot.staging, span, order, stopped, stream.rows_between)
         if self.abandoned:
             return
         pairs = [
             (array[: stop - start], slot.staging[name][: stop - start])
             for name, array in slot.device.items()
         ]
-        slot.copied = lane.copy(pairs, self._after)
+        slot.copied = stream.copy(pairs, self._after)
         if self.abandoned:  # since then
-            slot.leave(lane)
+            slot.leave(stream)
 
 
-class Ring(Source):
+class DoubleBuffer(Source):
     """Rows that are streamed to the device through two blocks.
 
     Parameters
     ----------
     bound : BoundPlan
-    lane : Lane
+    stream : CopyStream
     arrays : mapping of str to NumPy array
         The data, on the host; never copied as a whole.
     blocks : Blocks
@@ -151,7 +153,7 @@ class Ring(Source):
     def __init__(
         self,
         bound: BoundPlan,
-        lane: Lane,
+        stream: CopyStream,
         arrays: Mapping[str, Array],
         blocks: Blocks,
         *,
@@ -160,15 +162,15 @@ class Ring(Source):
     ) -> None:
         super().__init__(bound, blocks.rows)
         self.blocks, self.seed, self.repeats = blocks, seed, repeats
-        self._lane, self._host = lane, dict(arrays)
+        self._copy_stream, self._host = stream, dict(arrays)
         self._epoch = 0
         self._inside: Key | None = None
         rows = 2 * blocks.size
-        ring = {name: self._empty(rows, array) for name, array in arrays.items()}
-        self._slots = [_Slot(lane, ring, first, blocks.size) for first in (0, blocks.size)]
-        self.arrays = ring
+        buffers = {name: self._empty(rows, array) for name, array in arrays.items()}
+        self._slots = [_Slot(stream, buffers, first, blocks.size) for first in (0, blocks.size)]
+        self.arrays = buffers
         if "order" in bound.plan.buffers:
-            ring["order"] = bound.backend.upload(np.arange(rows, dtype=np.int64))
+            buffers["order"] = bound.backend.upload(np.arange(rows, dtype=np.int64))
 
     def _empty(self, rows: int, array: Array) -> Any:
         backend, shape = self.bound.backend, (rows, *array.shape[1:])
@@ -194,20 +196,20 @@ class Ring(Source):
     def _enter(self, key: Key) -> _Slot:
         """Have the steps to come find a block on the device, and the next one under way."""
         # Behind the last step on the block that is overwritten.
-        fence = self._lane.fence()
+        event = self._copy_stream.record_event()
         slots = self._slots
         here = next((s for s in slots if s.fill is not None and s.fill.key == key), None)
         if here is None:
             here = slots[0]
-            self._fill(here, key, fence)
+            self._fill(here, key, event)
         elif here is slots[1]:
             slots.reverse()
         here.finish()
-        self._lane.follow(here.copied)
+        self._copy_stream.wait_event(here.copied)
         following = self._following(key)
         there = slots[1]
         if following is not None and (there.fill is None or there.fill.key != following):
-            self._fill(there, following, fence)
+            self._fill(there, following, event)
         return here
 
     def _following(self, key: Key) -> Key | None:
@@ -220,7 +222,7 @@ class Ring(Source):
 
     def _fill(self, slot: _Slot, key: Key, after: Any) -> None:
         slot.abandon()
-        fill = _Fill(self._lane, slot, self._host, self.blocks, key, self.seed, after)
+        fill = _Fill(self._copy_stream, slot, self._host, self.blocks, key, self.seed, after)
         fill.start()  # where there are no more threads, this fails
         slot.fill = fill
 
@@ -229,7 +231,7 @@ class Ring(Source):
             slot.abandon()
             if slot.copied is not None:
                 with suppress(DeviceError):  # the device may be what has failed
-                    self._lane.wait(slot.copied)
+                    self._copy_stream.synchronize(slot.copied)
         self._slots, self._host = [], {}
         super().close()
 
@@ -238,4 +240,4 @@ class Ring(Source):
         # end of the process there may be nothing left to leave.
         with suppress(Exception):
             for slot in self._slots:
-                slot.leave(self._lane)
+                slot.leave(self._copy_stream)

@@ -18,8 +18,7 @@ from fake_peer import FakePeer
 from op_runs import needs_compiler
 from rich.console import Console
 
-from gpunn.backends import roofline as ceilings
-from gpunn.backends import timing
+from gpunn.backends import roofline, timing
 from gpunn.backends.cuda.detect import DeviceStatus
 from gpunn.backends.reference.backend import NumpyReference
 from gpunn.cli.app import main
@@ -145,8 +144,8 @@ def test_products_are_computed(flags: tuple[bool, bool], monkeypatch: pytest.Mon
     results = []
     original = np.matmul
     monkeypatch.setattr(np, "matmul", lambda a, b, out: results.append(original(a, b, out=out)))
-    shape = ceilings.ProductShape(3, 4, 5, *flags)
-    ceilings.product_call(NumpyReference(), shape, "float64")()
+    shape = roofline.GemmShape(3, 4, 5, *flags)
+    roofline.product_call(NumpyReference(), shape, "float64")()
     rng = np.random.default_rng(0)
     left, right = (rng.random(size) for size in shape.stored)
     expected = (left.T if flags[0] else left) @ (right.T if flags[1] else right)
@@ -163,14 +162,14 @@ def test_memory_is_that_of_the_layout(ours: Ours) -> None:
 # Profile
 
 
-class CountingMarks(timing.Marks):
-    """A mark is a second after the one before, and `slow` more behind call 2."""
+class CountingTimer(timing.Timer):
+    """A point is a second after the one before, and `slow` more behind call 2."""
 
     def __init__(self, log: list[Any]) -> None:
         self.log = log
         self.times: list[float] = []
 
-    def mark(self) -> None:
+    def record(self) -> None:
         last = self.times[-1] if self.times else 0.0
         self.times.append(last + (6.0 if self.log and self.log[-1] == 2 else 1.0))
 
@@ -183,7 +182,7 @@ def test_every_call_is_timed_within_its_step() -> None:
     log: list[Any] = []
     calls = [lambda i=i: log.append(i) for i in range(4)]
     steps = profile.BLOCK + 3
-    times = profile.time_calls(calls, steps, CountingMarks(log), lambda: log.append("start"))
+    times = profile.time_calls(calls, steps, CountingTimer(log), lambda: log.append("start"))
     assert log == ["start", 0, 1, 2, 3] * steps
     assert times == [[1.0] * steps, [1.0] * steps, [6.0] * steps, [1.0] * steps]
 
@@ -229,12 +228,12 @@ def test_events_are_read_when_the_device_is_done() -> None:
     class Backend:
         driver = Driver()
 
-    marks = timing.marks(Backend())  # type: ignore[arg-type]
+    timer = timing.timer(Backend())  # type: ignore[arg-type]
     for _ in range(3):
-        marks.mark()
-    assert marks.seconds() == [1.0, 1.0]
+        timer.record()
+    assert timer.seconds() == [1.0, 1.0]
     assert log == ["ours"] * 3 + ["wait"]
-    assert marks.seconds() == []
+    assert timer.seconds() == []
 
 
 # Settings

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpunn.data import blocks
-from gpunn.data.blocks import Blocks, block_rows, gather, room
+from gpunn.data.blocks import Blocks, block_rows, gather, usable_bytes
 from gpunn.randomness.permutation import KeyedPermutation
 
 FREE = st.integers(0, 2**38)
@@ -63,12 +63,12 @@ def test_two_blocks_fit_what_is_free(
     batch_size = min(batch_size, rows)
     size = block_rows(rows, row_nbytes, batch_size, free)
     if size is None:
-        assert 2 * batch_size * row_nbytes > room(free)
+        assert 2 * batch_size * row_nbytes > usable_bytes(free)
         return
     assert size % batch_size == 0 and 0 < size < rows + batch_size
-    assert 2 * size * row_nbytes <= room(free) <= free
+    assert 2 * size * row_nbytes <= usable_bytes(free) <= free
     # No more than half of it, unless a block of one batch takes more.
-    assert size == batch_size or 2 * size * row_nbytes <= room(free) / 2
+    assert size == batch_size or 2 * size * row_nbytes <= usable_bytes(free) / 2
 
 
 def test_the_size_of_blocks() -> None:
@@ -78,7 +78,7 @@ def test_the_size_of_blocks() -> None:
     # Large batches: a few of them.
     assert block_rows(10**8, images, 65536, 16 << 30) == 4 * 65536
     # What is left beside them is for other things, up to a limit.
-    assert room(800) == 700 and room(80 << 30) == (80 << 30) - (256 << 20)
+    assert usable_bytes(800) == 700 and usable_bytes(80 << 30) == (80 << 30) - (256 << 20)
 
 
 def test_a_gather_that_is_given_up_stops() -> None:

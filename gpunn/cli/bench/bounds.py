@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from gpunn.backends.interface import Backend
-from gpunn.backends.roofline import ProductShape, copy_calls, product_call
+from gpunn.backends.roofline import GemmShape, copy_calls, product_call
 from gpunn.errors import DeviceError
 from gpunn.plan.layout import plan_layout
 from gpunn.plan.spec import Plan, Step
@@ -47,22 +47,22 @@ class Ceilings:
         return Ceilings(flops, *copies)
 
 
-def product_shape(plan: Plan, step: Step) -> ProductShape | None:
+def product_shape(plan: Plan, step: Step) -> GemmShape | None:
     """Return the product that a call of `plan` contains, None if it has none."""
     if step.op not in PRODUCTS:
         return None
     shapes = {role: plan.buffers[name].shape for role, name in step.roles.items()}
     if step.op == "dense":
         (batch, inputs), (_, outputs) = shapes["values"], shapes["kernel"]
-        return ProductShape(batch, inputs, outputs)
+        return GemmShape(batch, inputs, outputs)
     if step.op == "dense_input_gradient":
         (batch, outputs), (inputs, _) = shapes["gradient"], shapes["kernel"]
-        return ProductShape(batch, outputs, inputs, transpose_right=True)
+        return GemmShape(batch, outputs, inputs, transpose_right=True)
     (batch, inputs), (_, outputs) = shapes["values"], shapes["gradient"]
-    return ProductShape(inputs, batch, outputs, transpose_left=True)
+    return GemmShape(inputs, batch, outputs, transpose_left=True)
 
 
-def product_shapes(plan: Plan, program: str = "train") -> list[ProductShape]:
+def product_shapes(plan: Plan, program: str = "train") -> list[GemmShape]:
     """Return the products of a program in their order."""
     found = (product_shape(plan, step) for step in plan.programs[program])
     return [shape for shape in found if shape is not None]
@@ -117,7 +117,7 @@ def large_ceilings(
     size, large = LARGE_PRODUCT.get(kind, SMALL), LARGE_COPY.get(kind, SMALL**2)
 
     try:
-        square = ProductShape(size, size, size)
+        square = GemmShape(size, size, size)
         product = product_call(backend, square, precision)
         flops: float | None = square.flops / _best(backend, product, seconds / 2, clock)
     except DeviceError:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from gpunn.backends.roofline import core_count
 from gpunn.backends.select import select_backend
-from gpunn.backends.timing import marks
+from gpunn.backends.timing import timer
 from gpunn.cli.bench import bounds, memory, profile
 from gpunn.cli.bench.machine import describe_machine, load
 from gpunn.cli.bench.rounds import SETTLED, Measured, Report, interleaved, spread
@@ -265,7 +265,7 @@ class Bench:
                 sides[name]["check"] = {"steps": steps, "loss": answer["loss"]}
 
     def _profile(self, row: Report, ours: Ours) -> tuple[Report, list[list[float]], float, float]:
-        clock, marker, restart = self.clock, marks(ours.backend), ours.restart()
+        clock, marker, restart = self.clock, timer(ours.backend), ours.restart()
         calls = ours.trainer.bound.calls("train")
         with ours.backend.threads():
             began = clock()

@@ -226,7 +226,7 @@ def test_a_fit_is_that_of_the_reference_and_gives_the_same_bits_again(
         taken.append((max(dense, default=0), bool(found)))
         return found
 
-    monkeypatch.setattr(numba_cpu, "team_ops", SimpleNamespace(operations=noting))
+    monkeypatch.setattr(numba_cpu, "team", SimpleNamespace(operations=noting))
     monkeypatch.setattr(team_ops, "_LEAST_UPDATE", 1)
     rng = np.random.default_rng(5)
     x, y = rng.random((150, 300), np.float32), rng.integers(0, 4, 150)

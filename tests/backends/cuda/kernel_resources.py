@@ -30,10 +30,10 @@ import numpy as np
 
 from gpunn.backends.cuda import kernel_loader, nvrtc
 from gpunn.backends.cuda.backend import OPERATIONS
-from gpunn.backends.cuda.driver import Launch, Limits, Source
+from gpunn.backends.cuda.driver import KernelSource, Launch, Limits
 from gpunn.backends.cuda.ops.dense import product_source
 from gpunn.backends.cuda.ops.launches import Context
-from gpunn.backends.cuda.product_shapes import ALONG, KINDS, TILES, device_tiles
+from gpunn.backends.cuda.tilings import ALONG, KINDS, TILES, device_tiles
 from gpunn.errors import DeviceError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
@@ -131,9 +131,9 @@ def launches(case: Any, arrays: Any, arch: int) -> list[Launch]:
 
 
 @cache
-def launched() -> dict[str, tuple[Source, ...]]:
+def launched() -> dict[str, tuple[KernelSource, ...]]:
     """Return the sources that the op cases launch on each target; double only on `DOUBLE`."""
-    found: dict[str, dict[Source, None]] = {target: {} for target in TARGETS}
+    found: dict[str, dict[KernelSource, None]] = {target: {} for target in TARGETS}
     cases: list[tuple[Any, Any]] = [(case, TARGETS) for case in op_cases("float32")]
     cases += [(c, TARGETS) for name in ("tf32", "bfloat16") for c in precision_cases(name)]
     cases += [(case, DOUBLE) for case in op_cases("float64")]
@@ -148,7 +148,7 @@ def launched() -> dict[str, tuple[Source, ...]]:
     return {target: tuple(sources) for target, sources in found.items()}
 
 
-def products(target: str) -> Iterator[Source]:
+def products(target: str) -> Iterator[KernelSource]:
     """Yield the sources of all products that a target has room for."""
     arch = TARGETS[target]
     memory, multiprocessors = GPUS[arch]
@@ -164,9 +164,9 @@ def products(target: str) -> Iterator[Source]:
                     yield product_source(form, precision, shape, TYPES[precision])
 
 
-def tasks(everything: bool) -> list[tuple[Source, str]]:
+def tasks(everything: bool) -> list[tuple[KernelSource, str]]:
     """Return what to compile, and for which target; long ones first."""
-    chosen: dict[tuple[Source, str], None] = {}
+    chosen: dict[tuple[KernelSource, str], None] = {}
     for target, sources in launched().items():
         if target in ON_REQUEST and not everything:
             continue
@@ -176,7 +176,7 @@ def tasks(everything: bool) -> list[tuple[Source, str]]:
     return sorted(chosen, key=lambda task: -len(kernel_loader.texts(task[0].file)))
 
 
-def label(source: Source) -> str:
+def label(source: KernelSource) -> str:
     """Return the name of a source in the table; a formula of the user's goes by its checksum."""
     body = "GPUNN_BODY="
     short = (
@@ -219,7 +219,7 @@ class Result(NamedTuple):
     error: str
 
 
-def compile_one(task: tuple[Source, str]) -> Result:
+def compile_one(task: tuple[KernelSource, str]) -> Result:
     """Compile a source for a target."""
     source, target = task
     try:

@@ -52,7 +52,7 @@ class _Columns:
         return int64(self.rows), int32(self.columns), int32(self.tile.width)
 
     def parts(self, context: Context) -> Any:
-        """Return room for two values of each column and block row."""
+        """Return memory for two values of each column and block row."""
         nbytes = 2 * self.block_rows * self.columns * np.dtype(self.dtype).itemsize
         return context.workspace(nbytes).view(self.dtype)
 

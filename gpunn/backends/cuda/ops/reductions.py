@@ -42,7 +42,7 @@ def reduction_blocks(threads: int, values: int, largest: int) -> tuple[int, int]
 
 
 def partials(context: Context, blocks: int, sums: int) -> Any:
-    """Return room for `sums` doubles of each block; None if there is only one."""
+    """Return memory for `sums` doubles of each block; None if there is only one."""
     return None if blocks == 1 else context.workspace(8 * sums * blocks).view(np.float64)
 
 
