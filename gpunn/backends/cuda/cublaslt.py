@@ -111,7 +111,7 @@ class CublasLt:
     ----------
     bindings : module
     workspace : array of uint8
-        On the device. TilingChooser use it one after the other, so one serves all.
+        On the device. Products use it one after the other, so one serves all.
 
     Raises
     ------

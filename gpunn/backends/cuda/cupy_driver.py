@@ -181,7 +181,7 @@ class CupyDriver(CupyMemory):
                     f"{most}."
                 )
 
-    # TilingChooser
+    # Products
 
     def prepare_product(self, product: LibraryProduct) -> Call:
         if not product.result.size:

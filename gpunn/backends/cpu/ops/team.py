@@ -46,7 +46,7 @@ _COLUMNS_TO_PACK = 512
 
 
 class TeamProducts:
-    """DenseProducts of a team of threads, each with what comes before and after it.
+    """Products of a team of threads, each with what comes before and after it.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Launches of dense layers: matrix products, and what follows each in the same launch.
 
 A product runs as one launch where that fills the device; else as two, the second of which adds up
-the parts of the reduction (see tilings.py). TilingChooser of the device's library are followed by
-that second launch too.
+the parts of the reduction (see tilings.py). Products of the device's library are followed
+by that second launch too.
 """
 
 from __future__ import annotations
