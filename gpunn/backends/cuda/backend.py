@@ -193,12 +193,7 @@ class CudaBackend(Backend):
             )
 
     def work(
-        self,
-        op: str,
-        arrays: Arrays,
-        attrs: Attrs,
-        rows: int,
-        choose: TilingChooser | None = None,
+        self, op: str, arrays: Arrays, attrs: Attrs, rows: int, choose: TilingChooser | None = None
     ) -> list[Work]:
         """Return the launches of `op` on these arrays, in order.
 
@@ -255,12 +250,7 @@ class CudaBackend(Backend):
         return self.bind_with(op, arrays, attrs, rows)
 
     def bind_with(
-        self,
-        op: str,
-        arrays: Arrays,
-        attrs: Attrs,
-        rows: int,
-        choose: TilingChooser | None = None,
+        self, op: str, arrays: Arrays, attrs: Attrs, rows: int, choose: TilingChooser | None = None
     ) -> Call:
         """Return the call of `op`, whose matrix product is computed as `choose` says."""
         with self._launch_lock:

@@ -25,15 +25,7 @@ from typing import Any, NamedTuple
 
 from gpunn.backends.cuda import kernel_loader
 from gpunn.backends.cuda.driver import Driver, KernelSource, Limits
-from gpunn.backends.cuda.tilings import (
-    ALONG,
-    KINDS,
-    TILES,
-    Tile,
-    Tiling,
-    device_tiles,
-    tilings,
-)
+from gpunn.backends.cuda.tilings import ALONG, KINDS, TILES, Tile, Tiling, device_tiles, tilings
 from gpunn.cache_folder import user_cache
 
 logger = logging.getLogger("gpunn")

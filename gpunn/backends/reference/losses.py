@@ -62,9 +62,7 @@ def softmax_cross_entropy(a: Arrays, attrs: Attrs, rows: int) -> None:
     _finish_loss(a, attrs, losses, gradient)
 
 
-def mean_loss(
-    formula: Callable[[Array, Array, Attrs], tuple[Array, Array]],
-) -> Function:
+def mean_loss(formula: Callable[[Array, Array, Attrs], tuple[Array, Array]]) -> Function:
     def loss(a: Arrays, attrs: Attrs, rows: int) -> None:
         values, gradient = formula(a["predictions"], a["targets"], attrs)
         columns = values.shape[-1]

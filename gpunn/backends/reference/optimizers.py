@@ -55,9 +55,7 @@ def non_negative(a: Arrays, attrs: Attrs, rows: int) -> None:
 # Optimizers
 
 
-def _optimizer(
-    formula: Callable[[Array, Array, Array, Arrays, Attrs], None],
-) -> Function:
+def _optimizer(formula: Callable[[Array, Array, Array, Arrays, Attrs], None]) -> Function:
     """Apply weight decay, then the formula: parameters, gradients, learning rate, slots."""
 
     def update(a: Arrays, attrs: Attrs, rows: int) -> None:

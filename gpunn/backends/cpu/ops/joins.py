@@ -23,8 +23,4 @@ def accumulate(a: Arrays, attrs: Attrs, rows: int) -> Call:
     return partial(np.add, a["total"], a["values"], out=a["total"])
 
 
-OPERATIONS: dict[str, Binder] = {
-    "add": add,
-    "copy_columns": copy_columns,
-    "accumulate": accumulate,
-}
+OPERATIONS: dict[str, Binder] = {"add": add, "copy_columns": copy_columns, "accumulate": accumulate}

@@ -53,8 +53,4 @@ def copy_columns(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[W
     return [Launch(kernel_source(COPY_COLUMNS, source.dtype), name, grid, block, arguments)]
 
 
-OPERATIONS: dict[str, Binder] = {
-    "add": add,
-    "copy_columns": copy_columns,
-    "accumulate": accumulate,
-}
+OPERATIONS: dict[str, Binder] = {"add": add, "copy_columns": copy_columns, "accumulate": accumulate}
