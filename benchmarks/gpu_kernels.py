@@ -60,11 +60,11 @@ def _seconds(driver: Driver, call: Callable[[], None], repeats: int = 10) -> flo
     return (time.perf_counter() - began) / repeats
 
 
-def ceilings(backend: Backend, seconds: float) -> dict[str, bounds.Ceilings]:
+def ceilings(backend: Backend, seconds: float) -> dict[str, bounds.Roofline]:
     """Return, by precision, the rate of a large product and the bandwidth of a large copy."""
     precisions = PRECISIONS if backend.name.startswith("cuda") else PRECISIONS[:1]
     each = seconds / len(precisions)
-    return {p: bounds.large_ceilings(backend, p, each) for p in precisions}
+    return {p: bounds.measure_roofline(backend, p, each) for p in precisions}
 
 
 def net(
@@ -109,7 +109,7 @@ def bound_step(backend: Backend, precision: str, batch_size: int) -> BoundPlan:
 
 
 def measure_step(
-    device: str, precision: str, batch_size: int, large: bounds.Ceilings
+    device: str, precision: str, batch_size: int, large: bounds.Roofline
 ) -> dict[str, Any]:
     """Return time, bound and rates of each call of a training step, and of the whole."""
     backend = select_backend(device).backend
@@ -226,7 +226,7 @@ def markdown(result: dict[str, Any], calls: bool = True) -> list[str]:
     )
     copy = max(rate["large_copy"] for rate in rates.values())
     lines = [
-        f"Ceilings measured in this run: copy {copy / 1e9:,.0f} GB/s, "
+        f"Roofline measured in this run: copy {copy / 1e9:,.0f} GB/s, "
         f"{flops or 'no FLOP rates: ' + result['no_flop_rates']}.",
         "",
         "Training steps in graphs, microseconds; the bound is the sum of those of the calls; "

@@ -10,7 +10,7 @@
 // stage's depth. Every slice leaves a tile of sums in shared memory; whoever reads the result adds
 // them up, in order (StagedTile). How a warp multiplies is in multiply.cuh.
 //
-// The numbers come from gpunn/backends/cuda/product_shapes.py, which also says why.
+// The numbers come from gpunn/backends/cuda/tilings.py, which also says why.
 
 #pragma once
 

@@ -69,7 +69,7 @@ def host_array(value: Any) -> Any:
     Raises
     ------
     ArgumentTypeError
-        The other library does not hand it over.
+        The other library does not export it.
     """
     if not is_foreign(value):
         return value
@@ -105,54 +105,59 @@ def _through_cupy(value: Any) -> Any:
     return cupy.asarray(value).get()
 
 
-class Lane(ABC):
-    """A second lane to the device: copies from the host that run beside the calls.
+class CopyStream(ABC):
+    """A stream of copies from the host that run beside the calls, and events between the two.
 
-    A fence is what the two wait for: it is passed when all that its lane was told before is done.
-    All methods may be called from any thread.
+    An event is done when all that its stream was given before is done. All methods may be called
+    from any thread.
     """
 
-    @abstractmethod
-    def rows(self, order: KeyedPermutation, start: int, stop: int) -> np.ndarray[Any, Any]:
+    def rows_between(self, order: KeyedPermutation, start: int, stop: int) -> np.ndarray[Any, Any]:
         """Return the rows at the positions from `start` to `stop` - 1 of an epoch's order, int64.
 
-        It is called by several threads at once.
+        As `KeyedPermutation.rows`, compiled. It is called by several threads at once.
         """
+        from gpunn.backends.cpu.loops import random
+
+        found = np.empty(stop - start, np.int64)
+        scratch = np.empty(random.SCRATCH_SHAPE, np.uint64)
+        random.fill_order(found, order.n, order.round_keys, start, scratch)
+        return found
 
     @abstractmethod
-    def pinned(self, nbytes: int) -> np.ndarray[Any, Any]:
+    def allocate_pinned(self, nbytes: int) -> np.ndarray[Any, Any]:
         """Return page-locked memory of the host, uint8: the device reads no other by itself."""
 
     @abstractmethod
-    def fence(self) -> Any:
-        """Return a fence behind all calls so far."""
+    def record_event(self) -> Any:
+        """Return an event behind all calls so far."""
 
     @abstractmethod
     def copy(self, pairs: Sequence[tuple[Any, np.ndarray[Any, Any]]], after: Any) -> Any:
-        """Have arrays on the device filled from pinned ones, once the fence `after` is passed.
+        """Have arrays on the device filled from pinned ones, once the event `after` is done.
 
         Parameters
         ----------
         pairs : sequence of (device array, array in pinned memory)
             C-contiguous, of the same size.
-        after : fence
+        after : event
 
         Returns
         -------
-        fence
-            Behind the copies. The pinned memory must not change before it is passed.
+        event
+            Behind the copies. The pinned memory must not change before that is done.
         """
 
     @abstractmethod
-    def follow(self, fence: Any) -> None:
-        """Have all calls to come wait for a fence; the host does not."""
+    def wait_event(self, event: Any) -> None:
+        """Have all calls to come wait for an event; the host does not."""
 
     @abstractmethod
-    def wait(self, fence: Any) -> None:
-        """Wait for a fence on the host."""
+    def synchronize(self, event: Any) -> None:
+        """Wait for an event on the host."""
 
 
-class ArrayDoor:
+class ArrayInterop:
     """How arrays come in from users and go out to them: without a device, all are NumPy's.
 
     Attributes
@@ -164,7 +169,7 @@ class ArrayDoor:
     arrays: str = "numpy"
 
     def adopt(self, value: Any) -> Any:
-        """Take in what a user gave as an array: the door for arrays that are not NumPy's.
+        """Take in what a user gave as an array, which may be another library's.
 
         Returns a NumPy array or a device array where `value` is an array of another library,
         without a copy where possible, and anything else as it is.
@@ -172,7 +177,7 @@ class ArrayDoor:
         Raises
         ------
         ArgumentTypeError
-            The other library does not hand it over.
+            The other library does not export it.
         """
         return host_array(value)
 
@@ -185,7 +190,7 @@ class ArrayDoor:
         return array
 
 
-class Backend(ArrayDoor, ABC):
+class Backend(ArrayInterop, ABC):
     """A device and its table of ops.
 
     Attributes
@@ -237,25 +242,25 @@ class Backend(ArrayDoor, ABC):
         """Copy host values into a device array of the same shape (or broadcast)."""
 
     def check_memory(self, nbytes: int, purpose: str) -> None:
-        """Raise `DeviceError` if there is no room for `nbytes`, which are for `purpose`."""
+        """Raise `DeviceError` if `nbytes`, which are for `purpose`, do not fit."""
         return
 
     def free_bytes(self) -> int | None:
         """Return how much memory data can still take; None where they stay where they are."""
         return None
 
-    def lane(self) -> Lane | None:
-        """Return the lane on which data are streamed; None where they stay where they are."""
+    def copy_stream(self) -> CopyStream | None:
+        """Return the stream that data are copied on; None where they stay where they are."""
         return None
 
     def synchronize(self) -> None:
-        """Wait until all calls have run; a backend that computes as it is called need not."""
+        """Wait until all calls have run; a synchronous backend need not."""
         return
 
     def mark(self) -> Call | None:
-        """Return a call that waits until all that was called before the mark has run.
+        """Record an event; return a call that waits until all that was called before it has run.
 
-        None for a backend that computes as it is called.
+        None for a synchronous backend.
         """
         return None
 

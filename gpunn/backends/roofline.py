@@ -17,7 +17,7 @@ from gpunn.backends.interface import Backend, Call
 
 
 @dataclass(frozen=True)
-class ProductShape:
+class GemmShape:
     """``(m, k) @ (k, n)``; a flag says that the factor lies in memory as its transpose."""
 
     m: int
@@ -39,7 +39,7 @@ class ProductShape:
         return left, right
 
 
-def product_call(backend: Backend, shape: ProductShape, precision: str) -> Call:
+def product_call(backend: Backend, shape: GemmShape, precision: str) -> Call:
     """Return a call that computes a product of this shape on random values.
 
     Raises
@@ -53,19 +53,21 @@ def product_call(backend: Backend, shape: ProductShape, precision: str) -> Call:
     left, right = (rng.random(size).astype(dtype) for size in shape.stored)
     if driver is None:
         return _numpy_product(left, right, shape, dtype)
-    from gpunn.backends.cuda.driver import Product
+    from gpunn.backends.cuda.driver import LibraryProduct
 
     if precision == "bfloat16":  # the upper half of a float32; the fastest that there is
         left, right = ((x.view(np.uint32) >> 16).astype(np.uint16) for x in (left, right))
     result = driver.upload(np.zeros((shape.m, shape.n), dtype))
     flags = shape.transpose_left, shape.transpose_right
     call: Call = driver.prepare_product(
-        Product(driver.upload(left), driver.upload(right), result, *flags, precision=precision)
+        LibraryProduct(
+            driver.upload(left), driver.upload(right), result, *flags, precision=precision
+        )
     )
     return call
 
 
-def _numpy_product(left: Any, right: Any, shape: ProductShape, dtype: str) -> Call:
+def _numpy_product(left: Any, right: Any, shape: GemmShape, dtype: str) -> Call:
     result = np.empty((shape.m, shape.n), dtype)
     first = left.T if shape.transpose_left else left
     second = right.T if shape.transpose_right else right
@@ -87,10 +89,10 @@ def copy_calls(backend: Backend, nbytes: int) -> dict[str, Callable[[], object]]
     ways: dict[str, Callable[[], object]] = {"1 thread": lambda: np.copyto(copy, values)}
     threads = getattr(backend, "thread_count", None) or core_count()
     if threads > 1 and backend.name == "cpu":
-        from gpunn.backends.cpu.threads.copy import copy_by
+        from gpunn.backends.cpu.threads.tasks import parallel_copy
         from gpunn.backends.cpu.threads.team import team
 
-        ways[f"{threads} threads"] = copy_by(team(threads), values, copy)
+        ways[f"{threads} threads"] = parallel_copy(team(threads), values, copy)
     return ways
 
 

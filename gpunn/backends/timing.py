@@ -1,4 +1,4 @@
-"""Marks in time between calls: the host's clock, or events in the GPU's own stream."""
+"""Timers for calls: the host's clock, or events in the GPU's own stream."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from gpunn.backends.interface import Backend
 
 
-class Marks(ABC):
-    """A row of marks; `mark` costs little and waits for nothing."""
+class Timer(ABC):
+    """Points in time between calls; `record` costs little and waits for nothing."""
 
     @abstractmethod
-    def mark(self) -> None:
-        """Set a mark behind what was called so far."""
+    def record(self) -> None:
+        """Record the time behind what was called so far."""
 
     @abstractmethod
     def seconds(self) -> list[float]:
-        """Return the time from each mark to the next, and begin anew."""
+        """Return the time from each point to the next, and begin anew."""
 
 
-class HostMarks(Marks):
-    """Marks on ``time.perf_counter``: for backends that compute as they are called."""
+class HostTimer(Timer):
+    """``time.perf_counter``, for synchronous backends."""
 
     def __init__(self) -> None:
         self._times: list[float] = []
 
-    def mark(self) -> None:
+    def record(self) -> None:
         self._times.append(time.perf_counter())
 
     def seconds(self) -> list[float]:
@@ -36,7 +36,7 @@ class HostMarks(Marks):
         return [later - earlier for earlier, later in pairwise(times)]
 
 
-class EventMarks(Marks):
+class EventTimer(Timer):
     """CUDA events, which the GPU stamps as it comes to them.
 
     Parameters
@@ -49,7 +49,7 @@ class EventMarks(Marks):
         self._events: list[Any] = []
         self._spare: list[Any] = []
 
-    def mark(self) -> None:
+    def record(self) -> None:
         driver = self._driver
         with driver.current():
             event = self._spare.pop() if self._spare else driver._cuda.Event()
@@ -65,7 +65,7 @@ class EventMarks(Marks):
         return found
 
 
-def marks(backend: Backend) -> Marks:
-    """Return marks for `backend`."""
+def timer(backend: Backend) -> Timer:
+    """Return a timer for `backend`."""
     driver = getattr(backend, "driver", None)
-    return EventMarks(driver) if hasattr(driver, "_stream") else HostMarks()
+    return EventTimer(driver) if hasattr(driver, "_stream") else HostTimer()

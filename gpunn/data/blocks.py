@@ -32,7 +32,7 @@ Array = np.ndarray[Any, Any]
 
 
 def usable_bytes(free: int) -> int:
-    """Return how many of `free` bytes may be used for data."""
+    """Return how many of `free` bytes data may take."""
     return free - min(free // MARGIN_SHARE, MARGIN_NBYTES)
 
 
@@ -55,7 +55,7 @@ def block_rows(rows: int, row_nbytes: int, batch_size: int, free: int) -> int | 
     Returns
     -------
     int or None
-        A multiple of `batch_size`; None if two blocks of one batch do not fit.
+        A multiple of `batch_size`; None where two blocks of one batch do not fit.
     """
     most = usable_bytes(free) // (2 * row_nbytes)
     if most < batch_size:

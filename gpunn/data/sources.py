@@ -133,9 +133,9 @@ def open_source(
     nbytes = row_nbytes * rows
     on_host = all(isinstance(array, np.ndarray) for array in arrays.values())
     may_stream = on_host and nbytes > blocks.SMALL_NBYTES
-    lane, free = (backend.lane(), backend.free_bytes()) if may_stream else (None, None)
+    stream, free = (backend.copy_stream(), backend.free_bytes()) if may_stream else (None, None)
     fits = free is None or nbytes + min(reserve, usable_bytes(free) // 2) <= usable_bytes(free)
-    if lane is None or free is None or fits:
+    if stream is None or free is None or fits:
         resident = {name: backend.upload(array) for name, array in arrays.items()}
         if ordered:
             resident["order"] = backend.upload(np.arange(rows, dtype=np.int64))
@@ -148,14 +148,14 @@ def open_source(
             f"free, and neither do two batches of {bound.plan.batch_size} rows to stream them "
             f"through ({least:,} bytes); use a smaller batch_size or model, or free memory there."
         )
-    from gpunn.data.streaming import Ring
+    from gpunn.data.streaming import DoubleBuffer
 
     logger.info(
         "the %s (%s) do not fit on %s (%s free): streamed in blocks of %s rows (%s)",
         *(what, _size(nbytes), backend.name, _size(free)),
         *(f"{size:,}", _size(size * row_nbytes)),
     )
-    return Ring(bound, lane, arrays, Blocks(rows, size), seed=seed, repeats=repeats)
+    return DoubleBuffer(bound, stream, arrays, Blocks(rows, size), seed=seed, repeats=repeats)
 
 
 def _size(nbytes: int) -> str:

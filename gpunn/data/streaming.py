@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.interface import Lane
+from gpunn.backends.interface import CopyStream
 from gpunn.data.blocks import Blocks, gather
 from gpunn.data.sources import Source
 from gpunn.errors import DeviceError
@@ -39,18 +39,20 @@ class _Slot:
     Attributes
     ----------
     first : int
-        First row of the block in the device arrays.
-    copied : fence or None
-        Signalled when the last requested copy has finished.
+        Row of the arrays that it begins with.
+    copied : event or None
+        Done when the copy that was asked for last is.
     fill : _Fill or None
         The thread that fills it, or has filled it.
     """
 
-    def __init__(self, lane: Lane, arrays: Mapping[str, Any], first: int, rows: int) -> None:
+    def __init__(
+        self, stream: CopyStream, arrays: Mapping[str, Any], first: int, rows: int
+    ) -> None:
         self.first = first
         self.device = {name: array[first : first + rows] for name, array in arrays.items()}
         self.staging = {
-            name: lane.pinned(array.nbytes).view(array.dtype).reshape(array.shape)
+            name: stream.allocate_pinned(array.nbytes).view(array.dtype).reshape(array.shape)
             for name, array in self.device.items()
         }
         self.copied: Any = None
@@ -71,25 +73,25 @@ class _Slot:
             self.fill = None
             raise error
 
-    def leave(self, lane: Lane) -> None:
-        """Abandon a copy in progress: later work waits for it, as its memory may be freed."""
+    def leave(self, stream: CopyStream) -> None:
+        """Give up on what is being copied: the memory may be given back while it still is."""
         if self.fill is not None:
             self.fill.abandoned = True
         if self.copied is not None:
             with suppress(DeviceError):
-                lane.follow(self.copied)
+                stream.wait_event(self.copied)
 
 
 class _Fill(threading.Thread):
     """Gathers one block and requests its copy, then ends: there is no thread between blocks.
 
-    It has no reference to the ring, so that an unused ring can be collected; and it drops its other
-    references when it ends.
+    It holds no `DoubleBuffer`, so that one that nobody uses any more can go; nor anything, once
+    it has ended.
     """
 
     def __init__(
         self,
-        lane: Lane,
+        stream: CopyStream,
         slot: _Slot,
         arrays: Mapping[str, Array],
         blocks: Blocks,
@@ -99,7 +101,7 @@ class _Fill(threading.Thread):
     ) -> None:
         super().__init__(name="gpunn-fill")
         self.key, self.abandoned = key, False
-        self._lane, self._slot, self._arrays, self._blocks = lane, slot, arrays, blocks
+        self._copy_stream, self._slot, self._arrays, self._blocks = stream, slot, arrays, blocks
         self._seed, self._after = seed, after
         self.error: BaseException | None = None
 
@@ -112,32 +114,32 @@ class _Fill(threading.Thread):
             del self._arrays, self._after, self._slot
 
     def _fill(self) -> None:
-        lane, slot, (epoch, block) = self._lane, self._slot, self.key
+        stream, slot, (epoch, block) = self._copy_stream, self._slot, self.key
         if slot.copied is not None:
-            lane.wait(slot.copied)  # the copy reads the staging memory
+            stream.synchronize(slot.copied)  # it reads the staging memory
         seed, blocks = self._seed, self._blocks
         order = None if seed is None else KeyedPermutation(blocks.rows, seed, epoch)
         start, stop = blocks.span(block)
         span, stopped = (start, stop), lambda: self.abandoned
-        gather(self._arrays, slot.staging, span, order, stopped, lane.rows)
+        gather(self._arrays, slot.staging, span, order, stopped, stream.rows_between)
         if self.abandoned:
             return
         pairs = [
             (array[: stop - start], slot.staging[name][: stop - start])
             for name, array in slot.device.items()
         ]
-        slot.copied = lane.copy(pairs, self._after)
-        if self.abandoned:  # in the meantime
-            slot.leave(lane)
+        slot.copied = stream.copy(pairs, self._after)
+        if self.abandoned:  # since then
+            slot.leave(stream)
 
 
-class Ring(Source):
+class DoubleBuffer(Source):
     """Rows that are streamed to the device through two blocks.
 
     Parameters
     ----------
     bound : BoundPlan
-    lane : Lane
+    stream : CopyStream
     arrays : mapping of str to NumPy array
         The data, on the host; never copied as a whole.
     blocks : Blocks
@@ -150,7 +152,7 @@ class Ring(Source):
     def __init__(
         self,
         bound: BoundPlan,
-        lane: Lane,
+        stream: CopyStream,
         arrays: Mapping[str, Array],
         blocks: Blocks,
         *,
@@ -159,15 +161,15 @@ class Ring(Source):
     ) -> None:
         super().__init__(bound, blocks.rows)
         self.blocks, self.seed, self.repeats = blocks, seed, repeats
-        self._lane, self._host = lane, dict(arrays)
+        self._copy_stream, self._host = stream, dict(arrays)
         self._epoch = 0
         self._inside: Key | None = None
         rows = 2 * blocks.size
-        ring = {name: self._empty(rows, array) for name, array in arrays.items()}
-        self._slots = [_Slot(lane, ring, first, blocks.size) for first in (0, blocks.size)]
-        self.arrays = ring
+        buffers = {name: self._empty(rows, array) for name, array in arrays.items()}
+        self._slots = [_Slot(stream, buffers, first, blocks.size) for first in (0, blocks.size)]
+        self.arrays = buffers
         if "order" in bound.plan.buffers:
-            ring["order"] = bound.backend.upload(np.arange(rows, dtype=np.int64))
+            buffers["order"] = bound.backend.upload(np.arange(rows, dtype=np.int64))
 
     def _empty(self, rows: int, array: Array) -> Any:
         backend, shape = self.bound.backend, (rows, *array.shape[1:])
@@ -191,22 +193,22 @@ class Ring(Source):
         return stop - start - within
 
     def _enter(self, key: Key) -> _Slot:
-        """Make the next steps wait for a block, and start to fill the following one."""
-        # After the last step on the block that will be overwritten.
-        fence = self._lane.fence()
+        """Have the steps to come find a block on the device, and the next one under way."""
+        # Behind the last step on the block that is overwritten.
+        event = self._copy_stream.record_event()
         slots = self._slots
         here = next((s for s in slots if s.fill is not None and s.fill.key == key), None)
         if here is None:
             here = slots[0]
-            self._fill(here, key, fence)
+            self._fill(here, key, event)
         elif here is slots[1]:
             slots.reverse()
         here.finish()
-        self._lane.follow(here.copied)
+        self._copy_stream.wait_event(here.copied)
         following = self._following(key)
         there = slots[1]
         if following is not None and (there.fill is None or there.fill.key != following):
-            self._fill(there, following, fence)
+            self._fill(there, following, event)
         return here
 
     def _following(self, key: Key) -> Key | None:
@@ -219,16 +221,16 @@ class Ring(Source):
 
     def _fill(self, slot: _Slot, key: Key, after: Any) -> None:
         slot.abandon()
-        fill = _Fill(self._lane, slot, self._host, self.blocks, key, self.seed, after)
-        fill.start()  # fails if no more threads can be created
+        fill = _Fill(self._copy_stream, slot, self._host, self.blocks, key, self.seed, after)
+        fill.start()  # where there are no more threads, this fails
         slot.fill = fill
 
     def close(self) -> None:
         for slot in self._slots:
             slot.abandon()
             if slot.copied is not None:
-                with suppress(DeviceError):  # the device may have failed
-                    self._lane.wait(slot.copied)
+                with suppress(DeviceError):  # the device may be what has failed
+                    self._copy_stream.synchronize(slot.copied)
         self._slots, self._host = [], {}
         super().close()
 
@@ -237,4 +239,4 @@ class Ring(Source):
         # interpreter shutdown, attributes may be gone.
         with suppress(Exception):
             for slot in self._slots:
-                slot.leave(self._lane)
+                slot.leave(self._copy_stream)

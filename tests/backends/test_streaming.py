@@ -27,7 +27,7 @@ from gpunn.callbacks import Callback, Checkpoints, EarlyStopping
 from gpunn.data import blocks
 from gpunn.data.batches import Data
 from gpunn.data.sources import Resident
-from gpunn.data.streaming import Ring
+from gpunn.data.streaming import DoubleBuffer
 from gpunn.errors import DeviceError
 from gpunn.models import compilable
 from gpunn.optimizers import SGD, Adam
@@ -152,7 +152,7 @@ def test_what_is_streamed_and_what_is_not(on: Any, caplog: pytest.LogCaptureFixt
     assert isinstance(few._source, Resident) and not streamed(caplog)
     few.release()
     many = gpunn.Trainer(net(), X, Y, batch_size=BATCH, validation_data=held)
-    assert isinstance(many._source, Ring)
+    assert isinstance(many._source, DoubleBuffer)
     many.release()
     (record,) = (r for r in caplog.records if "streamed" in r.getMessage())
     assert record.levelname == "INFO"
@@ -179,7 +179,7 @@ def test_what_is_on_the_device_is_not_streamed(on: Any) -> None:
     model = net()
     session, outputs = model.session, model.compiled.outputs
     optimizer, targets = model.compiled.optimizer, Y.astype(np.int32)
-    for x, kind in ((X, Ring), (Lying(X), Resident)):
+    for x, kind in ((X, DoubleBuffer), (Lying(X), Resident)):
         data = Data((x,), (targets,), (None,), ROWS)  # type: ignore[arg-type]
         bound = session.training_plan(data, BATCH, outputs, optimizer)
         driver._memory = driver._used + int(1.05 * ROWS * (FEATURES * 4 + 12))
@@ -284,7 +284,7 @@ def test_a_loop_in_hand(on: Any) -> None:
         model = net(OPTIMIZERS["momentum"])
         one = gpunn.Trainer(model, X, Y, batch_size=BATCH)
         other = gpunn.Trainer(model, -X[::-1], Y, batch_size=BATCH)
-        assert isinstance(other._source, Resident if memory is None else Ring)
+        assert isinstance(other._source, Resident if memory is None else DoubleBuffer)
         logs: list[Any] = [one.step() for _ in range(20)]
         state = one.state_dict()
         logs += [one.step() for _ in range(9)]
@@ -507,17 +507,17 @@ def test_a_thread_that_cannot_be_started(on: Any, monkeypatch: pytest.MonkeyPatc
     model.fit(X, Y, BATCH, verbose=0)
 
 
-# The simulator's lane
+# The simulator's copy stream
 
 
 def test_copies_are_checked_and_late(on: Any) -> None:
     driver = on(None)
-    lane = driver.lane()
-    array, pinned = driver.allocate(8), lane.pinned(8)
+    stream = driver.copy_stream()
+    array, pinned = driver.allocate(8), stream.allocate_pinned(8)
     pinned[:] = 7
-    copied = lane.copy([(array[:4], pinned[4:])], lane.fence())
+    copied = stream.copy([(array[:4], pinned[4:])], stream.record_event())
     assert not array.any()
-    lane.follow(copied)
+    stream.wait_event(copied)
     assert array.tolist() == [7] * 4 + [0] * 4
     for to, values, message in (
         (np.zeros(8, np.uint8), pinned, "to an array that this device did not allocate"),
@@ -526,4 +526,4 @@ def test_copies_are_checked_and_late(on: Any) -> None:
         (array[:4], pinned, "of 8 bytes to 4"),
     ):
         with pytest.raises(DeviceError, match=message):
-            lane.copy([(to, values)], lane.fence())
+            stream.copy([(to, values)], stream.record_event())

@@ -20,8 +20,7 @@ from rich.console import Console
 
 import gpunn
 from benchmarks.peers import processes, worker
-from gpunn.backends import roofline as ceilings
-from gpunn.backends import timing
+from gpunn.backends import roofline, timing
 from gpunn.backends.cuda.detect import DeviceStatus
 from gpunn.backends.reference.backend import NumpyReference
 from gpunn.cli.app import main
@@ -76,7 +75,7 @@ def counting_clock() -> Callable[[], float]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ceilings are found with small arrays, and nobody waits for a BLAS to sleep."""
+    """Roofline are found with small arrays, and nobody waits for a BLAS to sleep."""
     monkeypatch.setattr(bounds, "LARGE_PRODUCT", {})
     monkeypatch.setattr(bounds, "LARGE_COPY", {})
     monkeypatch.setattr(measure, "SETTLED", 0.0)
@@ -126,11 +125,11 @@ def test_bound_is_the_slower_of_flops_and_bytes_call_by_call(ours: Ours) -> None
     dense = ours.plan.programs["train"][1]
     # 5x4 @ 4x3: 120 FLOPs, and 30 for bias and activation; 20 + 12 + 3 + 15 floats.
     assert ours.plan.step_cost(dense) == (150, 200)
-    by_flops = bounds.Ceilings(10.0, 1e9, 1e9)
-    by_bytes = bounds.Ceilings(1e9, 10.0, 50.0)
+    by_flops = bounds.Roofline(10.0, 1e9, 1e9)
+    by_bytes = bounds.Roofline(1e9, 10.0, 50.0)
     assert bounds.call_bound(ours.plan, dense, by_flops) == 15
     assert bounds.call_bound(ours.plan, dense, by_bytes) == 4  # at the faster of both copies
-    assert bounds.call_bound(ours.plan, dense, bounds.Ceilings(None, 50.0, 50.0)) == 4
+    assert bounds.call_bound(ours.plan, dense, bounds.Roofline(None, 50.0, 50.0)) == 4
     assert bounds.step_bound(ours.plan, by_flops) == pytest.approx(
         ours.plan.flops("train") / 10, rel=1e-6
     )
@@ -138,12 +137,12 @@ def test_bound_is_the_slower_of_flops_and_bytes_call_by_call(ours: Ours) -> None
 
 
 def test_of_two_measurements_the_higher_ceiling_counts() -> None:
-    one, other = bounds.Ceilings(5.0, 2.0, 9.0), bounds.Ceilings(None, 3.0, 1.0)
-    assert one.best(other) == other.best(one) == bounds.Ceilings(5.0, 3.0, 9.0)
+    one, other = bounds.Roofline(5.0, 2.0, 9.0), bounds.Roofline(None, 3.0, 1.0)
+    assert one.best(other) == other.best(one) == bounds.Roofline(5.0, 3.0, 9.0)
 
 
 def test_ceilings_follow_from_the_clock() -> None:
-    found = bounds.large_ceilings(NumpyReference(), "float32", 4.0, counting_clock())
+    found = bounds.measure_roofline(NumpyReference(), "float32", 4.0, counting_clock())
     assert found.flops == 2 * bounds.SMALL**3  # in a second
     assert found.large_copy == 2 * bounds.SMALL**2
     assert bounds.copy_rate(NumpyReference(), 100, 2.0, counting_clock()) == 200
@@ -154,8 +153,8 @@ def test_products_are_computed(flags: tuple[bool, bool], monkeypatch: pytest.Mon
     results = []
     original = np.matmul
     monkeypatch.setattr(np, "matmul", lambda a, b, out: results.append(original(a, b, out=out)))
-    shape = ceilings.ProductShape(3, 4, 5, *flags)
-    ceilings.product_call(NumpyReference(), shape, "float64")()
+    shape = roofline.GemmShape(3, 4, 5, *flags)
+    roofline.product_call(NumpyReference(), shape, "float64")()
     rng = np.random.default_rng(0)
     left, right = (rng.random(size) for size in shape.stored)
     expected = (left.T if flags[0] else left) @ (right.T if flags[1] else right)
@@ -172,14 +171,14 @@ def test_memory_is_that_of_the_layout(ours: Ours) -> None:
 # Profile
 
 
-class CountingMarks(timing.Marks):
-    """A mark is a second after the one before, and `slow` more behind call 2."""
+class CountingTimer(timing.Timer):
+    """A point is a second after the one before, and `slow` more behind call 2."""
 
     def __init__(self, log: list[Any]) -> None:
         self.log = log
         self.times: list[float] = []
 
-    def mark(self) -> None:
+    def record(self) -> None:
         last = self.times[-1] if self.times else 0.0
         self.times.append(last + (6.0 if self.log and self.log[-1] == 2 else 1.0))
 
@@ -192,7 +191,7 @@ def test_every_call_is_timed_within_its_step() -> None:
     log: list[Any] = []
     calls = [lambda i=i: log.append(i) for i in range(4)]
     steps = profile.BLOCK + 3
-    times = profile.time_calls(calls, steps, CountingMarks(log), lambda: log.append("start"))
+    times = profile.time_calls(calls, steps, CountingTimer(log), lambda: log.append("start"))
     assert log == ["start", 0, 1, 2, 3] * steps
     assert times == [[1.0] * steps, [1.0] * steps, [6.0] * steps, [1.0] * steps]
 
@@ -200,7 +199,7 @@ def test_every_call_is_timed_within_its_step() -> None:
 def test_profile_has_each_call_of_the_plan_once(ours: Ours) -> None:
     steps = ours.plan.programs["train"]
     times = [[2.0 + i, 1.5 + i, 9.0 + i] for i in range(len(steps))]
-    found = profile.table(ours.plan, times, 0.5, 100.0, bounds.Ceilings(10.0, 10.0, 10.0))
+    found = profile.table(ours.plan, times, 0.5, 100.0, bounds.Roofline(10.0, 10.0, 10.0))
     results = [(call["op"], call["result"]) for call in found["calls"]]
     assert results == [(s.op, next(iter(s.outputs.values()))) for s in steps]
     assert [call["seconds"] for call in found["calls"]] == [1.5 + i for i in range(len(steps))]
@@ -238,15 +237,15 @@ def test_events_are_read_when_the_device_is_done() -> None:
     class Backend:
         driver = Driver()
 
-    marks = timing.marks(Backend())  # type: ignore[arg-type]
+    timer = timing.timer(Backend())  # type: ignore[arg-type]
     for _ in range(3):
-        marks.mark()
-    assert marks.seconds() == [1.0, 1.0]
+        timer.record()
+    assert timer.seconds() == [1.0, 1.0]
     assert log == ["ours"] * 3 + ["wait"]
-    assert marks.seconds() == []
+    assert timer.seconds() == []
 
 
-# BenchSettings
+# Settings
 
 
 @pytest.mark.parametrize(
@@ -356,7 +355,7 @@ def test_tables_name_device_precision_and_threads(installed: None) -> None:
     (line,) = [line for line in text.splitlines() if "jax" in line and " 8 " in line]
     cells = line.split()
     assert cells[:6] == ["cpu", "float32", "1", "sgd", "8", "jax"]
-    for title in ("Ceilings", "Training", "Inference", "A step call by call", "Memory"):
+    for title in ("Roofline", "Training", "Inference", "A step call by call", "Memory"):
         assert title in text
     assert "jax on cpu: fake 1.0" in text
     assert "4-3-2" in text

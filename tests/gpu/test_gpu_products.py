@@ -13,7 +13,7 @@ from op_runs import DTYPES, assert_equals_reference, assert_same_bits, cases
 
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.driver import Product
+from gpunn.backends.cuda.driver import LibraryProduct
 from gpunn.backends.cuda.tuning import Gpu, Table
 from gpunn.backends.select import select_backend
 from gpunn.cli.tune.measure import Tuner, TuneSettings
@@ -51,7 +51,7 @@ def test_products(
     for _ in range(2):
         result = driver.upload(np.full((m, n), np.nan, dtype))
         factors = [driver.upload(np.ascontiguousarray(x)) for x in stored]
-        call = driver.prepare_product(Product(*factors, result, *flags, precision=precision))
+        call = driver.prepare_product(LibraryProduct(*factors, result, *flags, precision=precision))
         call()
         eager = driver.download(result)
         driver.write(result, np.nan)

@@ -4,7 +4,7 @@ Layers, top to bottom; each knows only those below::
 
     backend.py            Backend of a plan: regions, and op -> launches through the tables
     ops_*.py              geometry and arguments of the launches of each op; pure, no device
-    product_shapes.py       tile and split of a matrix product
+    tilings.py       tile and split of a matrix product
     tuning.py               the table of what was measured to be best
     reductions.py           sums of arrays, and of columns over the batch
     launches.py             the tables, and what they are written with

@@ -18,30 +18,35 @@ import numpy as np
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.driver import Call, Driver, Launch, LibraryError
 from gpunn.backends.cuda.graphs import Graphs
-from gpunn.backends.cuda.ops import activations as ops_activations
-from gpunn.backends.cuda.ops import constraints as ops_constraints
-from gpunn.backends.cuda.ops import data as ops_data
-from gpunn.backends.cuda.ops import dense as ops_dense
-from gpunn.backends.cuda.ops import expressions as ops_expressions
-from gpunn.backends.cuda.ops import joins as ops_joins
-from gpunn.backends.cuda.ops import losses as ops_losses
-from gpunn.backends.cuda.ops import normalization as ops_normalization
-from gpunn.backends.cuda.ops import optimizers as ops_parameters
-from gpunn.backends.cuda.ops import prelu as ops_prelu
-from gpunn.backends.cuda.ops.launches import BINDERS, Attrs, Context, Products, Work
-from gpunn.backends.cuda.product_shapes import ProductShape, product_shape
+from gpunn.backends.cuda.ops import (
+    activations,
+    data,
+    dense,
+    expressions,
+    joins,
+    losses,
+    normalization,
+    optimizers,
+)
+from gpunn.backends.cuda.ops.launches import Attrs, Context, TilingChooser, Work
+from gpunn.backends.cuda.tilings import Tiling, choose_tiling
 from gpunn.backends.cuda.tuning import Table
-from gpunn.backends.interface import Arrays, Backend, Binder, Lane, PlannedStep
+from gpunn.backends.interface import Arrays, Backend, Binder, CopyStream, PlannedStep
 from gpunn.errors import ArgumentError, DeviceError, PlanError
 
 logger = logging.getLogger("gpunn")
 
 PRODUCTS = ("auto", "own", "library")
 TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16")
-# Imported for what they add to BINDERS.
-TABLES = (
-    *(ops_activations, ops_constraints, ops_data, ops_dense, ops_expressions, ops_joins),
-    *(ops_losses, ops_normalization, ops_parameters, ops_prelu),
+OPERATIONS = (
+    data.OPERATIONS
+    | dense.OPERATIONS
+    | activations.OPERATIONS
+    | joins.OPERATIONS
+    | losses.OPERATIONS
+    | expressions.OPERATIONS
+    | normalization.OPERATIONS
+    | optimizers.OPERATIONS
 )
 
 
@@ -83,16 +88,16 @@ class CudaBackend(Backend):
         self.table = Table() if table is None else table
         if said := self.table.describe():
             logger.info("%s: %s", driver.name, said)
-        self._library_is_there: bool | None = None
+        self._library_found: bool | None = None
         self._workspace: Any = driver.allocate(0)
-        self._together = threading.RLock()
-        self._graphs = Graphs(driver, self._together, self.table.graph_steps)
+        self._launch_lock = threading.RLock()
+        self._graphs = Graphs(driver, self._launch_lock, self.table.graph_steps)
         if self.table.dependent_launch:
             try:
                 driver.dependent_launches = True
             except DeviceError as error:
                 logger.info("dependent launches, which pay here, are left out: %s", error)
-        self._operations = {op: partial(self._bind, op) for op in BINDERS}
+        self._operations = {op: partial(self._bind, op) for op in OPERATIONS}
 
     # Memory
 
@@ -110,8 +115,8 @@ class CudaBackend(Backend):
     def free_bytes(self) -> int:
         return self.driver.free_bytes()
 
-    def lane(self) -> Lane | None:
-        return self.driver.lane()
+    def copy_stream(self) -> CopyStream | None:
+        return self.driver.copy_stream()
 
     def region_nbytes(self, region: Any) -> int:
         return int(region.shape[1])
@@ -146,7 +151,7 @@ class CudaBackend(Backend):
         if table.dependent_launch and not self.driver.dependent_launches:  # not on this machine
             table = Table(table.choices, False, table.graph_steps)
         said += [table.describe()] if self.products == "auto" and table.describe() else []
-        said += ["no cuBLASLt"] * (self._library_is_there is False)
+        said += ["no cuBLASLt"] * (self._library_found is False)
         return "; ".join(said)
 
     def synchronize(self) -> None:
@@ -185,15 +190,17 @@ class CudaBackend(Backend):
             )
 
     def work(
-        self, op: str, arrays: Arrays, attrs: Attrs, rows: int, products: Products | None = None
+        self, op: str, arrays: Arrays, attrs: Attrs, rows: int, choose: TilingChooser | None = None
     ) -> list[Work]:
         """Return the launches of `op` on these arrays, in order.
 
-        With `products`, that decides who makes its matrix product and how (see `Context`).
+        With `choose`, that decides who computes its matrix product and how (see `Context`).
         """
         asked = self.products == "library" or (self.products == "auto" and len(self.table))
-        chosen = products or (self._product if asked else None)
-        return BINDERS[op](Context(self.driver.limits, self._scratch, chosen), arrays, attrs, rows)
+        chosen = choose or (self._choose_tiling if asked else None)
+        return OPERATIONS[op](
+            Context(self.driver.limits, self._scratch, chosen), arrays, attrs, rows
+        )
 
     def _prepared(self, works: Iterable[Work]) -> list[Call]:
         driver = self.driver
@@ -202,10 +209,10 @@ class CudaBackend(Backend):
             for work in works
         ]
 
-    def _own_product(self, *key: Any) -> ProductShape:
-        return product_shape(*key, self.driver.limits)
+    def _own_tiling(self, *key: Any) -> Tiling:
+        return choose_tiling(*key, self.driver.limits)
 
-    def _product(self, form: str, precision: str, m: int, n: int, k: int) -> ProductShape | None:
+    def _choose_tiling(self, form: str, precision: str, m: int, n: int, k: int) -> Tiling | None:
         """Return how our kernel cuts a product, None if the library is to make it."""
         if self.products == "library":
             return None
@@ -214,20 +221,20 @@ class CudaBackend(Backend):
         if choice is not None:
             if choice.tile is None and self._has_library():
                 return None
-            if shape := choice.shape(key, self.driver.limits):
-                return shape
-        return self._own_product(*key)
+            if tiling := choice.tiling(key, self.driver.limits):
+                return tiling
+        return self._own_tiling(*key)
 
     def _has_library(self) -> bool:
         """Return whether the library that the table asks for is there; the log says if not."""
-        if self._library_is_there is None:
+        if self._library_found is None:
             try:
                 self.driver.check_library()
-                self._library_is_there = True
+                self._library_found = True
             except LibraryError as error:
                 logger.info("products that were tuned for the library are our own: %s", error)
-                self._library_is_there = False
-        return self._library_is_there
+                self._library_found = False
+        return self._library_found
 
     def _scratch(self, nbytes: int) -> Any:
         # All launches run in order, and those of an op stay together, so all ops share one
@@ -240,24 +247,24 @@ class CudaBackend(Backend):
         return self.bind_with(op, arrays, attrs, rows)
 
     def bind_with(
-        self, op: str, arrays: Arrays, attrs: Attrs, rows: int, products: Products | None = None
+        self, op: str, arrays: Arrays, attrs: Attrs, rows: int, choose: TilingChooser | None = None
     ) -> Call:
-        """Return the call of `op`, whose matrix product is made as `products` says."""
-        with self._together:
-            works = self.work(op, arrays, attrs, rows, products)
+        """Return the call of `op`, whose matrix product is computed as `choose` says."""
+        with self._launch_lock:
+            works = self.work(op, arrays, attrs, rows, choose)
             try:
                 calls = self._prepared(works)
             except LibraryError as error:
-                if products is not None or self.products != "auto":
+                if choose is not None or self.products != "auto":
                     raise
                 # Another version of the library may have measured.
                 logger.info("a product that was tuned for the library is our own: %s", error)
-                works = self.work(op, arrays, attrs, rows, self._own_product)
+                works = self.work(op, arrays, attrs, rows, self._own_tiling)
                 calls = self._prepared(works)
         # A product of the library may be several kernels, which hand on values.
         if len(calls) == 1 and isinstance(works[0], Launch):
             return calls[0]
-        together = self._together
+        together = self._launch_lock
 
         def run() -> None:
             # Another thread may predict meanwhile: its ops must not come between these.

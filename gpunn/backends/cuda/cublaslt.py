@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpunn.backends.cuda.driver import LibraryError, Limits, Product
+from gpunn.backends.cuda.driver import LibraryError, LibraryProduct, Limits
 from gpunn.errors import DeviceError
 
 BINDINGS = "nvmath.bindings.cublasLt"
@@ -104,7 +104,7 @@ def _matrix(array: Any) -> Matrix:
     return Matrix(TYPES[array.dtype.name], columns, rows, columns)
 
 
-class Library:
+class CublasLt:
     """cuBLASLt on the current device.
 
     Parameters
@@ -130,7 +130,7 @@ class Library:
         # another thread's product must not come between them.
         self.lock = threading.Lock()
 
-    def prepare(self, product: Product) -> Callable[[int], None]:
+    def prepare(self, product: LibraryProduct) -> Callable[[int], None]:
         """Choose a kernel; return what launches it on a stream, whose address it is given.
 
         It allocates nothing, waits for nothing and keeps the arrays alive. The device must be the
@@ -155,7 +155,7 @@ class _Multiplication:
     """One product, its descriptors and the kernel that was chosen."""
 
     def __init__(
-        self, bindings: Any, handle: int, workspace: Any, product: Product, owner: Library
+        self, bindings: Any, handle: int, workspace: Any, product: LibraryProduct, owner: CublasLt
     ) -> None:
         self._bindings, self._lock = bindings, owner.lock
         self._kept = product, workspace, owner
@@ -183,7 +183,7 @@ class _Multiplication:
         except self._bindings.cuBLASLtError as error:
             raise DeviceError(f"a product by cuBLASLt failed: {_one_line(error)}.") from error
 
-    def _operation(self, product: Product) -> int:
+    def _operation(self, product: LibraryProduct) -> int:
         bindings = self._bindings
         half = product.left.dtype == np.uint16  # rounded before: nothing is left to do
         compute = COMPUTE_32F if half else COMPUTE[product.kind]
@@ -204,7 +204,7 @@ class _Multiplication:
         return layout
 
     def _choose(
-        self, handle: int, described: tuple[int, ...], pointers: list[int], room: int
+        self, handle: int, described: tuple[int, ...], pointers: list[int], nbytes: int
     ) -> Any:
         """Return the kernel that the library thinks the best."""
         bindings = self._bindings
@@ -213,7 +213,7 @@ class _Multiplication:
         try:
             aligned = [np.uint32(min(ALIGNMENT, pointer & -pointer)) for pointer in pointers]
             for name, value in (
-                (names.MAX_WORKSPACE_BYTES, np.uint64(room)),
+                (names.MAX_WORKSPACE_BYTES, np.uint64(nbytes)),
                 (names.REDUCTION_SCHEME_MASK, np.uint32(IN_WORKSPACE)),
                 (names.MIN_ALIGNMENT_A_BYTES, aligned[0]),
                 (names.MIN_ALIGNMENT_B_BYTES, aligned[1]),

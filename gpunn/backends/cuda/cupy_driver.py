@@ -19,7 +19,7 @@ import numpy as np
 
 from gpunn.backends.cuda import cublaslt, dependent_launch, nvrtc
 from gpunn.backends.cuda.cupy_memory import CupyMemory
-from gpunn.backends.cuda.driver import Call, Launch, Product, Source
+from gpunn.backends.cuda.driver import Call, KernelSource, Launch, LibraryProduct
 from gpunn.backends.cuda.driver_errors import status
 from gpunn.errors import DeviceError
 
@@ -39,8 +39,8 @@ class LoadedKernels:
     """
 
     def __init__(self) -> None:
-        self.modules: dict[Source, Any] = {}
-        self.functions: dict[tuple[Source, str], Any] = {}
+        self.modules: dict[KernelSource, Any] = {}
+        self.functions: dict[tuple[KernelSource, str], Any] = {}
         self.shared: dict[int, int] = {}
 
 
@@ -76,16 +76,16 @@ class CupyDriver(CupyMemory):
 
     # Kernels
 
-    def _function(self, source: Source, symbol: str) -> Any:
+    def _function(self, source: KernelSource, symbol: str) -> Any:
         loaded = self._loaded
         if (source, symbol) not in loaded.functions:
             if source not in loaded.modules:
                 contents = nvrtc.load(self._compiler(), source, self.limits.architecture)
-                with self._here(f"loading kernels/{source.file}"):
+                with self._activate(f"loading kernels/{source.file}"):
                     module = self._cuda.function.Module()
                     module.load(contents)
                 loaded.modules[source] = module
-            with self._here(f"loading kernel {symbol} of kernels/{source.file}"):
+            with self._activate(f"loading kernel {symbol} of kernels/{source.file}"):
                 # This also puts the kernel on the device; left to the first launch, it could
                 # not be captured.
                 function = loaded.modules[source].get_function(symbol)
@@ -128,11 +128,11 @@ class CupyDriver(CupyMemory):
         else:
             launch_kernel = dependent or self._cuda.driver.launchKernel
             arguments += (0,)
-        current_device, index = self._runtime.getDevice, self.index
+        current_device, index, context = self._runtime.getDevice, self.index, self._context
         kept = (launch, function, slots, addresses)
 
         def call(kept: object = kept) -> None:
-            if self._capturing and self._capturing == threading.get_ident():
+            if context.capturing and context.capturing == threading.get_ident():
                 stream = self._capture_stream.ptr
                 launch_kernel(*arguments[:STREAM], stream, *arguments[STREAM + 1 :])
                 self._captured += 1
@@ -152,8 +152,8 @@ class CupyDriver(CupyMemory):
     def _launch_again(self, error: Exception, launch: Callable[[], Any], doing: str) -> None:
         """Launch in a thread that is new to CUDA; raise where that was not what was wrong."""
         if status(error) != INVALID_CONTEXT:
-            self._raise(error, doing)
-        with self._here(doing):
+            self._context.raise_error(error, doing)
+        with self._activate(doing):
             launch()
 
     def _check_resources(self, launch: Launch, function: int, doing: str) -> None:
@@ -164,7 +164,7 @@ class CupyDriver(CupyMemory):
                 f"{self.name}: {doing} needs {launch.shared:,} bytes of shared memory a block; "
                 f"this GPU has {limits.shared_memory:,}."
             )
-        with self._here(doing):
+        with self._activate(doing):
             if launch.shared > self._loaded.shared.get(function, DEFAULT_SHARED):
                 attribute = driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
                 driver.funcSetAttribute(function, attribute, launch.shared)
@@ -172,24 +172,24 @@ class CupyDriver(CupyMemory):
             if not launch.cooperative:
                 return
             threads, blocks = int(np.prod(launch.block)), int(np.prod(launch.grid))
-            room = limits.multiprocessors * driver.occupancyMaxActiveBlocksPerMultiprocessor(
+            most = limits.multiprocessors * driver.occupancyMaxActiveBlocksPerMultiprocessor(
                 function, threads, launch.shared
             )
-            if blocks > room:
+            if blocks > most:
                 raise DeviceError(
                     f"{self.name}: {doing} needs {blocks} blocks that run at once; this GPU runs "
-                    f"{room}."
+                    f"{most}."
                 )
 
     # Products
 
-    def prepare_product(self, product: Product) -> Call:
+    def prepare_product(self, product: LibraryProduct) -> Call:
         if not product.result.size:
             return lambda: None
         if not product.left.size:
             return self._zeroing(product.result)
         self.check_library()
-        with self._here("preparing a product by cuBLASLt"):
+        with self._activate("preparing a product by cuBLASLt"):
             multiply = self._library.prepare(product)
         return self._streamed(multiply, "a product by cuBLASLt")
 
@@ -204,13 +204,14 @@ class CupyDriver(CupyMemory):
 
     def _streamed(self, multiply: Callable[[int], None], doing: str) -> Call:
         """Return the call of what takes a stream: ours, or the one that is being captured."""
+        context = self._context
 
         def call() -> None:
-            if self._capturing and self._capturing == threading.get_ident():
+            if context.capturing and context.capturing == threading.get_ident():
                 multiply(self._capture_stream.ptr)
                 self._captured += 1
                 return
-            with self._here(doing):
+            with self._activate(doing):
                 multiply(self._stream.ptr)
             self.launches += 1
 
@@ -220,17 +221,17 @@ class CupyDriver(CupyMemory):
         if self._library is None:
             bindings = cublaslt.load(self.name, self._runtime.runtimeGetVersion() // 1000)
             workspace = self.allocate(cublaslt.workspace_bytes(self.limits), zeroed=False)
-            with self._here("opening cuBLASLt"):
-                self._library = cublaslt.Library(bindings, workspace)
+            with self._activate("opening cuBLASLt"):
+                self._library = cublaslt.CublasLt(bindings, workspace)
 
     # Time
 
     def seconds(self, call: Call) -> float:
         first, last = self._cuda.Event(), self._cuda.Event()
-        with self._here("timing a call"):
+        with self._activate("timing a call"):
             first.record(self._stream)
         call()
-        with self._here("timing a call"):
+        with self._activate("timing a call"):
             last.record(self._stream)
             last.synchronize()
             return float(self._cuda.get_elapsed_time(first, last)) / 1e3
@@ -239,7 +240,7 @@ class CupyDriver(CupyMemory):
 
     def capture(self, calls: Sequence[Call]) -> Call:
         calls = tuple(calls)
-        with self._capture_lock, self._here("capturing a CUDA graph"):
+        with self._capture_lock, self._activate("capturing a CUDA graph"):
             if self._capture_stream is None:
                 self._capture_stream = self._cuda.Stream(non_blocking=True)
             graph, count = self._graph_of(calls, self._capture_stream)
@@ -255,7 +256,7 @@ class CupyDriver(CupyMemory):
                     with self._device:
                         graph.launch(stream)
             except Exception as error:
-                self._raise(error, "a CUDA graph")
+                self._context.raise_error(error, "a CUDA graph")
             self.launches += count
             self.replays += 1
 
@@ -266,7 +267,7 @@ class CupyDriver(CupyMemory):
         # Relaxed: the collector may free another library's memory in the middle of it, which the
         # stricter modes take for a mistake. Our own calls that wait or allocate are refused.
         stream.begin_capture(self._runtime.streamCaptureModeRelaxed)
-        self._captured, self._capturing = 0, threading.get_ident()
+        self._captured, self._context.capturing = 0, threading.get_ident()
         try:
             for call in calls:
                 call()
@@ -275,7 +276,7 @@ class CupyDriver(CupyMemory):
                 stream.end_capture()
             raise
         finally:
-            self._capturing = 0
+            self._context.capturing = 0
         return stream.end_capture(), self._captured
 
 

@@ -1,4 +1,4 @@
-"""Memory of an NVIDIA GPU and its stream, through CuPy: the half of the driver below kernels.
+"""Memory of an NVIDIA GPU, through CuPy: the half of the driver below kernels.
 
 None of CuPy's own kernels are used where an array is contiguous: those have to be compiled.
 """
@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import threading
 from abc import ABC
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NoReturn
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cuda.cupy_copy_stream import CupyLane
-from gpunn.backends.cuda.driver import Call, Driver, Limits
-from gpunn.backends.cuda.driver_errors import device_error, memory_error, status
+from gpunn.backends.cuda.cupy_context import CupyContext
+from gpunn.backends.cuda.cupy_copy_stream import CupyCopyStream
+from gpunn.backends.cuda.driver import Call, Driver
+from gpunn.backends.cuda.driver_errors import memory_error
 from gpunn.backends.interface import host_array, is_on_cuda
-from gpunn.errors import ArgumentTypeError, DeviceError
+from gpunn.errors import ArgumentTypeError
 
 STAGING = 1 << 16  # bytes of pinned memory that small values are written through
 STAGED = 1 << 12  # larger values are copied while the host waits
@@ -40,71 +40,24 @@ class CupyMemory(Driver, ABC):
     arrays = "cupy"
 
     def __init__(self, index: int = 0) -> None:
-        import cupy
-
-        self._cupy, self._cuda, self._runtime = cupy, cupy.cuda, cupy.cuda.runtime
-        self.index, self.name = index, f"cuda:{index}"
-        self._device = cupy.cuda.Device(index)
+        self._context = context = CupyContext(index)
+        self._cupy, self._cuda, self._runtime = context.cupy, context.cuda, context.runtime
+        self.index, self.name, self.model = index, context.name, context.model
+        self._device, self._stream, self.limits = context.device, context.stream, context.limits
+        self._activate = context.activate
+        with self._activate("opening the device"):
+            pinned = self._cuda.alloc_pinned_memory(STAGING)
+            self._staging = np.frombuffer(pinned, np.uint8, STAGING)
         self._staged = 0
         self._staging_lock = threading.Lock()
         # Whether this thread has brought in another library's memory, for calls to read.
         self._borrowed = threading.local()
-        self._capturing = 0  # the thread whose launches go into a graph
-        self._lane: CupyLane | None = None
-        try:
-            with self._device:
-                self._stream = cupy.cuda.Stream(non_blocking=True)
-                pinned = cupy.cuda.alloc_pinned_memory(STAGING)
-                self._staging = np.frombuffer(pinned, np.uint8, STAGING)
-                self.limits = self._read_limits()
-                self.model = self._runtime.getDeviceProperties(index)["name"].decode()
-        except Exception as error:
-            raise device_error(self.name, "opening the device", error) from error
-
-    def _read_limits(self) -> Limits:
-        runtime, index = self._runtime, self.index
-        return Limits(
-            architecture=int(self._device.compute_capability),
-            multiprocessors=runtime.deviceGetAttribute(
-                runtime.cudaDevAttrMultiProcessorCount, index
-            ),
-            shared_memory=runtime.deviceGetAttribute(
-                runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin, index
-            ),
-        )
+        self._copy_stream: CupyCopyStream | None = None
 
     def describe(self) -> str:
         cuda = self._runtime.driverGetVersion()
         versions = f"CuPy {self._cupy.__version__}, CUDA {cuda // 1000}.{cuda % 1000 // 10}"
         return f"{self.name} ({self.model}, sm_{self.limits.architecture}, {versions})"
-
-    @contextmanager
-    def _here(self, doing: str) -> Iterator[None]:
-        """Make device and stream the current ones; errors of CUDA say what was being done."""
-        if self._capturing == threading.get_ident():
-            raise DeviceError(f"{self.name}: {doing} cannot be part of a CUDA graph.")
-        try:
-            with self._device:
-                if not self._cuda.driver.ctxGetCurrent():
-                    # A thread that is new to CUDA: the runtime's calls give it its context, the
-                    # driver's fail without.
-                    self._runtime.memGetInfo()
-                user = self._cuda.get_current_stream(self.index)
-                try:
-                    with self._stream:
-                        yield
-                finally:
-                    # CuPy 14 goes back to the stream of the `with` around, whatever the user
-                    # chose by `use()` since.
-                    if self._cuda.get_current_stream(self.index) is not user:
-                        user.use()
-        except Exception as error:
-            self._raise(error, doing)
-
-    def _raise(self, error: Exception, doing: str) -> NoReturn:
-        if isinstance(error, DeviceError) or status(error) is None:
-            raise error
-        raise device_error(self.name, doing, error) from error
 
     def current(self) -> AbstractContextManager[Any]:
         return self._device
@@ -115,7 +68,7 @@ class CupyMemory(Driver, ABC):
         # CuPy keeps what is freed for the stream that it was allocated on. Arrays that were handed
         # out come back that way, perhaps before what the user has queued on them is done.
         self._wait_for_user()
-        with self._here(f"allocating {nbytes:,} bytes"):
+        with self._activate(f"allocating {nbytes:,} bytes"):
             try:
                 # Aligned to 512 bytes.
                 array = self._cupy.empty(nbytes, dtype=np.uint8)
@@ -127,17 +80,17 @@ class CupyMemory(Driver, ABC):
             return array
 
     def free_bytes(self) -> int:
-        with self._here("asking for the free memory"):
+        with self._activate("asking for the free memory"):
             pool = self._cupy.get_default_memory_pool()
             free = int(self._runtime.memGetInfo()[0]) + int(pool.free_bytes())
             limit = int(pool.get_limit())  # 0 for none
             return max(min(free, limit - int(pool.used_bytes())), 0) if limit else free
 
-    def lane(self) -> CupyLane:
-        if self._lane is None:
-            with self._here("opening a stream for copies"):
-                self._lane = CupyLane(self)
-        return self._lane
+    def copy_stream(self) -> CupyCopyStream:
+        if self._copy_stream is None:
+            with self._activate("opening a stream for copies"):
+                self._copy_stream = CupyCopyStream(self._context)
+        return self._copy_stream
 
     def _empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
@@ -145,25 +98,15 @@ class CupyMemory(Driver, ABC):
 
     # Order between streams
 
-    def _order(self, first: Any, first_device: int, then: Any, then_device: int) -> None:
-        """Let stream `then` wait for what has been queued on `first`; the host does not."""
-        if first.ptr == then.ptr and first_device == then_device:
-            return
-        with self._cuda.Device(first_device):
-            event = self._cuda.Event(disable_timing=True)
-            event.record(first)
-        with self._cuda.Device(then_device):
-            then.wait_event(event)
-
     def _wait_for_user(self) -> None:
         user = self._cuda.get_current_stream(self.index)
-        with self._here("waiting for CuPy's current stream"):
-            self._order(user, self.index, self._stream, self.index)
+        with self._activate("waiting for CuPy's current stream"):
+            self._context.order(user, self.index, self._stream, self.index)
 
     def _let_user_wait(self) -> None:
         user = self._cuda.get_current_stream(self.index)
-        with self._here("handing out an array"):
-            self._order(self._stream, self.index, user, self.index)
+        with self._activate("handing out an array"):
+            self._context.order(self._stream, self.index, user, self.index)
 
     def release(self, array: Any) -> Any:
         """Return a device array for use on the current stream, after all that was called.
@@ -178,16 +121,15 @@ class CupyMemory(Driver, ABC):
         return array
 
     def synchronize(self) -> None:
-        with self._here("waiting for the device"):
+        with self._activate("waiting for the device"):
             self._stream.synchronize()
 
     def mark(self) -> Call:
-        with self._here("recording an event"):
-            event = self._cuda.Event(disable_timing=True)
-            event.record(self._stream)
+        with self._activate("recording an event"):
+            event = self._context.record_event(self._stream)
 
         def wait() -> None:
-            with self._here("waiting for the device"):
+            with self._activate("waiting for the device"):
                 event.synchronize()
 
         return wait
@@ -226,18 +168,18 @@ class CupyMemory(Driver, ABC):
         cuda = self._cuda
         there, here = cuda.get_current_stream(origin), cuda.get_current_stream(self.index)
         result = self._empty(array.shape, array.dtype)
-        with self._here(f"copying from cuda:{origin}"):
+        with self._activate(f"copying from cuda:{origin}"):
             if not array.flags.c_contiguous:
                 with cuda.Device(origin):
                     array = self._cupy.ascontiguousarray(array)
-            self._order(there, origin, self._stream, self.index)
+            self._context.order(there, origin, self._stream, self.index)
             self._runtime.memcpyPeerAsync(
                 *(result.data.ptr, self.index, array.data.ptr, origin),
                 *(array.nbytes, self._stream.ptr),
             )
             # The user may change the original, and use the copy.
-            self._order(self._stream, self.index, there, origin)
-            self._order(self._stream, self.index, here, self.index)
+            self._context.order(self._stream, self.index, there, origin)
+            self._context.order(self._stream, self.index, here, self.index)
         return result
 
     def upload(self, array: Any) -> Any:
@@ -250,14 +192,14 @@ class CupyMemory(Driver, ABC):
         self._wait_for_user()
         if array.flags.c_contiguous:
             return array
-        with self._here("copying an array"):
+        with self._activate("copying an array"):
             result = self._cupy.ascontiguousarray(array)
         self._let_user_wait()  # the user may change the original now
         return result
 
     def download(self, array: Any) -> np.ndarray[Any, Any]:
         result = np.empty(array.shape, array.dtype)
-        with self._here("copying to the host"):
+        with self._activate("copying to the host"):
             if not array.flags.c_contiguous:
                 array = self._cupy.ascontiguousarray(array)
             if array.nbytes:
@@ -278,12 +220,12 @@ class CupyMemory(Driver, ABC):
         elif not array.flags.c_contiguous:
             self._write_from_device(array, self.upload(values))
         else:
-            with self._here("writing values"):
+            with self._activate("writing values"):
                 self._write_from_host(array, values)
 
     def _write_from_device(self, array: Any, values: Any) -> None:
         self._wait_for_user()
-        with self._here("writing values"):
+        with self._activate("writing values"):
             same = (values.shape, values.dtype) == (array.shape, array.dtype)
             if same and array.flags.c_contiguous:
                 kind = self._runtime.memcpyDeviceToDevice
@@ -323,7 +265,7 @@ class CupyMemory(Driver, ABC):
     def _copy_from_host(self, array: Any, host: np.ndarray[Any, Any]) -> None:
         """Copy, and wait: a GPU that reads the host's pages itself may do so later."""
         if host.nbytes:
-            with self._here("copying to the device"):
+            with self._activate("copying to the device"):
                 self._enqueue_from_host(array, host)
                 self._stream.synchronize()
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
-from gpunn.backends.cuda.driver import Launch, Source
+from gpunn.backends.cuda.driver import KernelSource, Launch
 from gpunn.errors import DeviceError
 
 logger = logging.getLogger("gpunn")
@@ -33,7 +33,7 @@ def applies(launch: Launch) -> bool:
     return not launch.cooperative and not PurePath(launch.source.file).is_absolute()
 
 
-def waiting(source: Source) -> Source:
+def waiting(source: KernelSource) -> KernelSource:
     """Return a source whose kernels wait for those before them."""
     return replace(source, defines=(*source.defines, DEFINE))
 

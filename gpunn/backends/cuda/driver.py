@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.interface import ArrayDoor, Lane
+from gpunn.backends.interface import ArrayInterop, CopyStream
 from gpunn.errors import DeviceError
 
 Call = Callable[[], None]
@@ -40,7 +40,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Source:
+class KernelSource:
     """A kernel file and how it is compiled.
 
     Attributes
@@ -61,7 +61,7 @@ class Launch:
 
     Attributes
     ----------
-    source : Source
+    source : KernelSource
     symbol : str
         Name of the ``extern "C"`` kernel.
     grid, block : tuple of three int
@@ -75,7 +75,7 @@ class Launch:
         Whether blocks wait for one another, so that all must run at once.
     """
 
-    source: Source
+    source: KernelSource
     symbol: str
     grid: Dimensions
     block: Dimensions
@@ -85,7 +85,7 @@ class Launch:
 
 
 @dataclass(frozen=True)
-class Product:
+class LibraryProduct:
     """``result = left @ right`` by the device's own library, in place of a kernel of ours.
 
     Attributes
@@ -111,7 +111,7 @@ class Product:
         return self.precision or str(self.result.dtype.name)
 
 
-class Driver(ArrayDoor, ABC):
+class Driver(ArrayInterop, ABC):
     """A device that runs kernels in the order in which they are called.
 
     Arrays are ``ndarray``-like (``shape``, ``dtype``, ``nbytes``, slices, ``reshape``, ``view``):
@@ -161,8 +161,8 @@ class Driver(ArrayDoor, ABC):
     def free_bytes(self) -> int:
         """Return how much memory can still be allocated, limits that the user has set included."""
 
-    def lane(self) -> Lane | None:
-        """Return the lane for copies beside the calls, always the same; None if there is none."""
+    def copy_stream(self) -> CopyStream | None:
+        """Return the stream for copies beside the calls, always the same; None if there is none."""
         return None
 
     @abstractmethod
@@ -188,7 +188,7 @@ class Driver(ArrayDoor, ABC):
         """
 
     @abstractmethod
-    def prepare_product(self, product: Product) -> Call:
+    def prepare_product(self, product: LibraryProduct) -> Call:
         """Return a call that computes `product`; like that of `prepare`, it can be captured.
 
         Raises
@@ -216,7 +216,7 @@ class Driver(ArrayDoor, ABC):
 
     @abstractmethod
     def mark(self) -> Call:
-        """Return a call that waits until all that was called before the mark has run."""
+        """Record an event; return a call that waits until all that was called before it has run."""
 
     def seconds(self, call: Call) -> float:
         """Return how long `call` takes, when all that was called before it has run."""

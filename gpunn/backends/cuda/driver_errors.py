@@ -41,7 +41,7 @@ def device_error(device: str, doing: str, error: Exception) -> DeviceError:
 
 
 def memory_error(device: str, nbytes: int, free: int, total: int) -> DeviceError:
-    """Return the error of an allocation for which there is no room."""
+    """Return the error of an allocation that does not fit."""
     return DeviceError(
         f"{device}: {nbytes:,} bytes of memory were asked for; {free:,} of {total:,} are free. Use "
         "a smaller batch_size or a smaller model."

@@ -20,10 +20,10 @@ logger = logging.getLogger("gpunn")
 
 # Steps of the graphs, the largest first. Sixty-four steps of a small net are a millisecond, beside
 # which a launch is nothing; more would only make the capture longer and the graph larger.
-LADDER = (64, 8, 1)
+GRAPH_SIZES = (64, 8, 1)
 # To capture and instantiate a graph costs about as much as to launch these steps one by one.
-WARM = 8
-CACHED = 32  # lists of calls that keep graphs, at most one for each entry of `LADDER`
+WARMUP_STEPS = 8
+MAX_CACHED = 32  # lists of calls that keep graphs, at most one for each entry of `GRAPH_SIZES`
 
 
 class Graphs:
@@ -32,7 +32,7 @@ class Graphs:
     Parameters
     ----------
     driver : Driver
-    together : re-entrant lock
+    launch_lock : re-entrant lock
         Held by those whose launches other threads' must not come between.
     steps : int, optional
         Of the largest graph, where that has been measured.
@@ -44,11 +44,11 @@ class Graphs:
     """
 
     def __init__(
-        self, driver: Driver, together: AbstractContextManager[Any], steps: int | None = None
+        self, driver: Driver, launch_lock: AbstractContextManager[Any], steps: int | None = None
     ) -> None:
-        self.driver, self.together, self.enabled = driver, together, True
-        most = steps or LADDER[0]
-        self.ladder = (most, *(size for size in LADDER if size < most))
+        self.driver, self.launch_lock, self.enabled = driver, launch_lock, True
+        most = steps or GRAPH_SIZES[0]
+        self.sizes = (most, *(size for size in GRAPH_SIZES if size < most))
         self._recent: dict[int, weakref.ref[Repeated]] = {}
 
     def repeated(self, calls: Sequence[Call]) -> Repeated:
@@ -60,7 +60,7 @@ class Graphs:
         number, recent = id(repeated), self._recent
         reference = recent.pop(number, None)
         recent[number] = reference or weakref.ref(repeated, lambda _: recent.pop(number, None))
-        while len(recent) > CACHED:
+        while len(recent) > MAX_CACHED:
             oldest = recent.pop(next(iter(recent)), lambda: None)()
             if oldest is not None:
                 oldest.forget()
@@ -75,7 +75,7 @@ class Repeated:
     """Calls that are made many times over.
 
     Those of the first steps are made one by one: what is used a few times is not worth a capture.
-    A graph of n steps is captured when n steps, and no fewer than `WARM`, have been taken.
+    A graph of n steps is captured when n steps, and no fewer than `WARMUP_STEPS`, have been taken.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class Repeated:
                     call()
             else:
                 # Ops of several launches hand on values in memory that all share.
-                with self._graphs.together:
+                with self._graphs.launch_lock:
                     self._graphs.used(self)
                     graph()
             self._taken += size
@@ -107,9 +107,9 @@ class Repeated:
     def _largest(self, count: int) -> tuple[int, Call | None]:
         """Return steps and call of the largest graph that fits, captured if it is time."""
         if self._graphs.enabled:
-            for size in self._graphs.ladder:
+            for size in self._graphs.sizes:
                 graph = self._captured.get(size)
-                if size <= count and (graph or self._taken >= max(size, WARM)):
+                if size <= count and (graph or self._taken >= max(size, WARMUP_STEPS)):
                     return (size, graph) if graph else self._capture(size)
         return 1, None
 

@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 import gpunn
-from gpunn.backends.cuda.driver import Source
+from gpunn.backends.cuda.driver import KernelSource
 from gpunn.cache_folder import user_cache
 from gpunn.errors import DeviceError
 
@@ -91,7 +91,7 @@ def _locate(name: str, including: Path | None) -> Path:
     )
 
 
-def digest(source: Source, *options: str) -> str:
+def digest(source: KernelSource, *options: str) -> str:
     """Return a hash of the sources, the macros and whatever else decides what is compiled."""
     state = hashlib.sha256()
     for name, text in sorted(texts(source.file).items()):

@@ -15,7 +15,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from gpunn.backends.cuda import kernel_loader
-from gpunn.backends.cuda.driver import Source
+from gpunn.backends.cuda.driver import KernelSource
 from gpunn.errors import DeviceError
 
 logger = logging.getLogger("gpunn")
@@ -65,7 +65,7 @@ def version(nvrtc: Any) -> str:
     return f"{major}.{minor}"
 
 
-def load(nvrtc: Any, source: Source, architecture: int) -> bytes:
+def load(nvrtc: Any, source: KernelSource, architecture: int) -> bytes:
     """Return a kernel file compiled for an architecture: kept on disk, or compiled now."""
     target = choose_target(nvrtc, architecture)
     options = (target.name, *OPTIONS, version(nvrtc))
@@ -87,7 +87,7 @@ class Compiled(NamedTuple):
 
 
 def compile_source(
-    nvrtc: Any, source: Source, target: Target, extra_options: tuple[str, ...] = ()
+    nvrtc: Any, source: KernelSource, target: Target, extra_options: tuple[str, ...] = ()
 ) -> Compiled:
     """Compile a kernel file.
 
@@ -118,7 +118,7 @@ def compile_source(
         nvrtc.destroyProgram(program)
 
 
-def _failure(nvrtc: Any, source: Source, target: Target, error: Exception, log: str) -> str:
+def _failure(nvrtc: Any, source: KernelSource, target: Target, error: Exception, log: str) -> str:
     lines = log.splitlines()
     # Warnings may come first and be many.
     start = next((i for i, line in enumerate(lines) if "error" in line), 0)

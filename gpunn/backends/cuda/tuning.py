@@ -1,7 +1,7 @@
 """The table that `gpunn tune` measures: what serves which matrix product on a model of GPU.
 
 A product is known by its form, precision and exact shape. One that is not in the table is cut as
-the cost model of product_shapes.py says: what is best changes with every wave of blocks, so a
+the cost model of tilings.py says: what is best changes with every wave of blocks, so a
 neighbour's choice says little, and the cost model knows the shape itself.
 
 A file in the user's cache holds a GPU's table. Its name has the GPU's model, the kernels' hash and
@@ -24,16 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpunn.backends.cuda import kernel_loader
-from gpunn.backends.cuda.driver import Driver, Limits, Source
-from gpunn.backends.cuda.product_shapes import (
-    ALONG,
-    KINDS,
-    TILES,
-    ProductShape,
-    Tile,
-    device_tiles,
-    tile_shapes,
-)
+from gpunn.backends.cuda.driver import Driver, KernelSource, Limits
+from gpunn.backends.cuda.tilings import ALONG, KINDS, TILES, Tile, Tiling, device_tiles, tilings
 from gpunn.cache_folder import user_cache
 
 logger = logging.getLogger("gpunn")
@@ -73,7 +65,7 @@ class Choice:
     default_seconds: float | None = field(default=None, compare=False)
 
     @classmethod
-    def own(cls, shape: ProductShape) -> Choice:
+    def own(cls, shape: Tiling) -> Choice:
         """Return the choice of our kernel, cut like this."""
         return cls(shape.tile, shape.splits)
 
@@ -85,14 +77,14 @@ class Choice:
         stages = f", {self.tile.stages} stages"
         return tile + stages + (f", {self.splits} parts" if self.splits > 1 else "")
 
-    def shape(self, key: Key, limits: Limits) -> ProductShape | None:
+    def tiling(self, key: Key, limits: Limits) -> Tiling | None:
         """Return how the product is cut; None where this device cannot do so."""
         tile = self.tile
         if tile is None or tile not in device_tiles(key.precision, limits):
             return None
         if tile.shared_bytes(key.form, key.precision) > limits.shared_memory:
             return None
-        shapes = tile_shapes(*key, tile, limits)
+        shapes = tilings(*key, tile, limits)
         return next((shape for shape in shapes if shape.splits == self.splits), None)
 
 
@@ -164,7 +156,7 @@ class Table:
 def kernels_digest() -> str:
     """Return a hash of the kernels of matrix products, and of their tiles."""
     tiles = repr(sorted((name, tuple(map(astuple, tiles))) for name, tiles in TILES.items()))
-    found = [kernel_loader.digest(Source(file), tiles) for file in KERNELS]
+    found = [kernel_loader.digest(KernelSource(file), tiles) for file in KERNELS]
     return hashlib.sha256("".join(found).encode()).hexdigest()[:16]
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from gpunn.backends.interface import Arrays, Attrs
+from gpunn.backends.reference.function import Array, Function
 from gpunn.specs import activations
-from gpunn.specs.expressions import Expression
-
-Array = np.ndarray[Any, Any]
-Function = Callable[[Arrays, Attrs, int], None]
 
 
 def _finish_loss(a: Arrays, attrs: Attrs, losses: Array, gradient: Array | None) -> None:
@@ -66,9 +62,7 @@ def softmax_cross_entropy(a: Arrays, attrs: Attrs, rows: int) -> None:
     _finish_loss(a, attrs, losses, gradient)
 
 
-def _mean_loss(
-    formula: Callable[[Array, Array, Attrs], tuple[Array, Array]],
-) -> Function:
+def mean_loss(formula: Callable[[Array, Array, Attrs], tuple[Array, Array]]) -> Function:
     def loss(a: Arrays, attrs: Attrs, rows: int) -> None:
         values, gradient = formula(a["predictions"], a["targets"], attrs)
         columns = values.shape[-1]
@@ -78,35 +72,30 @@ def _mean_loss(
     return loss
 
 
-@_mean_loss
+@mean_loss
 def sigmoid_cross_entropy(z: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
     t = t * (1 - attrs["label_smoothing"]) + attrs["label_smoothing"] / 2
     loss = np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
     return loss, activations.forward("sigmoid", z) - t
 
 
-@_mean_loss
+@mean_loss
 def squared_error(p: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
     return (p - t) ** 2, 2 * (p - t)
 
 
-@_mean_loss
+@mean_loss
 def absolute_error(p: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
     return np.abs(p - t), np.sign(p - t)
 
 
-@_mean_loss
+@mean_loss
 def huber(p: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
     e, delta = p - t, p.dtype.type(attrs["delta"])
     inside = np.abs(e) <= delta
     half = p.dtype.type(0.5)
     loss = np.where(inside, half * e * e, delta * (np.abs(e) - half * delta))
     return loss, np.clip(e, -delta, delta)
-
-
-@_mean_loss
-def expression_loss(p: Array, t: Array, attrs: Attrs) -> tuple[Array, Array]:
-    return Expression(attrs["expression"])(t, p), Expression(attrs["derivative"])(t, p)
 
 
 # Metrics
@@ -139,22 +128,15 @@ def squared_error_sum(a: Arrays, attrs: Attrs, rows: int) -> None:
     a["sum"][...] += e.mean(axis=-1, dtype=np.float64).sum(axis=-1, keepdims=True)
 
 
-def expression_sum(a: Arrays, attrs: Attrs, rows: int) -> None:
-    values = Expression(attrs["expression"])(a["targets"], a["predictions"])
-    a["sum"][...] += values.mean(axis=-1, dtype=np.float64).sum(axis=-1, keepdims=True)
-
-
-FUNCTIONS: tuple[Function, ...] = (
-    softmax_cross_entropy,
-    sigmoid_cross_entropy,
-    squared_error,
-    absolute_error,
-    huber,
-    expression_loss,
-    categorical_accuracy,
-    top_k_accuracy,
-    binary_accuracy,
-    absolute_error_sum,
-    squared_error_sum,
-    expression_sum,
-)
+OPERATIONS: dict[str, Function] = {
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "sigmoid_cross_entropy": sigmoid_cross_entropy,
+    "squared_error": squared_error,
+    "absolute_error": absolute_error,
+    "huber": huber,
+    "categorical_accuracy": categorical_accuracy,
+    "top_k_accuracy": top_k_accuracy,
+    "binary_accuracy": binary_accuracy,
+    "absolute_error_sum": absolute_error_sum,
+    "squared_error_sum": squared_error_sum,
+}

@@ -5,14 +5,10 @@ Statistics are taken in float64 and rounded to the type of the arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from gpunn.backends.interface import Arrays, Attrs
-
-Array = np.ndarray[Any, Any]
+from gpunn.backends.reference.function import Array, Function
 
 
 def _each_column(vector: Array) -> Array:
@@ -113,10 +109,10 @@ def layer_normalization_gradient(a: Arrays, attrs: Attrs, rows: int) -> None:
         a["input_gradient"][...] = inverse * (g - mean - normalized * along)
 
 
-FUNCTIONS: tuple[Callable[[Arrays, Attrs, int], None], ...] = (
-    batch_normalization,
-    batch_normalization_inference,
-    batch_normalization_gradient,
-    layer_normalization,
-    layer_normalization_gradient,
-)
+OPERATIONS: dict[str, Function] = {
+    "batch_normalization": batch_normalization,
+    "batch_normalization_inference": batch_normalization_inference,
+    "batch_normalization_gradient": batch_normalization_gradient,
+    "layer_normalization": layer_normalization,
+    "layer_normalization_gradient": layer_normalization_gradient,
+}

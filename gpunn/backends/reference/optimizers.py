@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from gpunn.backends.interface import Arrays, Attrs
-
-Array = np.ndarray[Any, Any]
-Function = Callable[[Arrays, Attrs, int], None]
-
+from gpunn.backends.reference.function import Array, Function
 
 # Regularizers and clipping
 
@@ -59,9 +55,7 @@ def non_negative(a: Arrays, attrs: Attrs, rows: int) -> None:
 # Optimizers
 
 
-def _optimizer(
-    formula: Callable[[Array, Array, Array, Arrays, Attrs], None],
-) -> Function:
+def _optimizer(formula: Callable[[Array, Array, Array, Arrays, Attrs], None]) -> Function:
     """Apply weight decay, then the formula: parameters, gradients, learning rate, slots."""
 
     def update(a: Arrays, attrs: Attrs, rows: int) -> None:
@@ -135,16 +129,29 @@ def adam(w: Array, g: Array, rate: Array, a: Arrays, attrs: Attrs) -> None:
     w -= alpha * m / (np.sqrt(v) + attrs["epsilon"])
 
 
-FUNCTIONS: tuple[Function, ...] = (
-    regularizer,
-    regularizer_gradient,
-    clip_by_value,
-    clip_by_norm,
-    norm_constraint,
-    non_negative,
-    sgd,
-    momentum,
-    adagrad,
-    rmsprop,
-    adam,
-)
+# Counters
+
+
+def advance(a: Arrays, attrs: Attrs, rows: int) -> None:
+    a["step"][...] += 1
+    a["offset"][...] += rows
+    if "rates" in a:
+        at = int(a["step"].flat[0] - a["first_step"].flat[0])
+        if 0 <= at < a["rates"].shape[-1]:
+            a["learning_rate"][...] = a["rates"][..., at : at + 1]
+
+
+OPERATIONS: dict[str, Function] = {
+    "regularizer": regularizer,
+    "regularizer_gradient": regularizer_gradient,
+    "clip_by_value": clip_by_value,
+    "clip_by_norm": clip_by_norm,
+    "norm_constraint": norm_constraint,
+    "non_negative": non_negative,
+    "sgd": sgd,
+    "momentum": momentum,
+    "adagrad": adagrad,
+    "rmsprop": rmsprop,
+    "adam": adam,
+    "advance": advance,
+}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from gpunn.backends.interface import Backend
-from gpunn.backends.roofline import ProductShape, copy_calls, product_call
+from gpunn.backends.roofline import GemmShape, copy_calls, product_call
 from gpunn.errors import DeviceError
 from gpunn.plan.layout import plan_layout
 from gpunn.plan.spec import Plan, Step
@@ -19,7 +19,7 @@ SMALL = 64  # of either, where the device is none of these: a reference, a simul
 
 
 @dataclass(frozen=True)
-class Ceilings:
+class Roofline:
     """What a device reaches when it does one thing only.
 
     Attributes
@@ -40,42 +40,42 @@ class Ceilings:
         """The better of the two bandwidths: a step's arrays may stay in a cache, or may not."""
         return max(self.large_copy, self.small_copy)
 
-    def best(self, other: Ceilings) -> Ceilings:
+    def best(self, other: Roofline) -> Roofline:
         """Return the higher of each: a ceiling is what can be reached at all."""
         flops = max((f for f in (self.flops, other.flops) if f is not None), default=None)
         copies = max(self.large_copy, other.large_copy), max(self.small_copy, other.small_copy)
-        return Ceilings(flops, *copies)
+        return Roofline(flops, *copies)
 
 
-def product_shape(plan: Plan, step: Step) -> ProductShape | None:
+def product_shape(plan: Plan, step: Step) -> GemmShape | None:
     """Return the product that a call of `plan` contains, None if it has none."""
     if step.op not in PRODUCTS:
         return None
     shapes = {role: plan.buffers[name].shape for role, name in step.roles.items()}
     if step.op == "dense":
         (batch, inputs), (_, outputs) = shapes["values"], shapes["kernel"]
-        return ProductShape(batch, inputs, outputs)
+        return GemmShape(batch, inputs, outputs)
     if step.op == "dense_input_gradient":
         (batch, outputs), (inputs, _) = shapes["gradient"], shapes["kernel"]
-        return ProductShape(batch, outputs, inputs, transpose_right=True)
+        return GemmShape(batch, outputs, inputs, transpose_right=True)
     (batch, inputs), (_, outputs) = shapes["values"], shapes["gradient"]
-    return ProductShape(inputs, batch, outputs, transpose_left=True)
+    return GemmShape(inputs, batch, outputs, transpose_left=True)
 
 
-def product_shapes(plan: Plan, program: str = "train") -> list[ProductShape]:
+def product_shapes(plan: Plan, program: str = "train") -> list[GemmShape]:
     """Return the products of a program in their order."""
     found = (product_shape(plan, step) for step in plan.programs[program])
     return [shape for shape in found if shape is not None]
 
 
-def call_bound(plan: Plan, step: Step, ceilings: Ceilings) -> float:
+def call_bound(plan: Plan, step: Step, ceilings: Roofline) -> float:
     """Return the least seconds that one call takes: by its FLOPs or by its bytes."""
     flops, nbytes = plan.step_cost(step)
     by_flops = flops / ceilings.flops if ceilings.flops else 0.0
     return max(by_flops, nbytes / ceilings.bytes)
 
 
-def step_bound(plan: Plan, ceilings: Ceilings) -> float:
+def step_bound(plan: Plan, ceilings: Roofline) -> float:
     """Return the least seconds that a training step takes, call by call one after the other."""
     return sum(call_bound(plan, step, ceilings) for step in plan.programs["train"])
 
@@ -109,21 +109,21 @@ def products_alone(backend: Backend, plan: Plan, precision: str) -> Callable[[],
     return captured
 
 
-def large_ceilings(
+def measure_roofline(
     backend: Backend, precision: str, seconds: float, clock: Callable[[], float] = perf_counter
-) -> Ceilings:
+) -> Roofline:
     """Measure a large product and a large copy, for about `seconds`."""
     kind = backend.name.partition(":")[0]
     size, large = LARGE_PRODUCT.get(kind, SMALL), LARGE_COPY.get(kind, SMALL**2)
 
     try:
-        square = ProductShape(size, size, size)
+        square = GemmShape(size, size, size)
         product = product_call(backend, square, precision)
         flops: float | None = square.flops / _best(backend, product, seconds / 2, clock)
     except DeviceError:
         flops = None
     copy = copy_rate(backend, large, seconds / 2, clock)
-    return Ceilings(flops, copy, copy)
+    return Roofline(flops, copy, copy)
 
 
 def copy_rate(

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import gpunn
 from gpunn.backends.roofline import core_count
 from gpunn.backends.select import select_backend
-from gpunn.backends.timing import marks
+from gpunn.backends.timing import timer
 from gpunn.cli.bench import bounds, memory, profile
 from gpunn.cli.bench.machine import describe_machine, load
 from gpunn.cli.bench.rounds import SETTLED, Measured, Report, interleaved, spread
@@ -180,10 +180,10 @@ class Bench:
         limit = settings.threads if device == "cpu" else None
         backend = select_backend(device, threads=limit).backend
 
-        def alone() -> bounds.Ceilings:
+        def alone() -> bounds.Roofline:
             self.progress.now(f"{label}: a large product and a large copy alone")
             with backend.threads():
-                return bounds.large_ceilings(backend, precision, seconds, self.clock)
+                return bounds.measure_roofline(backend, precision, seconds, self.clock)
 
         ceilings = alone()
         entry = dict(place)
@@ -205,7 +205,7 @@ class Bench:
         for measured in rows:
             measured.against(ceilings)
 
-    def _row(self, row: Report, ours: Ours, ceilings: bounds.Ceilings, label: str) -> Measured:
+    def _row(self, row: Report, ours: Ours, ceilings: bounds.Roofline, label: str) -> Measured:
         settings = self.settings
         ours.settle(settings.seconds_per_row / settings.rounds)
         plan = ours.plan
@@ -294,7 +294,7 @@ class Bench:
                 sides[name]["check"] = {"steps": steps, "loss": answer["loss"]}
 
     def _profile(self, row: Report, ours: Ours) -> tuple[Report, list[list[float]], float, float]:
-        clock, marker, restart = self.clock, marks(ours.backend), ours.restart()
+        clock, marker, restart = self.clock, timer(ours.backend), ours.restart()
         calls = ours.trainer.bound.calls("train")
         with ours.backend.threads():
             began = clock()

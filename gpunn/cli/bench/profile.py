@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gpunn.backends.timing import Marks
-from gpunn.cli.bench.bounds import Ceilings, call_bound, product_shape
+from gpunn.backends.timing import Timer
+from gpunn.cli.bench.bounds import Roofline, call_bound, product_shape
 from gpunn.plan.spec import Plan
 
 OVERHEAD_STEPS = 200
@@ -15,7 +15,7 @@ BLOCK = 50  # steps whose marks are read together: reading waits for the device
 
 
 def time_calls(
-    calls: Sequence[Callable[[], object]], steps: int, marks: Marks, restart: Callable[[], object]
+    calls: Sequence[Callable[[], object]], steps: int, timer: Timer, restart: Callable[[], object]
 ) -> list[list[float]]:
     """Return the seconds of each call, one list per call.
 
@@ -24,7 +24,7 @@ def time_calls(
     calls : sequence of callables
         One step.
     steps : int
-    marks : Marks
+    timer : Timer
     restart : callable
         Called before each step, outside of what is timed: it sets the offset within the data.
     """
@@ -32,22 +32,22 @@ def time_calls(
     for first in range(0, steps, BLOCK):
         for _ in range(first, min(first + BLOCK, steps)):
             restart()
-            marks.mark()
+            timer.record()
             for call in calls:
                 call()
-                marks.mark()
+                timer.record()
         # From the last mark of a step to the first of the next is no call.
-        for i, seconds in enumerate(marks.seconds()):
+        for i, seconds in enumerate(timer.seconds()):
             column = i % (len(calls) + 1)
             if column < len(calls):
                 found[column].append(seconds)
     return found
 
 
-def overhead(marks: Marks, calls: int) -> float:
+def overhead(timer: Timer, calls: int) -> float:
     """Return the seconds that a mark and an empty call take."""
     empty = [_nothing] * calls
-    times = time_calls(empty, OVERHEAD_STEPS, marks, _nothing)
+    times = time_calls(empty, OVERHEAD_STEPS, timer, _nothing)
     return statistics.median(second for column in times for second in column)
 
 
@@ -60,7 +60,7 @@ def table(
     times: Sequence[Sequence[float]],
     extra: float,
     whole: float,
-    ceilings: Ceilings,
+    ceilings: Roofline,
 ) -> dict[str, Any]:
     """Return the profile of a step.
 
@@ -72,8 +72,8 @@ def table(
     extra : float
         Seconds of overhead in each of them.
     whole : float
-        Seconds of a whole step without marks.
-    ceilings : Ceilings
+        Seconds of a whole step without timing.
+    ceilings : Roofline
 
     Returns
     -------

@@ -137,7 +137,7 @@ def _percent(share: float | None) -> str:
 def ceilings_table(report: Report) -> Table:
     """Return what each device reaches with one thing only."""
     table = _table(
-        "Ceilings measured in this run",
+        "Roofline measured in this run",
         *DEVICE_COLUMNS,
         *("product GFLOP/s", "copy GB/s"),
     )

@@ -52,7 +52,7 @@ class Measured:
     copy: float
     profile: tuple[Report, list[list[float]], float, float] | None = None
 
-    def against(self, ceilings: bounds.Ceilings) -> None:
+    def against(self, ceilings: bounds.Roofline) -> None:
         """Work out bounds, and what share of them is reached."""
         ceilings = replace(ceilings, small_copy=self.copy)
         self.row["bound_seconds"] = bounds.step_bound(self.plan, ceilings)

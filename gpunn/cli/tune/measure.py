@@ -20,12 +20,12 @@ import numpy as np
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import Call, LibraryError
-from gpunn.backends.cuda.ops.launches import Products
-from gpunn.backends.cuda.product_shapes import (
-    ProductShape,
+from gpunn.backends.cuda.ops.launches import TilingChooser
+from gpunn.backends.cuda.tilings import (
+    Tiling,
+    choose_tiling,
     device_tiles,
-    product_shape,
-    tile_shapes,
+    tilings,
 )
 from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
 from gpunn.backends.select import PRECISIONS
@@ -97,18 +97,18 @@ class Op:
     arrays: Mapping[str, Any]
     rows: int
 
-    def call(self, products: Products) -> Call:
-        """Return the call, its product made as `products` says."""
+    def call(self, choose: TilingChooser) -> Call:
+        """Return the call, its product computed as `choose` says."""
         attrs = self.step.constants(self.rows)
-        return self.backend.bind_with(self.step.op, self.arrays, attrs, self.rows, products)
+        return self.backend.bind_with(self.step.op, self.arrays, attrs, self.rows, choose)
 
     def key(self) -> Key:
         """Return the product."""
         seen: list[Key] = []
 
-        def look(*key: Any) -> ProductShape:
+        def look(*key: Any) -> Tiling:
             seen.append(Key(*key))
-            return product_shape(*key, self.backend.driver.limits)
+            return choose_tiling(*key, self.backend.driver.limits)
 
         attrs = self.step.constants(self.rows)
         self.backend.work(self.step.op, self.arrays, attrs, self.rows, look)
@@ -152,17 +152,17 @@ def _plan(
 def candidates(key: Key, backend: CudaBackend, *, quick: bool) -> list[Choice]:
     """Return what is tried: the cost model's choice first, the library (if it is there) last."""
     limits = backend.driver.limits
-    found: list[ProductShape] = []
-    each: list[ProductShape] = []
+    found: list[Tiling] = []
+    each: list[Tiling] = []
     for tile in device_tiles(key.precision, limits):
         if tile.shared_bytes(key.form, key.precision) <= limits.shared_memory:
-            shapes = list(tile_shapes(*key, tile, limits))
+            shapes = list(tilings(*key, tile, limits))
             found += shapes
             each += [s for s in shapes if s.splits == 1]
             each += sorted((s for s in shapes if s.splits > 1), key=lambda s: s.cycles)[:1]
     ranked = sorted(found, key=lambda shape: shape.cycles)
     wanted = ranked[:QUICK_BEST] if quick else [*ranked[:BEST], *each]
-    default = Choice.own(product_shape(*key, limits))
+    default = Choice.own(choose_tiling(*key, limits))
     return list(dict.fromkeys([default, *map(Choice.own, wanted)]))
 
 
@@ -321,7 +321,7 @@ class Tuner:
         )
 
     def _graph(self, key: Key, choice: Choice, op: Op) -> Call:
-        shape = choice.shape(key, self.backend.driver.limits)
+        shape = choice.tiling(key, self.backend.driver.limits)
         call = op.call(lambda *key: shape)
         call()  # loads what is loaded at the first call
         graph = self.backend.driver.capture([call] * REPEATS)

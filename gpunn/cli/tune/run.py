@@ -11,7 +11,7 @@ from rich.text import Text
 
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.product_shapes import product_shape
+from gpunn.backends.cuda.tilings import choose_tiling
 from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
 from gpunn.backends.select import select_backend
 from gpunn.cli.bench.report import WIDEST, LiveProgress, micro
@@ -131,7 +131,7 @@ def choices_table(table: Table, backend: CudaBackend, keys: Iterable[Key]) -> Ri
 
 def cells(key: Key, choice: Choice, backend: CudaBackend) -> list[str]:
     """Return the words of a row."""
-    default = Choice.own(product_shape(*key, backend.driver.limits))
+    default = Choice.own(choose_tiling(*key, backend.driver.limits))
     words: list[Any] = [key.precision, key.form.lower().replace("_", " ")]
     words += [f"{key.m} x {key.n} x {key.k}", default.words()]
     words.append("the same" if choice == default else choice.words())

@@ -16,7 +16,7 @@ import numpy as np
 
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import Call
-from gpunn.backends.cuda.graphs import LADDER
+from gpunn.backends.cuda.graphs import GRAPH_SIZES
 from gpunn.cli.bench.rounds import clearly_faster, interleaved
 from gpunn.errors import DeviceError
 from gpunn.plan.bind import BoundPlan
@@ -113,7 +113,7 @@ def _data(backend: CudaBackend, plan: Plan, rows: int) -> dict[str, Any]:
 
 def chosen(times: Mapping[Way, list[float]]) -> Way:
     """Return the way to take: another than the default only where it is clearly faster."""
-    default = next((way for way in times if way.steps == LADDER[0]), next(iter(times)))
+    default = next((way for way in times if way.steps == GRAPH_SIZES[0]), next(iter(times)))
     early = default._replace(dependent=True)
     if early in times and clearly_faster(times[early], times[default]):
         default = early

@@ -25,11 +25,11 @@ from gpunn.backends.cpu import backend as numba_cpu
 from gpunn.backends.cpu.backend import NumbaCPU
 from gpunn.backends.cpu.ops import dense as cpu_dense
 from gpunn.backends.cpu.ops import optimizers as cpu_updates
+from gpunn.backends.cpu.ops import team as team_ops
+from gpunn.backends.cpu.ops.team import TeamProducts
 from gpunn.backends.cpu.products import tiles
-from gpunn.backends.cpu.products.team import TeamProducts
 from gpunn.backends.cpu.products.tiles import COLUMNS, HEIGHTS, LANES
-from gpunn.backends.cpu.threads import choice as cpu_team
-from gpunn.backends.cpu.threads.optimizers import TASKS
+from gpunn.backends.cpu.threads.tasks import OPTIMIZERS
 from gpunn.backends.cpu.threads.team import team
 from gpunn.errors import DeviceError
 
@@ -37,7 +37,7 @@ needs_vectors = pytest.mark.skipif(
     not LANES, reason="needs a processor with AVX2 or AVX-512: it has no products of its own"
 )
 CPUINFO = Path("/proc/cpuinfo")
-OPS = (*cpu_dense.PRODUCTS, *TASKS)
+OPS = (*cpu_dense.PRODUCTS, *OPTIMIZERS)
 RELU, TANH = ("relu", 0.0), ("tanh", 0.0)
 
 
@@ -48,7 +48,7 @@ def own(threads: int) -> NumbaCPU:
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the op cases' optimizers dealt out in many parts, with a rest."""
-    monkeypatch.setattr(cpu_team, "_CHUNK", 48)
+    monkeypatch.setattr(team_ops, "_CHUNK", 48)
 
 
 @needs_vectors
@@ -56,8 +56,8 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("op", OPS)
 def test_equals_reference(op: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it by the team: the library and the serial loops are not there."""
-    monkeypatch.setattr(cpu_dense, "LIBRARY", None)
-    for serial in TASKS:
+    monkeypatch.setattr(cpu_dense, "BLAS", None)
+    for serial in OPTIMIZERS:
         monkeypatch.delitem(cpu_updates.OPERATIONS, serial)
     for case in cases(op, "float32"):
         if all(array.size for array in case.make(generator(case)).values()):
@@ -158,7 +158,7 @@ def test_a_program_is_the_teams_or_the_librarys_as_a_whole() -> None:
         for inputs, columns in pairwise(sizes):
             case = dense_case("float32", (rows, inputs, columns), RELU)
             steps.append(("dense", case.make(generator(case)), case.attrs))
-        found = cpu_team.operations(steps, rows, lambda: threads, always=False)
+        found = team_ops.operations(steps, rows, lambda: threads, always=False)
         if not found:
             return [False] * len(steps)
         choice = found["dense"].args[0]  # type: ignore[attr-defined]
@@ -234,13 +234,13 @@ def test_a_fit_is_that_of_the_reference_and_gives_the_same_bits_again(
     taken = []
 
     def noting(steps: Any, batch_size: int, threads: Any, *, always: bool) -> Any:
-        found = cpu_team.operations(steps, batch_size, threads, always=always)
+        found = team_ops.operations(steps, batch_size, threads, always=always)
         dense = [len(arrays["values"]) for op, arrays, _ in steps if op == "dense"]
         taken.append((max(dense, default=0), bool(found)))
         return found
 
-    monkeypatch.setattr(numba_cpu, "cpu_team", SimpleNamespace(operations=noting))
-    monkeypatch.setattr(cpu_team, "_LEAST_UPDATE", 1)
+    monkeypatch.setattr(numba_cpu, "team", SimpleNamespace(operations=noting))
+    monkeypatch.setattr(team_ops, "_LEAST_UPDATE", 1)
     rng = np.random.default_rng(5)
     x, y = rng.random((150, 300), np.float32), rng.integers(0, 4, 150)
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numba import carray
 
+from gpunn.backends.cpu.loops.intrinsics import fetch_add, pointer
 from gpunn.backends.cpu.threads import loops as numba_team
 from gpunn.backends.cpu.threads import team as team_module
-from gpunn.backends.cpu.threads.copy import copy_by
 from gpunn.backends.cpu.threads.loops import Task
-from gpunn.backends.cpu.threads.memory import increase, pointer
+from gpunn.backends.cpu.threads.tasks import parallel_copy
 from gpunn.backends.cpu.threads.team import Team, team
 
 COUNTS = np.dtype([("counts", np.int64), ("work", np.int64)])
@@ -28,7 +28,7 @@ def _count(record: int, task: int, thread: int) -> None:
     for _ in range(job.work):
         x = x * 1.0000001 + task
     if x > 0:
-        increase(job.counts + 8 * task, 1)
+        fetch_add(job.counts + 8 * task, 1)
 
 
 count = Task(_count)
@@ -91,7 +91,7 @@ def test_a_worker_leaves_the_core_of_the_thread_that_wakes_it(
 
     monkeypatch.setattr(team_module, "_current_core", lambda: left)
     monkeypatch.setattr(os, "sched_setaffinity", watched)
-    thread = threading.Thread(target=team_module._migrate_off_core, args=(left,))
+    thread = threading.Thread(target=team_module.migrate_off_core, args=(left,))
     thread.start()
     thread.join()
     assert os.sched_getaffinity(0) == allowed
@@ -123,7 +123,7 @@ def test_without_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_copy_by_all_threads_is_whole(size: int) -> None:
     source = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
     target = np.full(size + 64, 7, np.uint8)
-    copy_by(Team(3), source, target[:size])()
+    parallel_copy(Team(3), source, target[:size])()
     assert np.array_equal(target[:size], source)
     assert (target[size:] == 7).all()
 

@@ -29,17 +29,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpunn.backends.cuda import backend, kernel_loader, nvrtc
-from gpunn.backends.cuda.driver import Launch, Limits, Source
+from gpunn.backends.cuda import kernel_loader, nvrtc
+from gpunn.backends.cuda.backend import OPERATIONS
+from gpunn.backends.cuda.driver import KernelSource, Launch, Limits
 from gpunn.backends.cuda.ops.dense import product_source
-from gpunn.backends.cuda.ops.launches import BINDERS, KERNELS, Context
-from gpunn.backends.cuda.product_shapes import ALONG, KINDS, TILES, device_tiles
+from gpunn.backends.cuda.ops.launches import Context
+from gpunn.backends.cuda.tilings import ALONG, KINDS, TILES, device_tiles
 from gpunn.errors import DeviceError
 
-assert backend.TABLES  # importing them fills BINDERS and KERNELS
 sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
 
-from op_cases import op_cases, precision_cases  # noqa: E402
+from op_cases import op_cases, precision_cases
 
 TABLE = Path(__file__).parents[2] / "recordings" / "kernel_resources.json"
 PTXAS_VERBOSE = "--ptxas-options=-v"
@@ -132,14 +132,14 @@ def launches(case: Any, arrays: Any, arch: int) -> list[Launch]:
     shared, multiprocessors = GPUS[arch]
     limits = Limits(arch, multiprocessors, shared)
     context = Context(limits, lambda nbytes: np.empty(nbytes, np.uint8))
-    work = BINDERS[case.op](context, arrays, dict(case.attrs), case.rows)
+    work = OPERATIONS[case.op](context, arrays, dict(case.attrs), case.rows)
     return [one for one in work if isinstance(one, Launch)]
 
 
 @cache
-def launched() -> dict[str, tuple[Source, ...]]:
+def launched() -> dict[str, tuple[KernelSource, ...]]:
     """Return the sources that the op cases launch on each target; double only on `DOUBLE`."""
-    found: dict[str, dict[Source, None]] = {target: {} for target in TARGETS}
+    found: dict[str, dict[KernelSource, None]] = {target: {} for target in TARGETS}
     cases: list[tuple[Any, Any]] = [(case, TARGETS) for case in op_cases("float32")]
     cases += [(c, TARGETS) for name in ("tf32", "bfloat16") for c in precision_cases(name)]
     cases += [(case, DOUBLE) for case in op_cases("float64")]
@@ -154,7 +154,7 @@ def launched() -> dict[str, tuple[Source, ...]]:
     return {target: tuple(sources) for target, sources in found.items()}
 
 
-def products(target: str, every_form: bool) -> Iterator[Source]:
+def products(target: str, every_form: bool) -> Iterator[KernelSource]:
     """Yield the sources of products that a target has room for: of each tile all forms, or one."""
     arch = TARGETS[target]
     memory, multiprocessors = GPUS[arch]
@@ -170,9 +170,9 @@ def products(target: str, every_form: bool) -> Iterator[Source]:
                     yield product_source(form, precision, shape, TYPES[precision])
 
 
-def tasks(everything: bool) -> list[tuple[Source, str]]:
+def tasks(everything: bool) -> list[tuple[KernelSource, str]]:
     """Return what to compile, and for which target; long ones first."""
-    chosen: dict[tuple[Source, str], None] = {}
+    chosen: dict[tuple[KernelSource, str], None] = {}
     for target, sources in launched().items():
         if target in ON_REQUEST and not everything:
             continue
@@ -189,7 +189,7 @@ def tasks(everything: bool) -> list[tuple[Source, str]]:
     return sorted(chosen, key=lambda task: -len(kernel_loader.texts(task[0].file)))
 
 
-def label(source: Source) -> str:
+def label(source: KernelSource) -> str:
     """Return the name of a source in the table; a formula of the user's goes by its checksum."""
     body = "GPUNN_BODY="
     short = (
@@ -232,7 +232,7 @@ class Result(NamedTuple):
     error: str
 
 
-def compile_one(task: tuple[Source, str]) -> Result:
+def compile_one(task: tuple[KernelSource, str]) -> Result:
     """Compile a source for a target."""
     source, target = task
     try:
@@ -285,15 +285,6 @@ def write_table(contents: dict[str, Any]) -> None:
         yield " }\n}"
 
     TABLE.write_text("\n".join(lines()) + "\n", encoding="utf-8")
-
-
-def symbols() -> dict[str, set[str]]:
-    """Return the kernels that the tables of ops name, by file."""
-    named: dict[str, set[str]] = {}
-    for kernels in KERNELS.values():
-        for file, name in kernels:
-            named.setdefault(file, set()).add(name)
-    return named
 
 
 if __name__ == "__main__":

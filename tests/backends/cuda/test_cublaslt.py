@@ -17,8 +17,8 @@ from op_runs import rounded
 from gpunn.backends.cuda import cublaslt, cupy_driver
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.cupy_driver import CupyDriver
-from gpunn.backends.cuda.driver import Limits, Product
-from gpunn.backends.roofline import ProductShape, product_call
+from gpunn.backends.cuda.driver import LibraryProduct, Limits
+from gpunn.backends.roofline import GemmShape, product_call
 from gpunn.errors import DeviceError
 
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16")
@@ -44,11 +44,11 @@ def zeros(driver: CupyDriver, shape: tuple[int, ...], dtype: str = "float32") ->
     return driver.allocate(nbytes).view(dtype).reshape(shape)
 
 
-def square(driver: CupyDriver) -> tuple[Any, Product]:
+def square(driver: CupyDriver) -> tuple[Any, LibraryProduct]:
     """Return a result, and the product of [[1, 2], [3, 4]] with itself that goes there."""
     factor = driver.upload(np.array([[1, 2], [3, 4]], np.float32))
     result = zeros(driver, (2, 2))
-    return result, Product(factor, factor, result)
+    return result, LibraryProduct(factor, factor, result)
 
 
 SQUARE = [[7, 10], [15, 22]]
@@ -66,7 +66,7 @@ def test_products(
     left, right = rng.random((3, inner)).astype(dtype), rng.random((inner, 4)).astype(dtype)
     result = driver.upload(np.full((3, 4), 99, dtype))
     operands = (left.T if left_t else left, right.T if right_t else right)
-    product = Product(*map(driver.upload, operands), result, left_t, right_t, precision)
+    product = LibraryProduct(*map(driver.upload, operands), result, left_t, right_t, precision)
     call = driver.prepare_product(product)
     del product
     gc.collect()
@@ -81,7 +81,7 @@ def test_products(
 
 def test_layouts_are_those_of_rows_read_as_columns(driver: CupyDriver, library: Any) -> None:
     shapes = (50, 784), (50, 300), (784, 300)  # a kernel's gradient
-    driver.prepare_product(Product(*(zeros(driver, shape) for shape in shapes), True))
+    driver.prepare_product(LibraryProduct(*(zeros(driver, shape) for shape in shapes), True))
     (asked,) = library.asked
     first, second, result = ({"type": 0, "rows": n, "columns": m, "leading": n} for m, n in
                              ((50, 300), (50, 784), (784, 300)))  # fmt: skip
@@ -95,7 +95,7 @@ def test_alignment_is_that_of_the_arrays(driver: CupyDriver, library: Any) -> No
     odd = driver.allocate(1024).view("float32")
     odd = odd[(-odd.ctypes.data % 256) // 4 + 1 :][:4].reshape(2, 2)
     assert odd.ctypes.data % 256 == 4
-    driver.prepare_product(Product(odd, odd, zeros(driver, (2, 2))))()
+    driver.prepare_product(LibraryProduct(odd, odd, zeros(driver, (2, 2))))()
     chosen = library.asked[0]["preferences"]
     assert (chosen["MIN_ALIGNMENT_A_BYTES"], chosen["MIN_ALIGNMENT_B_BYTES"]) == (4, 4)
     assert chosen["MIN_ALIGNMENT_D_BYTES"] == chosen["MIN_ALIGNMENT_C_BYTES"] >= 16
@@ -105,7 +105,7 @@ def test_factors_that_are_bfloat16_already(driver: CupyDriver, library: Any) -> 
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
     half = driver.upload((values.view(np.uint32) >> 16).astype(np.uint16))
     result = zeros(driver, (2, 2))
-    product = Product(half, half, result, transpose_right=True, precision="bfloat16")
+    product = LibraryProduct(half, half, result, transpose_right=True, precision="bfloat16")
     driver.prepare_product(product)()
     np.testing.assert_array_equal(driver.download(result), values @ values.T)
     assert [layout["type"] for layout in library.asked[0]["layouts"]] == [14, 14, 0]
@@ -121,10 +121,10 @@ def test_products_that_bench_measures(
     prepare = driver.prepare_product
     backend: Any = CudaBackend(driver)
     driver.prepare_product = lambda product: made.append(product) or prepare(product)  # type: ignore
-    product_call(backend, ProductShape(3, 4, 5, *flags), precision)()
+    product_call(backend, GemmShape(3, 4, 5, *flags), precision)()
     (product,) = made
     rng = np.random.default_rng(0)
-    stored = ProductShape(3, 4, 5, *flags).stored
+    stored = GemmShape(3, 4, 5, *flags).stored
     left, right = (rng.random(size).astype(product.result.dtype) for size in stored)
     expected = (left.T if flags[0] else left) @ (right.T if flags[1] else right)
     loose = {"float64": 1e-14, "float32": 1e-6, "tf32": 2e-3, "bfloat16": 2e-2}[precision]
@@ -133,14 +133,14 @@ def test_products_that_bench_measures(
 
 def test_an_empty_product_is_none(driver: CupyDriver, library: Any) -> None:
     result = zeros(driver, (0, 4))
-    driver.prepare_product(Product(zeros(driver, (0, 3)), zeros(driver, (3, 4)), result))()
+    driver.prepare_product(LibraryProduct(zeros(driver, (0, 3)), zeros(driver, (3, 4)), result))()
     assert driver.launches == 0 and not library.asked
 
 
 def test_products_are_part_of_graphs(driver: CupyDriver, library: Any) -> None:
     result, product = square(driver)
     first = driver.prepare_product(product)
-    second = driver.prepare_product(Product(result, result, zeros(driver, (2, 2))))
+    second = driver.prepare_product(LibraryProduct(result, result, zeros(driver, (2, 2))))
     asked = len(library.asked)
     graph = driver.capture([first, second] * 2)
     assert driver.launches == 0 and not driver.download(result).any()
@@ -155,7 +155,7 @@ def test_products_are_part_of_graphs(driver: CupyDriver, library: Any) -> None:
 
 def test_a_product_over_nothing_is_part_of_graphs(driver: CupyDriver) -> None:
     result = driver.upload(np.ones((2, 2), np.float32))
-    nothing = Product(zeros(driver, (2, 0)), zeros(driver, (0, 2)), result)
+    nothing = LibraryProduct(zeros(driver, (2, 0)), zeros(driver, (0, 2)), result)
     driver.capture([driver.prepare_product(nothing)])()
     assert not driver.download(result).any()
 
@@ -215,7 +215,7 @@ def test_descriptors_and_the_handle_are_given_back(library: Any, driver: CupyDri
     library.refuses.add("tf32")
     with pytest.raises(DeviceError):
         driver.prepare_product(
-            Product(product.left, product.right, product.result, precision="tf32")
+            LibraryProduct(product.left, product.right, product.result, precision="tf32")
         )
     gc.collect()
     assert len(library.live) == held
@@ -251,7 +251,7 @@ def test_no_op_of_another_thread_comes_between_the_kernels_of_a_product(
 
     def watched(*arguments: int) -> None:
         def attempt() -> None:
-            free.append(backend._together.acquire(blocking=False))
+            free.append(backend._launch_lock.acquire(blocking=False))
 
         other = threading.Thread(target=attempt)
         other.start()

@@ -21,10 +21,10 @@ from gpunn.backends.cuda import cupy_driver, dependent_launch, nvrtc
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.cupy_driver import CupyDriver, pack
 from gpunn.backends.cuda.cupy_memory import STAGED, STAGING
-from gpunn.backends.cuda.driver import Launch, Source
+from gpunn.backends.cuda.driver import KernelSource, Launch
 from gpunn.errors import ArgumentTypeError, DeviceError
 
-SOURCE = Source("affine.cu", ("GPUNN_REAL=float",))
+SOURCE = KernelSource("affine.cu", ("GPUNN_REAL=float",))
 ONE = (1, 1, 1)
 
 
@@ -513,7 +513,7 @@ def bindings(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> fake_cupy.Bindings:
 def test_a_dependent_launch(
     driver: CupyDriver, bindings: fake_cupy.Bindings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded: list[Source] = []
+    loaded: list[KernelSource] = []
     monkeypatch.setattr(nvrtc, "load", lambda compiler, source, arch: loaded.append(source) or b"x")
     array = zeros(driver)
     assert not driver.dependent_launches
@@ -557,7 +557,7 @@ def test_what_nobody_knows_to_wait_is_launched_in_the_ordinary_way(
     """Blocks that wait for one another, and kernels that are not the project's."""
     array = zeros(driver)
     driver.dependent_launches = True
-    own = replace(launch(array), source=Source(str(tmp_path / "own.cu")))
+    own = replace(launch(array), source=KernelSource(str(tmp_path / "own.cu")))
     for one in (launch(array, cooperative=True), own):
         driver.prepare(one)()
     assert not bindings.launched and driver.download(array) == [2.0]

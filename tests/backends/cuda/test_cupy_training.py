@@ -25,16 +25,16 @@ import gpunn
 from gpunn import layers
 from gpunn.backends.cuda import cublaslt, cupy_driver, nvrtc
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.cupy_copy_stream import CupyLane
+from gpunn.backends.cuda.cupy_copy_stream import CupyCopyStream
 from gpunn.backends.cuda.cupy_driver import CupyDriver
-from gpunn.backends.cuda.graphs import WARM
+from gpunn.backends.cuda.graphs import WARMUP_STEPS
 from gpunn.backends.cuda.simulator import compiler as host_compiler
 from gpunn.backends.cuda.simulator import driver as simulator
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.select import Selection
 from gpunn.callbacks import Callback, Checkpoints
 from gpunn.data import blocks
-from gpunn.data.streaming import Ring
+from gpunn.data.streaming import DoubleBuffer
 from gpunn.errors import DeviceError
 from gpunn.models import compilable
 from gpunn.optimizers import SGD, Adam
@@ -262,7 +262,7 @@ def test_new_data_are_trained_on(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> 
                 made.fit(x[:rows] + shift, y[:rows], BATCH, epochs=2, verbose=0)
         weights.append([w.tobytes() for w in made.get_weights()])
     assert weights[0] == weights[1]
-    assert len(fake_cupy.GRAPHS) >= 6 and WARM < ROWS // BATCH
+    assert len(fake_cupy.GRAPHS) >= 6 and WARMUP_STEPS < ROWS // BATCH
 
 
 @pytest.mark.parametrize("eager", [True, False])
@@ -292,12 +292,12 @@ def streamed(
     made.fit(x, y, BATCH, steps=1, verbose=0)
     if device == "cuda":
         backend: Any = made.session.backend
-        backend.lane().stream.early = early
+        backend.copy_stream().stream.early = early
         gc.collect()
         fake_cupy.POOL.set_limit(fake_cupy.POOL.used + 4096)
     trainer = gpunn.Trainer(made, x, y, batch_size=BATCH)
     if device == "cuda":
-        assert isinstance(trainer._source, Ring)
+        assert isinstance(trainer._source, DoubleBuffer)
         assert 2 * BATCH < trainer._source.blocks.size < ROWS / 4
     trainer.fit(4)
     trainer.release()
@@ -320,19 +320,19 @@ def test_a_wait_that_is_missing_would_be_seen(
     missing: str, cupy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = streamed("simulator", monkeypatch)
-    copy = CupyLane.copy
+    copy = CupyCopyStream.copy
 
-    def at_once(self: CupyLane, pairs: Any, after: Any) -> Any:
+    def at_once(self: CupyCopyStream, pairs: Any, after: Any) -> Any:
         nothing = fake_cupy.Event(disable_timing=True)
         nothing.record(self.stream)
         return copy(self, pairs, nothing)
 
     changes: dict[str, tuple[str, Any]] = {
-        "steps for a copy": ("follow", lambda self, fence: None),
+        "steps for a copy": ("wait_event", lambda self, event: None),
         "a copy for steps": ("copy", at_once),
-        "the host": ("wait", lambda self, fence: None),
+        "the host": ("synchronize", lambda self, event: None),
     }
-    monkeypatch.setattr(CupyLane, *changes[missing])
+    monkeypatch.setattr(CupyCopyStream, *changes[missing])
     early = missing == "a copy for steps"
     assert streamed("cuda", monkeypatch, early=early) != expected
 
@@ -342,7 +342,7 @@ def test_what_cuda_reports_of_a_copy_is_raised(cupy: Any, monkeypatch: pytest.Mo
     made = net("cuda", monkeypatch, SGD(0.1), eager=False)
     made.fit(x, y, BATCH, steps=1, verbose=0)
     backend: Any = made.session.backend
-    copies = backend.lane().stream.ptr
+    copies = backend.copy_stream().stream.ptr
 
     def failing(target: int, origin: int, nbytes: int, kind: int, stream: int) -> None:
         if stream == copies:

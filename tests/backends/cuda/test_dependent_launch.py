@@ -19,7 +19,7 @@ from typing import NamedTuple
 import pytest
 
 from gpunn.backends.cuda import dependent_launch, kernel_loader, nvrtc
-from gpunn.backends.cuda.driver import Source
+from gpunn.backends.cuda.driver import KernelSource
 from gpunn.errors import DeviceError
 
 if sys.platform != "linux":
@@ -72,7 +72,7 @@ class Result(NamedTuple):
     kernels: dict[str, resources.Resources]
 
 
-def compile_one(task: tuple[Source, str]) -> Result:
+def compile_one(task: tuple[KernelSource, str]) -> Result:
     """Compile a source for a target, with kernels that wait."""
     source, target = task
 
@@ -93,7 +93,7 @@ def compile_one(task: tuple[Source, str]) -> Result:
     return Result(resources.label(source), target, "", found, used)
 
 
-def tasks() -> list[tuple[Source, str]]:
+def tasks() -> list[tuple[KernelSource, str]]:
     """Return what to compile, and for which target; the longest to compile first."""
     launched, everything = resources.launched(), bool(os.environ.get("GPUNN_ALL_TARGETS"))
     if everything:
@@ -194,7 +194,7 @@ KERNEL(32) lets_nobody_in(const real *from, real *to)
 def test_the_check_sees_what_is_wrong(tmp_path: Path) -> None:
     file = tmp_path / "planted.cu"
     file.write_text(PLANTED)
-    result = compile_one((Source(str(file)), "sm_90"))
+    result = compile_one((KernelSource(str(file)), "sm_90"))
     assert not result.error and result.faults.pop("waits") == ""
     assert result.faults.pop("never_waits") == "0 waits"
     assert result.faults.pop("lets_nobody_in") == "the next kernel is not let in"
@@ -204,7 +204,7 @@ def test_the_check_sees_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_kernels_that_are_launched_in_the_ordinary_way_do_not_wait() -> None:
-    source = Source("affine.cu", (REAL,))
+    source = KernelSource("affine.cu", (REAL,))
     target = nvrtc.Target("compute_90", "ptx")
     assert (
         b"griddepcontrol" not in nvrtc.compile_source(resources.Bindings(), source, target).contents
@@ -214,7 +214,7 @@ def test_kernels_that_are_launched_in_the_ordinary_way_do_not_wait() -> None:
 
 
 def test_where_kernels_cannot_wait_they_are_not_compiled_to() -> None:
-    early = compile_one((Source("affine.cu", (REAL,)), "sm_89"))
+    early = compile_one((KernelSource("affine.cu", (REAL,)), "sm_89"))
     assert "before sm_90 it cannot" in early.error
 
 

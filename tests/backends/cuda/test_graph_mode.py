@@ -26,7 +26,7 @@ from op_runs import needs_compiler
 import gpunn
 from gpunn import layers
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.graphs import CACHED, LADDER, WARM, Graphs
+from gpunn.backends.cuda.graphs import GRAPH_SIZES, MAX_CACHED, WARMUP_STEPS, Graphs
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.callbacks import Callback
 from gpunn.errors import ArgumentTypeError, DeviceError
@@ -166,7 +166,7 @@ def test_a_callback_at_every_batch_gets_graphs_of_one_step_and_is_named(
     assert runs[0][:3] == runs[1][:3] and watches[0].seen == watches[1].seen
     # 4 epochs of 12 full batches, of which the first few are launched one by one, and the ragged
     # ones, of which there are too few.
-    assert runs[1][3] == 4 * (STEPS - 1) - WARM
+    assert runs[1][3] == 4 * (STEPS - 1) - WARMUP_STEPS
     told = [r.getMessage() for r in caplog.records if "every batch" in r.getMessage()]
     assert told == ["Batches looks at every batch: steps are taken one by one"] * 2  # one a fit
 
@@ -289,7 +289,7 @@ def test_an_epoch_is_a_handful_of_launches() -> None:
         replays.append(driver.replays - before)
     # 8 steps one by one, then 7 graphs of 8 until 64 steps are taken, and the 1136 left.
     assert replays == [7 + 17 + 6, 18 + 6]
-    assert LADDER == (64, 8, 1) and WARM == 8
+    assert GRAPH_SIZES == (64, 8, 1) and WARMUP_STEPS == 8
 
 
 def test_chunks_become_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,7 +322,7 @@ def recorder(launches: list[str]) -> Any:
     return SimpleNamespace(capture=capture)
 
 
-@given(st.lists(st.tuples(st.integers(0, 2 * CACHED), st.integers(0, 200)), max_size=150))
+@given(st.lists(st.tuples(st.integers(0, 2 * MAX_CACHED), st.integers(0, 200)), max_size=150))
 def test_steps_are_as_many_as_were_asked_for_however_they_are_taken(
     turns: list[tuple[int, int]],
 ) -> None:
@@ -341,12 +341,12 @@ def test_steps_are_as_many_as_were_asked_for_however_they_are_taken(
     graphs = Graphs(SimpleNamespace(capture=capture), threading.RLock())  # type: ignore[arg-type]
     steps = [
         graphs.repeated([lambda i=i, part=part: log.append((i, part)) for part in range(2)])
-        for i in range(2 * CACHED + 1)
+        for i in range(2 * MAX_CACHED + 1)
     ]
     for i, count in turns:
         steps[i](count)
     assert log == [(i, part) for i, count in turns for _ in range(count) for part in range(2)]
-    assert sum(bool(step._captured) for step in steps) <= CACHED
+    assert sum(bool(step._captured) for step in steps) <= MAX_CACHED
 
 
 def test_no_graph_comes_between_the_launches_of_an_op_in_another_thread() -> None:
@@ -357,7 +357,7 @@ def test_no_graph_comes_between_the_launches_of_an_op_in_another_thread() -> Non
             free.append(other.submit(together.acquire, blocking=False).result())
 
     Graphs(SimpleNamespace(capture=lambda calls: graph), together).repeated([])(  # type: ignore[arg-type]
-        WARM + 1
+        WARMUP_STEPS + 1
     )
     assert free == [False]
 
@@ -365,15 +365,15 @@ def test_no_graph_comes_between_the_launches_of_an_op_in_another_thread() -> Non
 def test_the_longest_unused_graphs_are_let_go() -> None:
     log: list[str] = []
     graphs = Graphs(recorder(log), threading.RLock())
-    steps = [graphs.repeated([lambda: None]) for _ in range(CACHED + 1)]
+    steps = [graphs.repeated([lambda: None]) for _ in range(MAX_CACHED + 1)]
     for step in steps:
-        step(WARM + 1)
+        step(WARMUP_STEPS + 1)
     assert log == ["capture 1", "graph 1"] * len(steps)
     log.clear()
     steps[-1](1)
     assert log == ["graph 1"]
     log.clear()
-    steps[0](WARM)  # forgotten: warm again before it is captured again
+    steps[0](WARMUP_STEPS)  # forgotten: warm again before it is captured again
     assert log == []
     steps[0](1)
     assert log == ["capture 1", "graph 1"]

@@ -11,8 +11,8 @@ from op_runs import assert_equals_reference, assert_equals_rounded_reference, ne
 
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.ops import dense as ops_dense
-from gpunn.backends.cuda.product_shapes import TILES, Tile, tile_shapes
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
+from gpunn.backends.cuda.tilings import TILES, Tile, tilings
 
 pytestmark = needs_compiler
 
@@ -62,11 +62,11 @@ def test_tile(
 
     def force(index: int) -> None:
         def forced(form: str, precision: str, m: int, n: int, k: int, limits: Any) -> Any:
-            shapes = list(tile_shapes(form, precision, m, n, k, tile, limits))
+            shapes = list(tilings(form, precision, m, n, k, tile, limits))
             splits.append(shapes[index].splits)
             return shapes[index]
 
-        monkeypatch.setattr(ops_dense, "product_shape", forced)
+        monkeypatch.setattr(ops_dense, "choose_tiling", forced)
 
     for size in SIZES:
         for case in form_cases(form, "float64" if precision == "float64" else "float32", size):

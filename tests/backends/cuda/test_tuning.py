@@ -23,9 +23,9 @@ from gpunn.backends import select
 from gpunn.backends.cuda import backend as backend_module
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.driver import Launch, LibraryError, Product
-from gpunn.backends.cuda.product_shapes import TILES, Tile, product_shape, tile_shapes
+from gpunn.backends.cuda.driver import Launch, LibraryError, LibraryProduct
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
+from gpunn.backends.cuda.tilings import TILES, Tile, choose_tiling, tilings
 from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
 from gpunn.backends.select import Selection, cuda_status, select_backend
 from gpunn.cli.app import main
@@ -49,7 +49,7 @@ def table() -> Table:
 
 
 def shapes(key: Key, tile: Tile) -> list[Any]:
-    return list(tile_shapes(*key, tile, SimulatorDriver().limits))
+    return list(tilings(*key, tile, SimulatorDriver().limits))
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +165,7 @@ def test_the_table_decides_what_is_launched() -> None:
     own = CudaBackend(driver, products="own")
     tuned = CudaBackend(driver, table=table())
     product, finish = works(tuned, "dense", FORWARD)
-    assert isinstance(product, Product) and product.kind == "float32"
+    assert isinstance(product, LibraryProduct) and product.kind == "float32"
     assert isinstance(finish, Launch) and finish.symbol == "finish_dense"
     assert [work.symbol for work in works(own, "dense", FORWARD)] == ["dense"]
 
@@ -175,7 +175,7 @@ def test_the_table_decides_what_is_launched() -> None:
     assert set(choice.tile.defines()) <= set(cut.source.defines)
     assert cut.grid[1] == choice.splits and cut.block[0] == choice.tile.threads
     assert finish.symbol == "finish_dense_kernel_gradient"
-    default = product_shape(*SPLIT, driver.limits)
+    default = choose_tiling(*SPLIT, driver.limits)
     (uncut, *_) = works(own, "dense_kernel_update", SPLIT)
     assert uncut.grid[1] == default.splits
     assert (default.tile, default.splits) != (choice.tile, choice.splits)
@@ -230,7 +230,7 @@ def test_a_product_that_the_library_has_no_more_is_our_own(
 ) -> None:
     driver = SimulatorDriver()
 
-    def fail(product: Product) -> Any:
+    def fail(product: LibraryProduct) -> Any:
         raise LibraryError("cuBLASLt has no such product")
 
     monkeypatch.setattr(driver, "prepare_product", fail)
@@ -252,7 +252,7 @@ def test_products_that_were_asked_for() -> None:
     own = CudaBackend(driver, products="own", table=table())
     assert isinstance(works(own, "dense", FORWARD)[0], Launch)
     library = CudaBackend(driver, products="library")
-    assert isinstance(works(library, "dense", SPLIT)[0], Product)
+    assert isinstance(works(library, "dense", SPLIT)[0], LibraryProduct)
     assert library.describe().endswith("; products by the library")
     tuned = CudaBackend(driver, table=table())
     assert tuned.describe() == f"{own.describe()}; {tuned.table.describe()}"
@@ -314,7 +314,7 @@ def test_results_do_not_depend_on_the_table(op: str) -> None:
             assert_equals_reference(backend, case)
             works = backend.work(op, case.make(generator(case)), case.attrs, case.rows)
             made += map(type, works)
-    assert set(made) == {Launch, Product}
+    assert set(made) == {Launch, LibraryProduct}
 
 
 def test_rounded_results_do_not_depend_on_the_table() -> None:
@@ -384,7 +384,7 @@ def test_the_cost_model_s_choice_stays_unless_it_is_beaten_clearly(seconds: floa
     one.products()
     limits = one.backend.driver.limits
     for key, choice in one.table.choices.items():
-        assert choice == Choice.own(product_shape(*key, limits))
+        assert choice == Choice.own(choose_tiling(*key, limits))
 
 
 def test_noise_decides_nothing() -> None:
@@ -401,9 +401,9 @@ def test_candidates(quick: bool) -> None:
     backend = CudaBackend(SimulatorDriver(), products="own")
     for key in (SPLIT, FORWARD, Key("INPUT_GRADIENT", "bfloat16", 8192, 300, 100)):
         found = candidates(key, backend, quick=quick)
-        assert found[0] == Choice.own(product_shape(*key, backend.driver.limits))
+        assert found[0] == Choice.own(choose_tiling(*key, backend.driver.limits))
         assert len(set(found)) == len(found)
-        assert all(choice.shape(key, backend.driver.limits) for choice in found)
+        assert all(choice.tiling(key, backend.driver.limits) for choice in found)
         if quick:
             assert len(found) <= tune_module.QUICK_BEST
         else:
@@ -647,7 +647,7 @@ def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_backend_knows_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not tuned is as `own`: the same launches, by the same way."""
     driver = SimulatorDriver()
-    monkeypatch.setattr(backend_module, "product_shape", None)  # not asked
+    monkeypatch.setattr(backend_module, "choose_tiling", None)  # not asked
     (one,), (other,) = (
         works(CudaBackend(driver, products=products), "dense", FORWARD)
         for products in ("auto", "own")

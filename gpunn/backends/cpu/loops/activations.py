@@ -1,10 +1,4 @@
-"""Compiled loops of the CPU backend, one pass over the data where NumPy would take several.
-
-All are serial: at these sizes a thread pool beside the one of the BLAS costs more than it saves.
-Each is compiled on its first use, which a user waits for, so the loops are plain and few. Arrays
-are C-contiguous; an optional array that is left out has size 0. Nothing checks its arguments.
-Formulas are those of the reference backend, which the tests compare with.
-"""
+"""Loops of activations and dropout, forward and backward."""
 
 from __future__ import annotations
 
@@ -14,63 +8,12 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cpu.loops.compile import kernel
-from gpunn.backends.cpu.loops.prefetch import prefetch
 
-# Data
-
-
-LINE = 64  # bytes that memory hands over at a time
-# Rows are read in no order that the processor could foresee, and each waits for memory anew. For
-# so many bytes it pays to ask for one while those before it are read.
-WIDE, AHEAD = 256, 2
+# Activations and dropout
 
 
 @kernel
-def gather(data: Any, order: Any, start: int, scale: Any, shift: Any, values: Any) -> None:
-    rows, columns = values.shape
-    shuffled = order.size > 0 and columns * data.itemsize >= WIDE
-    for i in range(rows):
-        row = order[start + i] if order.size else start + i
-        if shuffled and i + AHEAD < rows:
-            for j in range(0, columns, LINE // data.itemsize):
-                prefetch(data, order[start + i + AHEAD], j)
-        for j in range(columns):
-            values[i, j] = data[row, j] * scale + shift
-
-
-@kernel
-def gather_normalized(
-    data: Any, order: Any, start: int, center: Any, gain: Any, values: Any
-) -> None:
-    for i in range(values.shape[0]):
-        row = order[start + i] if order.size else start + i
-        for j in range(values.shape[1]):
-            values[i, j] = (data[row, j] - center[j]) * gain[j]
-
-
-@kernel
-def normalize(values: Any, center: Any, gain: Any, result: Any) -> None:
-    for i in range(values.shape[0]):
-        for j in range(values.shape[1]):
-            result[i, j] = (values[i, j] - center[j]) * gain[j]
-
-
-# Bias, activations, dropout
-
-
-@kernel
-def add_bias(y: Any, bias: Any, slope: Any) -> None:
-    """y + bias, times `slope` where negative: 1 for linear, 0 for relu."""
-    zero = slope - slope
-    for i in range(y.shape[0]):
-        for j in range(y.shape[1]):
-            z = y[i, j] + bias[j]
-            # + 0 turns the -0 of relu into 0.
-            y[i, j] = (z if z > zero else z * slope) + zero
-
-
-@kernel
-def drop(source: Any, words: Any, rate: Any, one: Any, result: Any) -> None:
+def dropout(source: Any, words: Any, rate: Any, one: Any, result: Any) -> None:
     """Keep and scale where the word reaches the threshold, else 0; all arrays flat."""
     threshold = np.uint32(np.float64(rate[0]) * 4294967296.0)
     scale = one / (one - rate[0])
@@ -178,14 +121,6 @@ def gradient_factor(gradient: Any, factor: Any, result: Any, sums: Any) -> None:
             value = gradient[i, j] * factor[i, j]
             result[i, j] = value
             sums[j] += value
-
-
-@kernel
-def column_sums(values: Any, sums: Any) -> None:
-    sums[:] = 0
-    for i in range(values.shape[0]):
-        for j in range(values.shape[1]):
-            sums[j] += values[i, j]
 
 
 @kernel

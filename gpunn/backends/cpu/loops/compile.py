@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from numba import cfunc, njit
-
-Kernel = Callable[..., None]
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -25,16 +23,16 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     return dispatcher
 
 
-def kernel(function: Kernel) -> Kernel:
-    """Compile a loop over arrays that gives nothing back."""
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop over arrays."""
     # error_model="numpy": without checks for division by zero a loop can become vector code.
-    return cast(Kernel, compiled(function, error_model="numpy"))
+    return compiled(function, error_model="numpy")
 
 
-def reducing_kernel(function: Kernel) -> Kernel:
+def reducing_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a loop that sums values up."""
     # Lets LLVM split a sum among vector lanes: a fixed order, only not the written one.
-    return cast(Kernel, compiled(function, error_model="numpy", fastmath={"reassoc", "contract"}))
+    return compiled(function, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
 def threaded(function: Callable[..., Any]) -> Any:

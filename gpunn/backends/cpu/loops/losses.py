@@ -1,7 +1,4 @@
-"""Losses and metrics of the CPU backend, compiled.
-
-Written as those of `numba_kernels`.
-"""
+"""Loops of Losses and metrics of the CPU backend."""
 
 from __future__ import annotations
 

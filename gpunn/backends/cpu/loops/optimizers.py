@@ -1,7 +1,4 @@
-"""Penalties, clipping, constraints and optimizers of the CPU backend, compiled.
-
-Written as those of `numba_kernels`.
-"""
+"""Loops of Penalties, clipping, constraints and optimizers of the CPU backend."""
 
 from __future__ import annotations
 

@@ -10,15 +10,11 @@ Callers from Python keep to one version, and one compilation, by passing seeds a
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.backends.cpu.loops.compile import compiled
+from gpunn.backends.cpu.loops.compile import kernel, threaded
 from gpunn.randomness import permutation, philox
-
-_compiled = partial(compiled, error_model="numpy")
 
 # Typed constants, and a cast around each 32-bit result: numba widens what is done to two uint32
 # to uint64, to uint32 and int64 to int64, and a sum of uint64 and int64 to float64.
@@ -35,7 +31,7 @@ _MIN_BITS = permutation.MIN_BITS
 SCRATCH_SHAPE = (2, 1024)  # for fill_order: 16 KiB, within a first-level cache
 
 
-@_compiled
+@kernel
 def philox4x32_10(
     c0: np.uint32, c1: np.uint32, c2: np.uint32, c3: np.uint32, k0: np.uint32, k1: np.uint32
 ) -> tuple[np.uint32, np.uint32, np.uint32, np.uint32]:
@@ -55,7 +51,7 @@ def philox4x32_10(
     return c0, c1, c2, c3
 
 
-@_compiled
+@kernel
 def philox_words(
     out: NDArray[np.uint32], seed: np.uint64, step: np.uint64, stream: np.uint64
 ) -> None:
@@ -84,7 +80,7 @@ def philox_words(
             out[i] = last[i - 4 * groups]
 
 
-@_compiled
+@kernel
 def _mix(z: np.uint64) -> np.uint64:
     """Return the finaliser of SplitMix64; see :func:`gpunn.randomness.permutation.mix`."""
     z = (z ^ (z >> _S0)) * _A
@@ -92,7 +88,7 @@ def _mix(z: np.uint64) -> np.uint64:
     return z ^ (z >> _S2)
 
 
-@partial(_compiled, nogil=True)  # threads of a gather share an order
+@threaded  # threads of a gather share an order
 def fill_order(
     order: NDArray[np.int64] | NDArray[np.int32],
     n: int,

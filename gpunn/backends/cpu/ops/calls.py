@@ -1,4 +1,4 @@
-"""What the tables of the CPU backend are written with."""
+"""What binders are written with."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.interface import Call
-
-Array = np.ndarray[Any, Any]
+from gpunn.backends.interface import Arrays, Call
 
 
-def none(dtype: Any) -> Array:
-    """Stand-in for an optional array that is left out."""
-    return np.empty(0, dtype=dtype)
+def optional(a: Arrays, role: str, dtype: Any, axes: int = 1) -> Any:
+    """Return the array of a role, or an empty one, which loops take for one that is left out."""
+    return a[role] if role in a else np.empty((0,) * axes, dtype)
 
 
-def run(*calls: Call | None) -> Call:
+def sequence(*calls: Call | None) -> Call:
     """Return one call that makes all the given ones."""
     first, *others = [call for call in calls if call is not None]
     if not others:
@@ -30,9 +28,9 @@ def run(*calls: Call | None) -> Call:
 
         return pair
 
-    def sequence() -> None:
+    def several() -> None:
         first()
         for call in others:
             call()
 
-    return sequence
+    return several

@@ -8,16 +8,22 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gpunn.backends.cpu.loops import activations as kernels
-from gpunn.backends.cpu.ops.activations import apply, drop, negative_slope, through_activation
-from gpunn.backends.cpu.ops.calls import run
+from gpunn.backends.cpu.loops import dense as loops
+from gpunn.backends.cpu.ops.activations import (
+    apply_activation,
+    apply_dropout,
+    bias_target,
+    multiply_by_derivative,
+    negative_slope,
+)
+from gpunn.backends.cpu.ops.calls import sequence
 from gpunn.backends.cpu.products import blas
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
 
 Array = np.ndarray[Any, Any]
 
 
-class Products(Protocol):
+class DenseProducts(Protocol):
     """Who computes the matrix products of Dense layers, and what goes with them."""
 
     def forward(self, a: Arrays, slope: float) -> Call:
@@ -33,7 +39,7 @@ class Products(Protocol):
         """Return a call for kernel -= rate * values.T @ gradient."""
 
 
-class LibraryProducts:
+class BlasProducts:
     """Products in NumPy's BLAS, what goes with them in loops of their own."""
 
     def forward(self, a: Arrays, slope: float) -> Call:
@@ -43,12 +49,14 @@ class LibraryProducts:
             return product
         # np.add(y, bias, out=y) would copy y first: NumPy sees y overlap with itself.
         bias = a.get("bias", np.zeros(y.shape[1], dtype=y.dtype))
-        return run(product, partial(kernels.add_bias, y, bias, y.dtype.type(slope)))
+        return sequence(product, partial(loops.add_bias, y, bias, y.dtype.type(slope)))
 
     def input_gradient(self, a: Arrays, attrs: Attrs) -> Call:
         result = a["input_gradient"]
         product = partial(np.matmul, a["gradient"], a["kernel"].T, out=result)
-        return product if is_product_alone(a, attrs) else then_through(product, a, attrs)
+        if is_product_alone(a, attrs):
+            return product
+        return followed_by_activation_gradient(product, a, attrs)
 
     def kernel_gradient(self, values: Array, gradient: Array, result: Array) -> Call:
         return partial(np.matmul, values.T, gradient, out=result)
@@ -57,16 +65,16 @@ class LibraryProducts:
         return blas.accumulate_product(values, gradient, rate, kernel)
 
 
-def then_through(product: Call, a: Arrays, attrs: Attrs) -> Call:
+def followed_by_activation_gradient(product: Call, a: Arrays, attrs: Attrs) -> Call:
     """Return a call for a product and then what an input gradient is besides, in passes."""
     result = a["input_gradient"]
     sums, update = bias_target(a, result.shape[1], result.dtype)
-    return run(product, through_activation(result, a, attrs, sums), update)
+    return sequence(product, multiply_by_derivative(result, a, attrs, sums), update)
 
 
-LIBRARY = LibraryProducts()
+BLAS = BlasProducts()
 # Who computes the product of so many rows with a kernel, and those of its gradients.
-Choice = Callable[[int, Array], Products]
+Choice = Callable[[int, Array], DenseProducts]
 
 
 def is_product_alone(a: Arrays, attrs: Attrs) -> bool:
@@ -75,31 +83,19 @@ def is_product_alone(a: Arrays, attrs: Attrs) -> bool:
     return plain and "bias" not in a and "bias_gradient" not in a
 
 
-def bias_target(a: Arrays, columns: int, dtype: Any) -> tuple[Array, Call | None]:
-    """Return where column sums go, and the call that takes them into the bias, if any."""
-    if "bias_gradient" in a:
-        return a["bias_gradient"], None
-    sums = np.empty(columns, dtype=dtype)
-    if "bias" not in a:
-        return sums, None
-    rate, bias = a["learning_rate"], a["bias"]
-    scaled = partial(np.multiply, sums, rate, out=sums)
-    return sums, run(scaled, partial(np.subtract, bias, sums, out=bias))
-
-
 def dense(choice: Choice, a: Arrays, attrs: Attrs, rows: int) -> Call:
     y, slope = a["result"], negative_slope(attrs)
-    straight = slope is not None and "pre" not in a
-    fused = slope if slope is not None and straight else 1.0
+    piecewise_linear = slope is not None and "pre" not in a
+    fused = slope if slope is not None and piecewise_linear else 1.0
     calls: list[Call] = [choice(rows, a["kernel"]).forward(a, fused)]
     flat = y.reshape(-1)
-    if not straight:
+    if not piecewise_linear:
         if "pre" in a:
             calls.append(partial(np.copyto, a["pre"], y))
-        calls.append(apply(attrs, flat, flat))
+        calls.append(apply_activation(attrs, flat, flat))
     if "rate" in a:
-        calls.append(drop(a, attrs["stream"], flat, flat))
-    return run(*calls)
+        calls.append(apply_dropout(a, attrs["stream"], flat, flat))
+    return sequence(*calls)
 
 
 def dense_input_gradient(choice: Choice, a: Arrays, attrs: Attrs, rows: int) -> Call:
@@ -118,21 +114,17 @@ def dense_kernel_update(choice: Choice, a: Arrays, attrs: Attrs, rows: int) -> C
     )
 
 
-def activation_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    gradient = a["gradient"]
-    sums, update = bias_target(a, gradient.shape[1], gradient.dtype)
-    return run(through_activation(gradient, a, attrs, sums), update)
-
-
 def bias_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
     gradient = a["gradient"]
     sums, update = bias_target(a, gradient.shape[1], gradient.dtype)
-    return run(partial(kernels.column_sums, gradient, sums), update)
+    return sequence(partial(loops.column_sums, gradient, sums), update)
 
 
 PRODUCTS = {
-    bind.__name__: bind
-    for bind in (dense, dense_input_gradient, dense_kernel_gradient, dense_kernel_update)
+    "dense": dense,
+    "dense_input_gradient": dense_input_gradient,
+    "dense_kernel_gradient": dense_kernel_gradient,
+    "dense_kernel_update": dense_kernel_update,
 }
 
 
@@ -141,6 +133,6 @@ def operations(choice: Choice) -> dict[str, Binder]:
     return {op: partial(bind, choice) for op, bind in PRODUCTS.items()}
 
 
-OPERATIONS: dict[str, Binder] = operations(lambda rows, kernel: LIBRARY) | {
-    bind.__name__: bind for bind in (activation_gradient, bias_gradient)
+OPERATIONS: dict[str, Binder] = operations(lambda rows, kernel: BLAS) | {
+    "bias_gradient": bias_gradient
 }

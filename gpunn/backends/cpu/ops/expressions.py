@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cpu.loops import activations as kernels
-from gpunn.backends.cpu.loops import losses as numba_losses
-from gpunn.backends.interface import Arrays, Attrs, Call
+from gpunn.backends.cpu.loops import activations, losses
+from gpunn.backends.cpu.ops.calls import optional, sequence
+from gpunn.backends.interface import Arrays, Attrs, Binder, Call
 from gpunn.specs.expressions import Expression, join
 from gpunn.specs.expressions.expression import Code, result_kind
 
@@ -41,14 +41,14 @@ def _lowered(name: str, x: Sequence[Any], y: Array, scratch: Array) -> list[Call
     if name == "where":
         return [partial(np.copyto, y, x[2]), partial(np.copyto, y, x[1], where=x[0])]
     if name == "erf":
-        return [partial(kernels.erf, x[0], y)]
+        return [partial(activations.erf, x[0], y)]
     exponential = [
         partial(np.absolute, x[0], out=scratch),
         partial(np.negative, scratch, out=scratch),
         partial(np.exp, scratch, out=scratch),
     ]
     if name == "sigmoid":
-        return [*exponential, partial(kernels.finish_sigmoid, y, x[0], scratch, False)]
+        return [*exponential, partial(activations.finish_sigmoid, y, x[0], scratch, False)]
     assert name == "softplus", name
     return [
         *exponential,
@@ -148,14 +148,6 @@ def _program(
     return call
 
 
-def _sequence(*calls: Call) -> Call:
-    def run() -> None:
-        for call in calls:
-            call()
-
-    return run
-
-
 def expression(a: Arrays, attrs: Attrs, rows: int) -> Call:
     return _program([Expression(attrs["expression"])], [a["values"]], [a["result"]])
 
@@ -163,33 +155,38 @@ def expression(a: Arrays, attrs: Attrs, rows: int) -> Call:
 def expression_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
     result = a["input_gradient"]
     slopes = _program([Expression(attrs["derivative"])], [a["values"]], [result])
-    return _sequence(slopes, partial(np.multiply, result, a["gradient"], out=result))
+    return sequence(slopes, partial(np.multiply, result, a["gradient"], out=result))
 
 
 def expression_loss(a: Arrays, attrs: Attrs, rows: int) -> Call:
     p = a["predictions"]
-    losses, gradient = np.empty_like(p), a.get("gradient")
-    wanted, outputs = [Expression(attrs["expression"])], [losses]
+    values, gradient = np.empty_like(p), a.get("gradient")
+    wanted, outputs = [Expression(attrs["expression"])], [values]
     if gradient is not None:
         wanted.append(Expression(attrs["derivative"]))
         outputs.append(gradient)
     scale = p.dtype.type(attrs["loss_weight"] / rows)
     finish = partial(
-        numba_losses.finish_loss,
-        losses,
-        a.get("weights", np.empty(0, p.dtype)),
+        losses.finish_loss,
+        values,
+        optional(a, "weights", p.dtype),
         scale,
-        np.empty((0, 0), p.dtype) if gradient is None else gradient,
+        optional(a, "gradient", p.dtype, 2),
         *(a["step"], a["loss_batch"], a["loss_sum"], a["nonfinite_step"]),
     )
-    return _sequence(_program(wanted, [a["targets"], p], outputs), finish)
+    return sequence(_program(wanted, [a["targets"], p], outputs), finish)
 
 
 def expression_sum(a: Arrays, attrs: Attrs, rows: int) -> Call:
     values = np.empty_like(a["predictions"])
     inputs = [a["targets"], a["predictions"]]
     program = _program([Expression(attrs["expression"])], inputs, [values])
-    return _sequence(program, partial(numba_losses.mean_sum, values, a["sum"]))
+    return sequence(program, partial(losses.mean_sum, values, a["sum"]))
 
 
-BINDERS = (expression, expression_gradient, expression_loss, expression_sum)
+OPERATIONS: dict[str, Binder] = {
+    "expression": expression,
+    "expression_gradient": expression_gradient,
+    "expression_loss": expression_loss,
+    "expression_sum": expression_sum,
+}

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cpu.loops import optimizers as kernels
-from gpunn.backends.cpu.ops.calls import none, run
+from gpunn.backends.cpu.loops import optimizers as loops
+from gpunn.backends.cpu.ops.calls import optional, sequence
 from gpunn.backends.interface import Arrays, Attrs, Binder, Call
 
 Array = np.ndarray[Any, Any]
@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 
 def regularizer(a: Arrays, attrs: Attrs, rows: int) -> Call:
     l1, l2 = float(attrs["l1"]), float(attrs["l2"])
-    return partial(kernels.penalty, a["kernel"].reshape(-1), l1, l2, rows, a["sum"])
+    return partial(loops.penalty, a["kernel"].reshape(-1), l1, l2, rows, a["sum"])
 
 
 def regularizer_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
@@ -28,17 +28,17 @@ def regularizer_gradient(a: Arrays, attrs: Attrs, rows: int) -> Call:
     l1, twice_l2 = kernel.dtype.type(attrs["l1"]), kernel.dtype.type(2 * attrs["l2"])
     gradient = a["kernel_gradient"].reshape(-1)
     weights = rows * float(attrs["l1"]), rows * float(attrs["l2"])
-    return partial(kernels.penalty_gradient, kernel, l1, twice_l2, *weights, gradient, a["sum"])
+    return partial(loops.penalty_gradient, kernel, l1, twice_l2, *weights, gradient, a["sum"])
 
 
 def clip_by_value(a: Arrays, attrs: Attrs, rows: int) -> Call:
     g = a["gradients"]
     limit = g.dtype.type(attrs["limit"])
-    return run(partial(np.minimum, g, limit, out=g), partial(np.maximum, g, -limit, out=g))
+    return sequence(partial(np.minimum, g, limit, out=g), partial(np.maximum, g, -limit, out=g))
 
 
 def clip_by_norm(a: Arrays, attrs: Attrs, rows: int) -> Call:
-    return partial(kernels.clip_by_norm, a["gradients"].reshape(-1), float(attrs["limit"]))
+    return partial(loops.clip_by_norm, a["gradients"].reshape(-1), float(attrs["limit"]))
 
 
 # Constraints
@@ -50,7 +50,7 @@ def norm_constraint(a: Arrays, attrs: Attrs, rows: int) -> Call:
     factors = np.empty(w.shape[1], dtype=w.dtype)
     names = ("minimum", "maximum", "rate", "epsilon")
     constants = (w.dtype.type(attrs[name]) for name in names)
-    return partial(kernels.norm_constraint, w, factors, *constants)
+    return partial(loops.norm_constraint, w, factors, *constants)
 
 
 def non_negative(a: Arrays, attrs: Attrs, rows: int) -> Call:
@@ -73,38 +73,40 @@ def _tiny(attrs: Attrs, dtype: Callable[[float], Any]) -> tuple[Any, Any]:
     return dtype(attrs["tiny"]), dtype(attrs["tiny"] if attrs["epsilon"] else 0.0)
 
 
+def _slot(a: Arrays, role: str) -> Any:
+    return optional(a, role, a["parameters"].dtype)
+
+
 def sgd(a: Arrays, attrs: Attrs, rows: int) -> Call:
     common, _ = _common(a, attrs)
-    return partial(kernels.sgd, *common)
+    return partial(loops.sgd, *common)
 
 
 def momentum(a: Arrays, attrs: Attrs, rows: int) -> Call:
     common, dtype = _common(a, attrs)
     beta = dtype(attrs["momentum"])
     nesterov, tiny = bool(attrs["nesterov"]), dtype(attrs["tiny"])
-    return partial(kernels.momentum, *common, a["momentum"], beta, nesterov, tiny)
+    return partial(loops.momentum, *common, a["momentum"], beta, nesterov, tiny)
 
 
 def adagrad(a: Arrays, attrs: Attrs, rows: int) -> Call:
     common, dtype = _common(a, attrs)
-    return partial(kernels.adagrad, *common, a["accumulator"], dtype(attrs["epsilon"]))
+    return partial(loops.adagrad, *common, a["accumulator"], dtype(attrs["epsilon"]))
 
 
 def rmsprop(a: Arrays, attrs: Attrs, rows: int) -> Call:
     common, dtype = _common(a, attrs)
-    absent = none(a["parameters"].dtype)
-    slots = a["velocity"], a.get("average_gradient", absent), a.get("momentum", absent)
+    slots = a["velocity"], _slot(a, "average_gradient"), _slot(a, "momentum")
     constants = (dtype(attrs[name]) for name in ("rho", "momentum", "epsilon"))
-    return partial(kernels.rmsprop, *common, *slots, *constants, *_tiny(attrs, dtype))
+    return partial(loops.rmsprop, *common, *slots, *constants, *_tiny(attrs, dtype))
 
 
 def adam(a: Arrays, attrs: Attrs, rows: int) -> Call:
     common, dtype = _common(a, attrs)
     beta_1, beta_2 = float(attrs["beta_1"]), float(attrs["beta_2"])
-    hat = a.get("velocity_hat", none(a["parameters"].dtype))
-    slots = a["step"], a["momentum"], a["velocity"], hat
+    slots = a["step"], a["momentum"], a["velocity"], _slot(a, "velocity_hat")
     constants = dtype(1 - beta_1), dtype(1 - beta_2), dtype(attrs["epsilon"]), *_tiny(attrs, dtype)
-    return partial(kernels.adam, *common, *slots, *constants, beta_1, beta_2)
+    return partial(loops.adam, *common, *slots, *constants, beta_1, beta_2)
 
 
 def advance(a: Arrays, attrs: Attrs, rows: int) -> Call:
@@ -128,19 +130,16 @@ def advance(a: Arrays, attrs: Attrs, rows: int) -> Call:
 
 
 OPERATIONS: dict[str, Binder] = {
-    bind.__name__: bind
-    for bind in (
-        regularizer,
-        regularizer_gradient,
-        clip_by_value,
-        clip_by_norm,
-        norm_constraint,
-        non_negative,
-        sgd,
-        momentum,
-        adagrad,
-        rmsprop,
-        adam,
-        advance,
-    )
+    "regularizer": regularizer,
+    "regularizer_gradient": regularizer_gradient,
+    "clip_by_value": clip_by_value,
+    "clip_by_norm": clip_by_norm,
+    "norm_constraint": norm_constraint,
+    "non_negative": non_negative,
+    "sgd": sgd,
+    "momentum": momentum,
+    "adagrad": adagrad,
+    "rmsprop": rmsprop,
+    "adam": adam,
+    "advance": advance,
 }

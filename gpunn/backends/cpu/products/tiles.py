@@ -15,7 +15,7 @@ from numba import config
 from numba.core import cgutils, codegen, types
 from numba.extending import intrinsic
 
-from gpunn.backends.cpu.loops.prefetch import ask
+from gpunn.backends.cpu.loops.intrinsics import emit_prefetch
 
 SIZE = 4  # bytes of a float32
 # Columns of a tile are whole vectors: what is left of the last one is masked.
@@ -123,7 +123,7 @@ def _sums(
     totals = [[builder.phi(_VECTOR) for _ in range(count)] for _ in range(height)]
     far = builder.inttoptr(builder.add(b_at, builder.mul(b_row, _word(_AHEAD))), pointer)
     for j in range(count):
-        ask(builder, builder.gep(far, [_word(j * LANES * SIZE)]))
+        emit_prefetch(builder, builder.gep(far, [_word(j * LANES * SIZE)]))
     row_of_b = [vector.load(b_at, j, mask) for j, mask in enumerate(vector.masks)]
     moved = []
     for i in range(height):

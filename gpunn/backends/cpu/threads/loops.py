@@ -24,7 +24,14 @@ from functools import cached_property
 from numba import types
 
 from gpunn.backends.cpu.loops.compile import c_function, threaded
-from gpunn.backends.cpu.threads.memory import increase, load, pause, perform, replace, store
+from gpunn.backends.cpu.loops.intrinsics import (
+    call_address,
+    compare_exchange,
+    fetch_add,
+    load,
+    pause,
+    store,
+)
 
 LINE = 64
 GENERATION, FINISHED, JOB, RANGES = 0, LINE, 2 * LINE, 3 * LINE
@@ -70,7 +77,7 @@ def _take(line: int, generation: int) -> int:
         task = following & 0xFFFFFFFF
         if following >> 32 != generation or task >= end:
             return -1
-        if replace(line, following, following + 1):
+        if compare_exchange(line, following, following + 1):
             return task
 
 
@@ -82,26 +89,26 @@ def _work(control: int, thread: int, threads: int, generation: int) -> None:
             task = _take(line, generation)
             if task < 0:
                 break
-            perform(load(control + JOB), load(control + JOB + _WORD), task, thread)
-            increase(control + FINISHED, 1)
+            call_address(load(control + JOB), load(control + JOB + _WORD), task, thread)
+            fetch_add(control + FINISHED, 1)
 
 
 @threaded
-def attend(control: int, thread: int, threads: int, seen: int, patience: int) -> int:
-    """Take part in all jobs until none has come for as long as `patience` looks.
+def worker_loop(control: int, thread: int, threads: int, seen: int, max_spins: int) -> int:
+    """Take part in all jobs until none has come for `max_spins` looks at its number.
 
     `seen` is the generation of the last job that the thread knows of; so is the result.
     """
     sleeping = control + RANGES + LINE * (threads + thread)
-    looks = 0
+    spins = 0
     while True:
         generation = load(control + GENERATION)
         if generation != seen:
             seen = generation
             _work(control, thread, threads, generation)
-            looks = 0
-        elif looks < patience:
-            looks += 1
+            spins = 0
+        elif spins < max_spins:
+            spins += 1
             pause()
         else:
             store(sleeping, 1)
@@ -109,12 +116,12 @@ def attend(control: int, thread: int, threads: int, seen: int, patience: int) ->
             if load(control + GENERATION) == seen:
                 return seen
             store(sleeping, 0)
-            looks = 0
+            spins = 0
 
 
 @threaded
-def lead(control: int, threads: int, function: int, argument: int, tasks: int) -> None:
-    """Have a job's tasks performed by the threads, of which this is the first."""
+def run_parallel(control: int, threads: int, function: int, argument: int, tasks: int) -> None:
+    """Have a job's tasks run by the threads, of which this is the first."""
     generation = (load(control + GENERATION) + 1) & NUMBERS
     store(control + FINISHED, 0)
     store(control + JOB, function)
@@ -131,7 +138,7 @@ def lead(control: int, threads: int, function: int, argument: int, tasks: int) -
 
 
 @threaded
-def alone(function: int, argument: int, tasks: int) -> None:
-    """Perform a job's tasks one after the other on this thread."""
+def run_serial(function: int, argument: int, tasks: int) -> None:
+    """Run a job's tasks one after the other on this thread."""
     for task in range(tasks):
-        perform(function, argument, task, 0)
+        call_address(function, argument, task, 0)

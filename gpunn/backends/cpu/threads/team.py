@@ -2,7 +2,7 @@
 
 Its workers look for the next job for a tenth of a millisecond before they go to sleep, so within a
 training step they are at hand at once; between epochs they cost nothing. The caller takes part,
-and performs all tasks where the workers are late, asleep or gone, as after a fork.
+and runs all tasks where the workers are late, asleep or gone, as after a fork.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Any, cast
 
 import numpy as np
 
-from gpunn.backends.cpu.threads import loops as numba_team
+from gpunn.backends.cpu.threads import loops
 from gpunn.backends.cpu.threads.loops import Task
 from gpunn.backends.host import aligned
 from gpunn.backends.interface import Call
 
-_PATIENCE = 1e-4  # seconds for which a worker looks for the next job
-_LOOKS = 2000  # so many are timed, once
+SPIN_SECONDS = 1e-4  # for which a worker looks for the next job before it sleeps
+_TIMED_SPINS = 2000  # so many are timed, once
 
 Array = np.ndarray[Any, Any]
 
 
 class Team:
-    """Threads that perform jobs together.
+    """Threads that run jobs together.
 
     Parameters
     ----------
@@ -40,15 +40,15 @@ class Team:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._control = aligned(numba_team.nbytes(threads)).view(np.int64)
-        self._sleeping = [numba_team.asleep(t, threads) // 8 for t in range(1, threads)]
-        self._alarms = [threading.Lock() for _ in self._sleeping]  # released to wake a worker
+        self._control = aligned(loops.nbytes(threads)).view(np.int64)
+        self._sleeping = [loops.asleep(t, threads) // 8 for t in range(1, threads)]
+        self._wake_locks = [threading.Lock() for _ in self._sleeping]  # released to wake a worker
         self._lock, self._starting = threading.Lock(), threading.Lock()
         self._core = np.full(1, -1)  # on which the thread runs that wakes the workers
         self._started = False
 
     def job(self, task: Task, count: int, kind: np.dtype[Any], **fields: Any) -> Call:
-        """Return a call that performs a task `count` times, with its numbers from 0 on.
+        """Return a call that runs a task `count` times, with its numbers from 0 on.
 
         Parameters
         ----------
@@ -64,11 +64,11 @@ class Team:
             record[name] = value.ctypes.data if isinstance(value, np.ndarray) else value
         alive = [record, *(value for value in fields.values() if isinstance(value, np.ndarray))]
         function, address = task.address, record.ctypes.data
-        lead, alone = numba_team.lead, numba_team.alone
+        run_parallel, run_serial = loops.run_parallel, loops.run_serial
         if self.threads == 1 or count == 1:
 
             def serial(_alive: list[Array] = alive) -> None:
-                alone(function, address, count)
+                run_serial(function, address, count)
 
             return serial
         self._start()
@@ -77,16 +77,16 @@ class Team:
 
         def parallel(_alive: list[Array] = alive) -> None:
             if not lock.acquire(blocking=False):
-                alone(function, address, count)  # the team has a job of another thread's
+                run_serial(function, address, count)  # the team has a job of another thread's
                 return
             try:
                 for worker, place in sleeping:
                     if self._control[place]:
                         self._control[place] = 0
                         self._core[0] = _current_core()
-                        if self._alarms[worker].locked():
-                            self._alarms[worker].release()
-                lead(control, threads, function, address, count)
+                        if self._wake_locks[worker].locked():
+                            self._wake_locks[worker].release()
+                run_parallel(control, threads, function, address, count)
             finally:
                 lock.release()
 
@@ -97,35 +97,35 @@ class Team:
             if self._started:
                 return
             self._started = True
-            looks = self._looks()
-            for thread, alarm in enumerate(self._alarms, start=1):
-                alarm.acquire()
-                arguments = self._control, thread, self.threads, looks, alarm, self._core
+            spins = self._count_spins()
+            for thread, wake_lock in enumerate(self._wake_locks, start=1):
+                wake_lock.acquire()
+                arguments = self._control, thread, self.threads, spins, wake_lock, self._core
                 name = f"gpunn-team-{thread}"
-                worker = threading.Thread(target=_serve, args=arguments, name=name, daemon=True)
+                worker = threading.Thread(target=_worker, args=arguments, name=name, daemon=True)
                 with suppress(RuntimeError):  # no more threads: the others do its tasks
                     worker.start()
 
-    def _looks(self) -> int:
-        """Return how often a worker looks for a job until its patience ends.
+    def _count_spins(self) -> int:
+        """Return how often a worker spins for a job within `SPIN_SECONDS`.
 
-        A look is a pause, which takes 10 to 140 cycles, as the processor has it. This also
+        A spin is a pause, which takes 10 to 140 cycles, as the processor has it. This also
         compiles what the workers run: a process that ends while another thread compiles may crash.
         """
-        for looks in (1, _LOOKS):
+        for spins in (1, _TIMED_SPINS):
             began = perf_counter()
-            numba_team.attend(self._control.ctypes.data, 1, self.threads, 0, looks)
-        return max(1, int(_PATIENCE * _LOOKS / (perf_counter() - began)))
+            loops.worker_loop(self._control.ctypes.data, 1, self.threads, 0, spins)
+        return max(1, int(SPIN_SECONDS * _TIMED_SPINS / (perf_counter() - began)))
 
 
-def _serve(
-    control: Array, thread: int, threads: int, looks: int, alarm: threading.Lock, core: Array
+def _worker(
+    control: Array, thread: int, threads: int, spins: int, wake_lock: threading.Lock, core: Array
 ) -> None:
     seen = 0
     while True:
-        seen = numba_team.attend(control.ctypes.data, thread, threads, seen, looks)
-        alarm.acquire()
-        _leave(int(core[0]))
+        seen = loops.worker_loop(control.ctypes.data, thread, threads, seen, spins)
+        wake_lock.acquire()
+        migrate_off_core(int(core[0]))
 
 
 def _find_core() -> Callable[[], int]:
@@ -139,7 +139,7 @@ def _find_core() -> Callable[[], int]:
 _current_core = _find_core()
 
 
-def _leave(core: int) -> None:
+def migrate_off_core(core: int) -> None:
     """Have the calling thread run on another core than this.
 
     Linux puts a thread on the core of the one that wakes it. Both would then wait for one

@@ -1,8 +1,6 @@
-"""Launches of the ops that bring in rows: shuffle, gather, scaling; and of the step's end."""
+"""Launches of the ops that bring in rows: shuffle, gather, scaling."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -11,24 +9,22 @@ from gpunn.backends.cuda.ops.geometry import THREADS, elementwise_grid, tiles
 from gpunn.backends.cuda.ops.launches import (
     Arrays,
     Attrs,
+    Binder,
     Context,
     Work,
     int32,
     int64,
     kernel_source,
-    operation,
 )
 
 KEYED_PERMUTATION = "keyed_permutation.cu"
 GATHER = "gather.cu"
 NORMALIZATION = "normalization_statistics.cu"
 AFFINE = "affine.cu"
-ADVANCE = "advance.cu"
 # Kernels that know no type of parameters are compiled for one.
 _ANY = np.float32
 
 
-@operation(KEYED_PERMUTATION)
 def keyed_permutation(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     order = a["order"]
     if not order.size:
@@ -40,7 +36,6 @@ def keyed_permutation(context: Context, a: Arrays, attrs: Attrs, rows: int) -> l
     return [Launch(source, "keyed_permutation", grid, (THREADS, 1, 1), arguments, keys)]
 
 
-@operation(GATHER, *(f"gather_{t}{n}" for t in ("uint8", "real") for n in ("", "_by_4")))
 def gather(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     data, values = a["data"], a["values"]
     if not values.size:
@@ -58,7 +53,6 @@ def gather(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return [Launch(kernel_source(GATHER, real), name, grid, block, arguments)]
 
 
-@operation(GATHER, "gather_rows", "gather_rows_by_4")
 def gather_rows(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     values = a["values"]
     if not values.size:
@@ -75,7 +69,6 @@ def gather_rows(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Wo
     return [Launch(kernel_source(GATHER, _ANY), name, grid, block, arguments)]
 
 
-@operation(NORMALIZATION)
 def normalization_statistics(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     mean, center = a["mean"], a["center"]
     if not center.size:
@@ -89,7 +82,6 @@ def normalization_statistics(context: Context, a: Arrays, attrs: Attrs, rows: in
     return [Launch(source, "normalization_statistics", grid, (THREADS, 1, 1), arguments)]
 
 
-@operation(AFFINE)
 def affine(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     values, result = a["values"], a["result"]
     if not values.size:
@@ -105,7 +97,6 @@ def affine(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return [Launch(source, "affine", (grid, 1, 1), (THREADS, 1, 1), arguments)]
 
 
-@operation(AFFINE)
 def affine_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     gradient = a["gradient"]
     if not gradient.size:
@@ -119,14 +110,11 @@ def affine_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> lis
     return [Launch(source, "affine_gradient", (grid, 1, 1), (THREADS, 1, 1), arguments)]
 
 
-@operation(ADVANCE)
-def advance(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
-    # A schedule's rates are there only where they change from step to step.
-    rates: Any = a.get("rates")
-    learning_rate = None if rates is None else a["learning_rate"]
-    arguments = (
-        *(a["step"], a["offset"], int64(rows), rates, int64(0 if rates is None else rates.size)),
-        *(a.get("first_step"), learning_rate),
-    )
-    source = kernel_source(ADVANCE, _ANY if rates is None else rates.dtype)
-    return [Launch(source, "advance", (1, 1, 1), (1, 1, 1), arguments)]
+OPERATIONS: dict[str, Binder] = {
+    "keyed_permutation": keyed_permutation,
+    "gather": gather,
+    "gather_rows": gather_rows,
+    "normalization_statistics": normalization_statistics,
+    "affine": affine,
+    "affine_gradient": affine_gradient,
+}

@@ -1,8 +1,8 @@
 """Launches of dense layers: matrix products, and what follows each in the same launch.
 
 A product runs as one launch where that fills the device; else as two, the second of which adds up
-the parts of the reduction (see product_shapes.py). Products of the device's library are followed by
-that second launch too.
+the parts of the reduction (see tilings.py). Products of the device's library are followed
+by that second launch too.
 """
 
 from __future__ import annotations
@@ -12,33 +12,34 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cuda.driver import Launch, Product, Source
+from gpunn.backends.cuda.driver import KernelSource, Launch, LibraryProduct
 from gpunn.backends.cuda.ops.geometry import ceil_div
 from gpunn.backends.cuda.ops.launches import (
     Arrays,
     Attrs,
+    Binder,
     Context,
     Work,
     activation_arguments,
     dropout_arguments,
     int32,
     kernel_source,
-    operation,
 )
 from gpunn.backends.cuda.ops.reductions import (
-    BIAS_GRADIENT,
-    BIAS_KERNELS,
+    bias_parts,
     bias_roles,
+    column_sums,
+    column_tile,
     finish_bias,
     has_bias,
 )
-from gpunn.backends.cuda.product_shapes import (
+from gpunn.backends.cuda.tilings import (
     FINISH_THREADS,
     KINDS,
     FinishShape,
-    ProductShape,
+    Tiling,
+    choose_tiling,
     finish_shape,
-    product_shape,
 )
 from gpunn.errors import DeviceError
 
@@ -82,25 +83,25 @@ def _sizes(context: Context, form: str, left: Any, right: Any, attrs: Attrs) -> 
     return _Sizes(form, precision, dtype, m, n, k)
 
 
-def product_source(form: str, precision: str, shape: ProductShape, dtype: Any) -> Source:
+def product_source(form: str, precision: str, tiling: Tiling, dtype: Any) -> KernelSource:
     """Return the source of one form of product, for one tile."""
     kind = (f"GPUNN_PRODUCT={KINDS[precision]}", f"GPUNN_FORM={form}")
-    return kernel_source(DENSE, dtype, *kind, *shape.tile.defines())
+    return kernel_source(DENSE, dtype, *kind, *tiling.tile.defines())
 
 
 def _product_launch(
-    symbol: str, sizes: _Sizes, shape: ProductShape, partials: Any, arguments: tuple[Any, ...]
+    symbol: str, sizes: _Sizes, tiling: Tiling, partials: Any, arguments: tuple[Any, ...]
 ) -> Launch:
     return Launch(
-        product_source(sizes.form, sizes.precision, shape, sizes.dtype),
+        product_source(sizes.form, sizes.precision, tiling, sizes.dtype),
         symbol,
-        (shape.tiles_m * shape.tiles_n, shape.splits, 1),
-        (shape.tile.threads, 1, 1),
+        (tiling.tiles_m * tiling.tiles_n, tiling.splits, 1),
+        (tiling.tile.threads, 1, 1),
         (
             *arguments,
-            *(partials, int32(sizes.m), int32(sizes.n), int32(sizes.k), int32(shape.split)),
+            *(partials, int32(sizes.m), int32(sizes.n), int32(sizes.k), int32(tiling.split)),
         ),
-        shape.shared,
+        tiling.shared,
     )
 
 
@@ -140,22 +141,21 @@ def _scratch(context: Context, dtype: Any, *shapes: tuple[int, ...]) -> list[Any
     ]
 
 
-def _product_shape(context: Context, sizes: _Sizes) -> ProductShape | None:
+def _tiling(context: Context, sizes: _Sizes) -> Tiling | None:
     """Return how our kernel cuts the product; None where the device's library makes it."""
     shape = (sizes.form, sizes.precision, sizes.m, sizes.n, sizes.k)
-    if context.products is None:
-        return product_shape(*shape, context.limits)
-    chosen: ProductShape | None = context.products(*shape)
+    if context.choose_tiling is None:
+        return choose_tiling(*shape, context.limits)
+    chosen: Tiling | None = context.choose_tiling(*shape)
     return chosen
 
 
-def _library_product(sizes: _Sizes, left: Any, right: Any, result: Any) -> Product:
+def _library_product(sizes: _Sizes, left: Any, right: Any, result: Any) -> LibraryProduct:
     transposed = {"FORWARD": (False, False), "INPUT_GRADIENT": (False, True)}
     flags = transposed.get(sizes.form, (True, False))
-    return Product(left, right, result, *flags, precision=sizes.precision)
+    return LibraryProduct(left, right, result, *flags, precision=sizes.precision)
 
 
-@operation(DENSE, also={DENSE_FINISH: ("finish_dense",)})
 def dense(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     values, kernel, result = a["values"], a["kernel"], a["result"]
     if not result.size:
@@ -166,26 +166,23 @@ def dense(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
         *activation_arguments(attrs, result.dtype),
     )
     finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=False)
-    shape = _product_shape(context, sizes)
-    if shape is None:
+    tiling = _tiling(context, sizes)
+    if tiling is None:
         work: list[Work] = [_library_product(sizes, values, kernel, result)]
         more = attrs["activation"] != "linear" or {"bias", "pre", "rate"} & set(a)
         if more:
             work.append(_finish_launch("dense", sizes, finish, result, 1, arguments))
         return work
     operands = (values, kernel)
-    if shape.splits == 1:
-        return [_product_launch("dense", sizes, shape, None, (*operands, *arguments))]
-    (partials,) = _scratch(context, sizes.dtype, (shape.splits, sizes.m, sizes.n))
+    if tiling.splits == 1:
+        return [_product_launch("dense", sizes, tiling, None, (*operands, *arguments))]
+    (partials,) = _scratch(context, sizes.dtype, (tiling.splits, sizes.m, sizes.n))
     return [
-        _product_launch("dense", sizes, shape, partials, (*operands, *arguments)),
-        _finish_launch("dense", sizes, finish, partials, shape.splits, arguments),
+        _product_launch("dense", sizes, tiling, partials, (*operands, *arguments)),
+        _finish_launch("dense", sizes, finish, partials, tiling.splits, arguments),
     ]
 
 
-@operation(
-    DENSE, also={DENSE_FINISH: ("finish_dense_input_gradient",), BIAS_GRADIENT: BIAS_KERNELS}
-)
 def dense_input_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     gradient, kernel, result = a["gradient"], a["kernel"], a["input_gradient"]
     if not result.size:
@@ -193,14 +190,14 @@ def dense_input_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -
     sizes = _sizes(context, "INPUT_GRADIENT", gradient, kernel, attrs)
     sums = has_bias(a)
     finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=sums)
-    shape = _product_shape(context, sizes)
-    splits = shape.splits if shape else 1
+    tiling = _tiling(context, sizes)
+    splits = tiling.splits if tiling else 1
     if not sums:
         block_rows = 1
-    elif shape is None or splits > 1:
+    elif tiling is None or splits > 1:
         block_rows = finish.down
     else:
-        block_rows = shape.tiles_m
+        block_rows = tiling.tiles_m
     partials, bias_sums = _scratch(
         context,
         sizes.dtype,
@@ -216,14 +213,14 @@ def dense_input_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -
     )
     name = "dense_input_gradient"
     work: list[Work] = []
-    if shape:
+    if tiling:
         operands = (gradient, kernel)
-        work.append(_product_launch(name, sizes, shape, partials, (*operands, *arguments)))
+        work.append(_product_launch(name, sizes, tiling, partials, (*operands, *arguments)))
     else:
         work.append(_library_product(sizes, gradient, kernel, result))
         partials = result
     more = sums or attrs["activation"] != "linear" or "rate" in a
-    if splits > 1 or (shape is None and more):
+    if splits > 1 or (tiling is None and more):
         shared = FINISH_THREADS * 16 if sums else 0
         work.append(_finish_launch(name, sizes, finish, partials, splits, arguments, shared=shared))
     if block_rows > 1:
@@ -240,8 +237,8 @@ def _kernel_gradient(
     sizes = _sizes(context, "KERNEL_GRADIENT", values, gradient, attrs)
     name, arguments = "dense_kernel_gradient", (result, rate)
     finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=False)
-    shape = _product_shape(context, sizes)
-    if shape is None:
+    tiling = _tiling(context, sizes)
+    if tiling is None:
         if rate is None:
             return [_library_product(sizes, values, gradient, result)]
         (product,) = _scratch(context, sizes.dtype, (sizes.m, sizes.n))
@@ -250,20 +247,37 @@ def _kernel_gradient(
             _finish_launch(name, sizes, finish, product, 1, arguments),
         ]
     operands = (values, gradient)
-    if shape.splits == 1:
-        return [_product_launch(name, sizes, shape, None, (*operands, *arguments))]
-    (partials,) = _scratch(context, sizes.dtype, (shape.splits, sizes.m, sizes.n))
+    if tiling.splits == 1:
+        return [_product_launch(name, sizes, tiling, None, (*operands, *arguments))]
+    (partials,) = _scratch(context, sizes.dtype, (tiling.splits, sizes.m, sizes.n))
     return [
-        _product_launch(name, sizes, shape, partials, (*operands, *arguments)),
-        _finish_launch(name, sizes, finish, partials, shape.splits, arguments),
+        _product_launch(name, sizes, tiling, partials, (*operands, *arguments)),
+        _finish_launch(name, sizes, finish, partials, tiling.splits, arguments),
     ]
 
 
-@operation(DENSE, also={DENSE_FINISH: ("finish_dense_kernel_gradient",)})
 def dense_kernel_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return _kernel_gradient(context, a, attrs, a["kernel_gradient"], None)
 
 
-@operation(DENSE, "dense_kernel_gradient", also={DENSE_FINISH: ("finish_dense_kernel_gradient",)})
 def dense_kernel_update(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return _kernel_gradient(context, a, attrs, a["kernel"], a["learning_rate"])
+
+
+def bias_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    gradient = a["gradient"]
+    if not gradient.size:
+        return []
+    batch, columns = gradient.shape
+    block_rows = column_tile(columns, gradient.dtype).block_rows(batch)
+    roles, finish = bias_parts(context, block_rows, columns, gradient.dtype, a)
+    return [column_sums(gradient, roles, block_rows), *finish]
+
+
+OPERATIONS: dict[str, Binder] = {
+    "dense": dense,
+    "dense_input_gradient": dense_input_gradient,
+    "dense_kernel_gradient": dense_kernel_gradient,
+    "dense_kernel_update": dense_kernel_update,
+    "bias_gradient": bias_gradient,
+}

@@ -6,13 +6,13 @@ from gpunn.backends.cuda.driver import Launch
 from gpunn.backends.cuda.ops.launches import (
     Arrays,
     Attrs,
+    Binder,
     Context,
     Work,
     elementwise,
     int32,
     int64,
     kernel_source,
-    operation,
 )
 from gpunn.backends.cuda.ops.reductions import SUMS, partials, reduction_blocks, with_finish
 from gpunn.specs.expressions import Expression, join
@@ -76,7 +76,6 @@ def body(*expressions: Expression) -> str:
     return "".join(statements)
 
 
-@operation(EXPRESSION)
 def expression(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     values = a["values"]
     define = f"GPUNN_BODY={body(Expression(attrs['expression']))}"
@@ -84,7 +83,6 @@ def expression(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Wor
     return elementwise(context, EXPRESSION, "expression", arguments, values, define)
 
 
-@operation(EXPRESSION)
 def expression_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     values = a["values"]
     define = f"GPUNN_BODY={body(Expression(attrs['derivative']))}"
@@ -92,7 +90,6 @@ def expression_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) ->
     return elementwise(context, EXPRESSION, "expression_gradient", arguments, values, define)
 
 
-@operation(LOSSES, "expression_loss", "expression_loss_finish")
 def expression_loss(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     p = a["predictions"]
     if not p.size:
@@ -112,7 +109,6 @@ def expression_loss(context: Context, a: Arrays, attrs: Attrs, rows: int) -> lis
     return with_finish(first, parts, "expression_loss_finish", (a["step"], *totals, int64(batch)))
 
 
-@operation(LOSSES, "expression_sum", "expression_sum_finish")
 def expression_sum(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     p = a["predictions"]
     if not p.size:
@@ -124,3 +120,11 @@ def expression_sum(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list
     arguments = (p, a["targets"], a["sum"], parts, int64(batch), int32(columns))
     first = Launch(source, "expression_sum", (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
     return with_finish(first, parts, "expression_sum_finish", (a["sum"],))
+
+
+OPERATIONS: dict[str, Binder] = {
+    "expression": expression,
+    "expression_gradient": expression_gradient,
+    "expression_loss": expression_loss,
+    "expression_sum": expression_sum,
+}

@@ -1,4 +1,4 @@
-"""From an op to its launches: what the tables ``ops_*.py`` are written with. Pure: no device."""
+"""From an op to its launches: what the families are written with. Pure: no device."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cuda.driver import Launch, Limits, Product, Source
+from gpunn.backends.cuda.driver import KernelSource, Launch, LibraryProduct, Limits
 from gpunn.backends.cuda.ops.geometry import THREADS, WARP, elementwise_grid
 from gpunn.randomness import philox
 
 Arrays = Mapping[str, Any]
 Attrs = Mapping[str, Any]
-Work = Launch | Product
-# form, precision, m, n, k -> ProductShape of our kernel, or None for the device's library
-Products = Callable[[str, str, int, int, int], Any]
+Work = Launch | LibraryProduct
+# form, precision, m, n, k -> Tiling of our kernel, or None for the device's library
+TilingChooser = Callable[[str, str, int, int, int], Any]
 
 
 @dataclass(frozen=True)
@@ -29,55 +29,25 @@ class Context:
     workspace : callable
         ``workspace(nbytes)`` returns scratch memory (uint8) that is valid until the op's last
         launch; one op's scratch is the next one's.
-    products : Products, optional
-        Decides who makes matrix products, and how; default: our kernels, cut as the cost model
-        says.
+    choose_tiling : TilingChooser, optional
+        Decides who computes matrix products, and how; default: our kernels, tiled as the cost
+        model says.
     """
 
     limits: Limits
     workspace: Callable[[int], Any]
-    products: Products | None = None
+    choose_tiling: TilingChooser | None = None
 
 
 # arrays by role, constants, rows of the batch -> launches, in order
 Binder = Callable[[Context, Arrays, Attrs, int], list[Work]]
 
-# The tables: op -> (file in kernels/, symbol) of all that it may launch, and op -> its launches.
-KERNELS: dict[str, frozenset[tuple[str, str]]] = {}
-BINDERS: dict[str, Binder] = {}
-
-
-def operation(
-    file: str, *symbols: str, also: Mapping[str, tuple[str, ...]] | None = None, op: str = ""
-) -> Callable[[Binder], Binder]:
-    """Add a binder to the tables.
-
-    Parameters
-    ----------
-    file, *symbols : str
-        Kernels that the op may launch; by default the one of its own name.
-    also : mapping, optional
-        Kernels of other files, by file.
-    op : str, optional
-        The op; by default the binder's name.
-    """
-
-    def add(binder: Binder) -> Binder:
-        name = op or binder.__name__
-        files = {file: symbols or (name,), **(also or {})}
-        KERNELS[name] = frozenset((file, symbol) for file in files for symbol in files[file])
-        BINDERS[name] = binder
-        return binder
-
-    return add
-
-
 C_TYPES = {"float32": "float", "float64": "double"}
 
 
-def kernel_source(file: str, dtype: Any, *defines: str) -> Source:
+def kernel_source(file: str, dtype: Any, *defines: str) -> KernelSource:
     """Return the source of `file` with ``real`` of type `dtype`."""
-    return Source(file, (f"GPUNN_REAL={C_TYPES[np.dtype(dtype).name]}", *defines))
+    return KernelSource(file, (f"GPUNN_REAL={C_TYPES[np.dtype(dtype).name]}", *defines))
 
 
 def elementwise(

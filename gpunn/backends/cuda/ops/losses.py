@@ -15,7 +15,6 @@ from gpunn.backends.cuda.ops.launches import (
     int32,
     int64,
     kernel_source,
-    operation,
 )
 from gpunn.backends.cuda.ops.reductions import (
     MAX_PARTIALS,
@@ -54,13 +53,6 @@ def _smoothing(p: Any, attrs: Attrs, classes: int) -> tuple[Any, Any]:
     return real(1 - smoothing), real(smoothing / classes)
 
 
-@operation(
-    CROSS_ENTROPY,
-    "softmax_cross_entropy_4",
-    "softmax_cross_entropy_16",
-    "softmax_cross_entropy_row",
-    "softmax_cross_entropy_finish",
-)
 def softmax_cross_entropy(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     p = a["predictions"]
     if not p.size:
@@ -93,7 +85,6 @@ def softmax_cross_entropy(context: Context, a: Arrays, attrs: Attrs, rows: int) 
 
 
 def _mean_loss(op: str) -> Binder:
-    @operation(MEAN_LOSSES, "mean_loss", "mean_loss_finish", op=op)
     def bind(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
         p = a["predictions"]
         if not p.size:
@@ -115,10 +106,6 @@ def _mean_loss(op: str) -> Binder:
         return with_finish(first, parts, "mean_loss_finish", finish)
 
     return bind
-
-
-for _op in LOSS_KINDS:
-    _mean_loss(_op)
 
 
 # Metrics
@@ -145,13 +132,11 @@ def _metric(
     return with_finish(first, parts, "metric_finish", (a["sum"],))
 
 
-@operation(METRICS, "categorical_accuracy", "metric_finish")
 def categorical_accuracy(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     targets, lanes = _class_targets(a, attrs), lanes_of_row(a["predictions"].shape[-1])
     return _metric(context, "categorical_accuracy", a, targets, (int32(lanes),), lanes)
 
 
-@operation(METRICS, "top_k_accuracy", "metric_finish")
 def top_k_accuracy(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     targets, lanes = _class_targets(a, attrs), lanes_of_row(a["predictions"].shape[-1])
     constants = (int32(lanes), int32(attrs["k"]))
@@ -159,7 +144,6 @@ def top_k_accuracy(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list
 
 
 def _mean_metric(op: str) -> Binder:
-    @operation(METRICS, "mean_metric", "metric_finish", op=op)
     def bind(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
         threshold = a["predictions"].dtype.type(attrs.get("threshold", 0.0))
         constants = (int32(METRIC_KINDS[op]), threshold)
@@ -168,5 +152,15 @@ def _mean_metric(op: str) -> Binder:
     return bind
 
 
-for _op in METRIC_KINDS:
-    _mean_metric(_op)
+OPERATIONS: dict[str, Binder] = {
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "categorical_accuracy": categorical_accuracy,
+    "top_k_accuracy": top_k_accuracy,
+    "sigmoid_cross_entropy": _mean_loss("sigmoid_cross_entropy"),
+    "squared_error": _mean_loss("squared_error"),
+    "absolute_error": _mean_loss("absolute_error"),
+    "huber": _mean_loss("huber"),
+    "binary_accuracy": _mean_metric("binary_accuracy"),
+    "absolute_error_sum": _mean_metric("absolute_error_sum"),
+    "squared_error_sum": _mean_metric("squared_error_sum"),
+}

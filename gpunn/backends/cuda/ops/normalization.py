@@ -7,27 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cuda.driver import Dimensions, Launch
+from gpunn.backends.cuda.driver import Launch
 from gpunn.backends.cuda.ops.geometry import WARP, ceil_div, row_groups
 from gpunn.backends.cuda.ops.launches import (
     Arrays,
     Attrs,
+    Binder,
     Context,
     Work,
     int32,
     int64,
     kernel_source,
-    operation,
 )
 from gpunn.backends.cuda.ops.reductions import ColumnTile, column_tile
 
 BATCH = "batch_normalization.cu"
 LAYER = "layer_normalization.cu"
-BY_4 = ("", "_by_4")
-
-
-def _symbols(*names: str) -> tuple[str, ...]:
-    return tuple(name + suffix for name in names for suffix in BY_4)
 
 
 FINISH = "batch_normalization_gradient_finish"
@@ -48,11 +43,8 @@ class _Columns:
         self, file: str, name: str, arguments: tuple[Any, ...], *, block_rows: int, size: int
     ) -> Launch:
         """Return a launch with a shared value of `size` bytes for each column of a thread."""
-        grid: Dimensions = (self.tile.across, block_rows, 1)
-        block: Dimensions = (self.tile.width * self.tile.height, 1, 1)
-        shared = block[0] * self.tile.values * size
-        source = kernel_source(file, self.dtype)
-        return Launch(source, name + self.tile.suffix, grid, block, arguments, shared)
+        shared = self.tile.width * self.tile.height * self.tile.values * size
+        return self.tile.launch((file, name), self.dtype, block_rows, arguments, shared)
 
     @property
     def sizes(self) -> tuple[Any, ...]:
@@ -60,7 +52,7 @@ class _Columns:
         return int64(self.rows), int32(self.columns), int32(self.tile.width)
 
     def parts(self, context: Context) -> Any:
-        """Return room for two values of each column and block row."""
+        """Return memory for two values of each column and block row."""
         nbytes = 2 * self.block_rows * self.columns * np.dtype(self.dtype).itemsize
         return context.workspace(nbytes).view(self.dtype)
 
@@ -72,12 +64,7 @@ def _summed(context: Context, matrix: Any) -> _Columns:
     """
     rows, columns = matrix.shape
     tile = column_tile(columns, matrix.dtype)
-    return _columns(matrix, min(tile.block_rows(rows), _held(context, tile, 2)))
-
-
-def _held(context: Context, tile: ColumnTile, each: int) -> int:
-    """Return the block rows with which a multiprocessor gets `each` blocks."""
-    return max(each * context.limits.multiprocessors // tile.across, 1)
+    return _columns(matrix, min(tile.block_rows(rows), tile.resident_rows(context.limits, 2)))
 
 
 def _columns(matrix: Any, block_rows: int) -> _Columns:
@@ -87,7 +74,6 @@ def _columns(matrix: Any, block_rows: int) -> _Columns:
     return _Columns(tile, rows, columns, matrix.dtype, share, ceil_div(rows, share))
 
 
-@operation(BATCH, *_symbols(*(f"batch_normalization{kind}" for kind in ("", "_parts", "_finish"))))
 def batch_normalization(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     values = a["values"]
     if not values.size:
@@ -113,7 +99,6 @@ def batch_normalization(context: Context, a: Arrays, attrs: Attrs, rows: int) ->
     ]
 
 
-@operation(BATCH, *_symbols("batch_normalization_inference"))
 def batch_normalization_inference(
     context: Context, a: Arrays, attrs: Attrs, rows: int
 ) -> list[Work]:
@@ -121,7 +106,8 @@ def batch_normalization_inference(
     if not values.size:
         return []
     tile = column_tile(values.shape[1], values.dtype)
-    over = _columns(values, min(ceil_div(len(values), tile.height), _held(context, tile, 8)))
+    most = tile.resident_rows(context.limits)
+    over = _columns(values, min(ceil_div(len(values), tile.height), most))
     arrays = (values, a["mean"], a["variance"], a.get("gamma"), a.get("beta"), a["result"])
     constants = (values.dtype.type(attrs[name]) for name in ("epsilon", "slope"))
     arguments = (*arrays, *over.sizes, int64(over.share), *constants)
@@ -153,10 +139,6 @@ def _finish(over: _Columns, parts: Any, a: Arrays, attrs: Attrs, *, inputs: bool
     return over.launch(BATCH, FINISH, arguments, block_rows=block_rows, size=over.dtype.itemsize)
 
 
-@operation(
-    BATCH,
-    *_symbols("batch_normalization_gradient", "batch_normalization_gradient_parts", FINISH),
-)
 def batch_normalization_gradient(
     context: Context, a: Arrays, attrs: Attrs, rows: int
 ) -> list[Work]:
@@ -183,7 +165,7 @@ def _rows(context: Context, name: str, matrix: Any, arguments: tuple[Any, ...]) 
     by_4 = columns % 4 == 0
     threads, grid, block = row_groups(rows, columns // 4 if by_4 else columns, context.limits)
     wide = threads > WARP
-    symbol = name + "_wide" * wide + BY_4[by_4]
+    symbol = name + "_wide" * wide + "_by_4" * by_4
     shared = WARP * matrix.dtype.itemsize if wide else 0
     source = kernel_source(LAYER, matrix.dtype)
     sizes = int64(rows), int32(columns), int32(threads)
@@ -191,7 +173,6 @@ def _rows(context: Context, name: str, matrix: Any, arguments: tuple[Any, ...]) 
     return Launch(source, symbol, (grid, 1, 1), (block, 1, 1), arguments, shared)
 
 
-@operation(LAYER, *_symbols("layer_normalization", "layer_normalization_wide"))
 def layer_normalization(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     values = a["values"]
     if not values.size:
@@ -202,11 +183,6 @@ def layer_normalization(context: Context, a: Arrays, attrs: Attrs, rows: int) ->
     return [_rows(context, "layer_normalization", values, arguments)]
 
 
-@operation(
-    LAYER,
-    *_symbols(*(f"layer_normalization_{kind}" for kind in ("gradient", "gradient_wide", "sums"))),
-    also={BATCH: _symbols(FINISH)},
-)
 def layer_normalization_gradient(
     context: Context, a: Arrays, attrs: Attrs, rows: int
 ) -> list[Work]:
@@ -229,3 +205,12 @@ def layer_normalization_gradient(
     if parts is not None:
         work.append(_finish(over, parts, a, attrs, inputs=False))
     return work
+
+
+OPERATIONS: dict[str, Binder] = {
+    "batch_normalization": batch_normalization,
+    "batch_normalization_inference": batch_normalization_inference,
+    "batch_normalization_gradient": batch_normalization_gradient,
+    "layer_normalization": layer_normalization,
+    "layer_normalization_gradient": layer_normalization_gradient,
+}

@@ -1,4 +1,4 @@
-"""Launches of what works on flat arrays of weights: penalties, clipping, optimizers."""
+"""Launches of penalties, clipping, constraints and optimizers, and of a step's end."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ from gpunn.backends.cuda.ops.geometry import THREADS, ceil_div, elementwise_grid
 from gpunn.backends.cuda.ops.launches import (
     Arrays,
     Attrs,
+    Binder,
     Context,
     Work,
     int32,
     int64,
     kernel_source,
-    operation,
 )
-from gpunn.backends.cuda.ops.reductions import SUMS, partials, reduction_blocks, with_finish
+from gpunn.backends.cuda.ops.reductions import (
+    SUMS,
+    column_tile,
+    partials,
+    reduction_blocks,
+    with_finish,
+)
 
 REGULARIZER = "regularizer.cu"
-CLIP = "clip.cu"  # those of optimizers are named after the ops
+CLIP = "clip.cu"
+CONSTRAINTS = "constraints.cu"  # those of optimizers are named after the ops
 PACK_BYTES = 16  # that a thread reads at a time
 
 
@@ -71,26 +78,22 @@ def _penalty(
     return with_finish(first, parts, "regularizer_finish", (a["sum"],))
 
 
-@operation(REGULARIZER, "regularizer", "regularizer_finish")
 def regularizer(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return _penalty(context, "regularizer", a, attrs, rows, 512, ())
 
 
-@operation(REGULARIZER, "regularizer_gradient", "regularizer_finish")
 def regularizer_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     real = a["kernel"].dtype.type
     more = (a["kernel_gradient"], real(attrs["l1"]), real(2 * attrs["l2"]))
     return _penalty(context, "regularizer_gradient", a, attrs, rows, 256, more)
 
 
-@operation(CLIP)
 def clip_by_value(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     g = a["gradients"]
     arguments = (g, int64(g.size), g.dtype.type(attrs["limit"]))
     return _each(context, CLIP, "clip_by_value", g, arguments)
 
 
-@operation(CLIP, "clip_by_norm", "sum_of_squares", "scale_by_norm")
 def clip_by_norm(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     g = a["gradients"]  # `axes` are all that it has
     if not g.size:
@@ -109,6 +112,42 @@ def clip_by_norm(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[W
         Launch(source, "sum_of_squares", (blocks, 1, 1), block, arguments, SUMS),
         Launch(source, "scale_by_norm", grid, block, (*arguments, limit, int32(blocks)), SUMS),
     ]
+
+
+# Constraints
+
+
+def norm_constraint(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    kernel = a["kernel"]
+    if not kernel.size:
+        return []
+    real, height = kernel.dtype.type, kernel.shape[0]  # `axes` are all that it has
+    columns = kernel.size // height
+    tile = column_tile(columns, kernel.dtype)
+    block_rows = tile.block_rows(height)
+    sizes = (int64(height), int32(columns), int32(tile.width))
+    constants = tuple(real(attrs[name]) for name in ("minimum", "maximum", "rate", "epsilon"))
+    launches: list[Work] = []
+    parts = None
+
+    def launch(name: str, arguments: tuple[Any, ...]) -> Launch:
+        return tile.launch((CONSTRAINTS, name), kernel.dtype, block_rows, arguments, tile.shared)
+
+    if block_rows > 1:
+        parts = context.workspace(block_rows * columns * kernel.dtype.itemsize).view(kernel.dtype)
+        launches.append(launch("column_squares", (kernel, parts, *sizes)))
+    arguments = (kernel, parts, int32(block_rows), *sizes, *constants)
+    return [*launches, launch("norm_constraint", arguments)]
+
+
+def non_negative(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    kernel = a["kernel"]
+    if not kernel.size:
+        return []
+    grid = elementwise_grid(kernel.size, context.limits, 16 // kernel.dtype.itemsize)
+    source = kernel_source(CONSTRAINTS, kernel.dtype)
+    arguments = (kernel, int64(kernel.size))
+    return [Launch(source, "non_negative", (grid, 1, 1), (THREADS, 1, 1), arguments)]
 
 
 # Optimizers
@@ -136,25 +175,21 @@ def _tiny(attrs: Attrs) -> tuple[float, float]:
     return attrs["tiny"], attrs["tiny"] if attrs["epsilon"] else 0.0
 
 
-@operation("sgd.cu")
 def sgd(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return _update(context, "sgd", a, attrs, (), ())
 
 
-@operation("momentum.cu")
 def momentum(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     real = a["parameters"].dtype.type
     constants = (real(attrs["momentum"]), real(attrs["tiny"]), int32(attrs["nesterov"]))
     return _update(context, "momentum", a, attrs, (a["momentum"],), constants)
 
 
-@operation("adagrad.cu")
 def adagrad(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     real = a["parameters"].dtype.type
     return _update(context, "adagrad", a, attrs, (a["accumulator"],), (real(attrs["epsilon"]),))
 
 
-@operation("rmsprop.cu")
 def rmsprop(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     real = a["parameters"].dtype.type
     slots = (a["velocity"], a.get("average_gradient"), a.get("momentum"))
@@ -163,7 +198,6 @@ def rmsprop(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return _update(context, "rmsprop", a, attrs, slots, tuple(map(real, values)))
 
 
-@operation("adam.cu")
 def adam(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     real = a["parameters"].dtype.type
     betas = [float(attrs[name]) for name in ("beta_1", "beta_2")]
@@ -172,3 +206,34 @@ def adam(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     values = (1 - betas[0], 1 - betas[1], attrs["epsilon"], *_tiny(attrs))
     constants = (*logarithms, *map(real, values))
     return _update(context, "adam", a, attrs, slots, constants, shared=8)
+
+
+# Counters
+
+
+def advance(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    # A schedule's rates are there only where they change from step to step.
+    rates: Any = a.get("rates")
+    learning_rate = None if rates is None else a["learning_rate"]
+    arguments = (
+        *(a["step"], a["offset"], int64(rows), rates, int64(0 if rates is None else rates.size)),
+        *(a.get("first_step"), learning_rate),
+    )
+    source = kernel_source("advance.cu", np.float32 if rates is None else rates.dtype)
+    return [Launch(source, "advance", (1, 1, 1), (1, 1, 1), arguments)]
+
+
+OPERATIONS: dict[str, Binder] = {
+    "regularizer": regularizer,
+    "regularizer_gradient": regularizer_gradient,
+    "clip_by_value": clip_by_value,
+    "clip_by_norm": clip_by_norm,
+    "norm_constraint": norm_constraint,
+    "non_negative": non_negative,
+    "sgd": sgd,
+    "momentum": momentum,
+    "adagrad": adagrad,
+    "rmsprop": rmsprop,
+    "adam": adam,
+    "advance": advance,
+}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cuda.driver import Launch
+from gpunn.backends.cuda.driver import Launch, Limits
 from gpunn.backends.cuda.ops.geometry import THREADS, WARP, ceil_div, even_width
 from gpunn.backends.cuda.ops.launches import Arrays, Context, Work, int32, int64, kernel_source
 
@@ -42,7 +42,7 @@ def reduction_blocks(threads: int, values: int, largest: int) -> tuple[int, int]
 
 
 def partials(context: Context, blocks: int, sums: int) -> Any:
-    """Return room for `sums` doubles of each block; None if there is only one."""
+    """Return memory for `sums` doubles of each block; None if there is only one."""
     return None if blocks == 1 else context.workspace(8 * sums * blocks).view(np.float64)
 
 
@@ -56,8 +56,7 @@ def with_finish(first: Launch, parts: Any, finish: str, arguments: tuple[Any, ..
 
 # Sums of columns over the batch: bias gradients
 
-BIAS_GRADIENT = "bias_gradient.cu"
-BIAS_KERNELS = ("bias_gradient", "bias_gradient_by_4")
+BIAS_GRADIENT = ("bias_gradient.cu", "bias_gradient")
 # Passes of a tile over its rows in one launch, and in each of the block rows of a longer batch,
 # of which there are at most so many.
 _PASSES_ALONE, _PASSES, _BLOCK_ROWS = 8, 4, 128
@@ -85,10 +84,23 @@ class ColumnTile:
     across: int
     shared: int
 
-    @property
-    def suffix(self) -> str:
-        """What the names of kernels for so many values end with."""
-        return "_by_4" if self.values == 4 else ""
+    def launch(
+        self, kernel: tuple[str, str], dtype: Any, block_rows: int, arguments: Any, shared: int
+    ) -> Launch:
+        """Return a launch of `kernel`, a file and the name without what tells `values`."""
+        file, name = kernel
+        return Launch(
+            kernel_source(file, dtype),
+            name + ("_by_4" if self.values == 4 else ""),
+            (self.across, block_rows, 1),
+            (self.width * self.height, 1, 1),
+            arguments,
+            shared,
+        )
+
+    def resident_rows(self, limits: Limits, each: int = 8) -> int:
+        """Return the block rows with which a multiprocessor gets `each` blocks."""
+        return max(each * limits.multiprocessors // self.across, 1)
 
     def block_rows(self, rows: int) -> int:
         """Return how many blocks below one another share so many rows."""
@@ -132,14 +144,8 @@ def column_sums(matrix: Any, roles: tuple[Any, Any, Any], block_rows: int) -> La
     """
     rows, columns = matrix.shape
     tile = column_tile(columns, matrix.dtype)
-    return Launch(
-        kernel_source(BIAS_GRADIENT, matrix.dtype),
-        "bias_gradient" + tile.suffix,
-        (tile.across, block_rows, 1),
-        (tile.width * tile.height, 1, 1),
-        (matrix, *roles, int64(rows), int32(columns), int32(tile.width)),
-        tile.shared,
-    )
+    arguments = (matrix, *roles, int64(rows), int32(columns), int32(tile.width))
+    return tile.launch(BIAS_GRADIENT, matrix.dtype, block_rows, arguments, tile.shared)
 
 
 def finish_bias(parts: Any, a: Arrays) -> Launch:

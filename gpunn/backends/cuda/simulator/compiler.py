@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from gpunn.backends.cuda import kernel_loader
-from gpunn.backends.cuda.driver import Source
+from gpunn.backends.cuda.driver import KernelSource
 from gpunn.errors import DeviceError
 
 # The numbers come out as written, operation by operation: no fused multiply-add unless a kernel
@@ -61,7 +61,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Library:
+class KernelLibrary:
     """The compiled kernels of a file, and the function that launches them."""
 
     handle: ctypes.CDLL
@@ -170,13 +170,13 @@ _MAIN = """\
 """
 
 
-def load(source: Source, architecture: int) -> Library:
+def load(source: KernelSource, architecture: int) -> KernelLibrary:
     """Return the kernels of `source` as its files are now, compiled now or at an earlier time."""
     return _load(source, architecture, kernel_loader.digest(source))
 
 
 @cache
-def _load(source: Source, architecture: int, digest: str) -> Library:
+def _load(source: KernelSource, architecture: int, digest: str) -> KernelLibrary:
     command = find_compiler()
     shim = kernel_loader.kernels_folder() / "simulator"
     common = (*OPTIONS, *_processor_options(), "-I", str(shim.parent))
@@ -227,7 +227,7 @@ def _made(compile_to: Callable[[str], None]) -> bytes:
         raise DeviceError(f"kernels cannot be compiled: {error}") from error
 
 
-def _open(path: Path) -> Library:
+def _open(path: Path) -> KernelLibrary:
     try:
         handle = ctypes.CDLL(str(path))
     except OSError as error:
@@ -239,4 +239,4 @@ def _open(path: Path) -> Library:
     ):
         parameters = tuple((signature.value or b"").decode().split())
         kernels[(name.value or b"").decode()] = Kernel(len(kernels), parameters, threads.value)
-    return Library(handle, kernels)
+    return KernelLibrary(handle, kernels)

@@ -1,4 +1,4 @@
-"""The lane of the simulator: copies that run as late as they may."""
+"""Copies in the simulator, which run as late as they may."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cuda.host_order import rows_between
-from gpunn.backends.interface import Lane
+from gpunn.backends.interface import CopyStream
 from gpunn.errors import DeviceError
 
 
-class SimulatorLane(Lane):
+class SimulatorCopyStream(CopyStream):
     """Copies that run when somebody waits for them, so that a wait that is missing shows.
 
-    Calls run as they are made, so a fence behind them is passed as soon as there is one. A fence
-    is a number of copies.
+    Calls run as they are made, so an event behind them is done as soon as it is recorded. An
+    event is a number of copies.
 
     Parameters
     ----------
@@ -33,9 +32,7 @@ class SimulatorLane(Lane):
         self._waiting: list[tuple[Any, Any]] = []
         self._done = 0
 
-    rows = staticmethod(rows_between)
-
-    def pinned(self, nbytes: int) -> np.ndarray[Any, Any]:
+    def allocate_pinned(self, nbytes: int) -> np.ndarray[Any, Any]:
         memory = np.zeros(nbytes, np.uint8)
         self._pinned[id(memory)] = memory
         return memory
@@ -45,7 +42,7 @@ class SimulatorLane(Lane):
             array = array.base
         return self._pinned.get(id(array)) is array
 
-    def fence(self) -> int:
+    def record_event(self) -> int:
         return 0
 
     def copy(self, pairs: Sequence[tuple[Any, np.ndarray[Any, Any]]], after: Any) -> int:
@@ -65,12 +62,12 @@ class SimulatorLane(Lane):
             self._waiting += pairs
             return self._done + len(self._waiting)
 
-    def follow(self, fence: int) -> None:
-        self.wait(fence)
+    def wait_event(self, event: int) -> None:
+        self.synchronize(event)
 
-    def wait(self, fence: int) -> None:
+    def synchronize(self, event: int) -> None:
         with self._lock:
-            while self._done < fence:
+            while self._done < event:
                 array, values = self._waiting.pop(0)
                 array.reshape(-1).view(np.uint8)[:] = values.reshape(-1).view(np.uint8)
                 self._done += 1

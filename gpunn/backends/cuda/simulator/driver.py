@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpunn.backends.cuda.driver import Call, Dimensions, Driver, Launch, Limits, Product
+from gpunn.backends.cuda.driver import Call, Dimensions, Driver, Launch, LibraryProduct, Limits
 from gpunn.backends.cuda.simulator import compiler as host_compiler
 from gpunn.backends.cuda.simulator.compiler import Kernel
-from gpunn.backends.cuda.simulator.copy_stream import SimulatorLane
+from gpunn.backends.cuda.simulator.copy_stream import SimulatorCopyStream
 from gpunn.errors import DeviceError
 
 # Before and behind every allocation; as GUARD_BYTES in kernels/simulator/runtime.hpp.
@@ -42,11 +42,11 @@ _MAX_BLOCK = (1024, 1024, 64)
 _LOCK = threading.Lock()
 
 
-class _Memory(ctypes.Structure):
+class _MemoryStruct(ctypes.Structure):
     _fields_ = [("start", ctypes.c_void_p), ("nbytes", ctypes.c_int64)]
 
 
-class _Launch(ctypes.Structure):
+class _LaunchStruct(ctypes.Structure):
     """As ``struct Launch`` in kernels/simulator/runtime.hpp."""
 
     _fields_ = [
@@ -129,7 +129,7 @@ class SimulatorDriver(Driver):
         self._used = 0
         self._allocations: dict[int, _Allocation] = {}  # by id of the array that owns the memory
         self._message = ctypes.create_string_buffer(2048)
-        self._lane = SimulatorLane(lambda array: self._allocation(array) is not None)
+        self._copy_stream = SimulatorCopyStream(lambda array: self._allocation(array) is not None)
 
     def describe(self) -> str:
         major, minor = divmod(self.limits.architecture, 10)
@@ -175,8 +175,8 @@ class SimulatorDriver(Driver):
             array = array.base
         return self._allocations.get(id(array))
 
-    def lane(self) -> SimulatorLane:
-        return self._lane
+    def copy_stream(self) -> SimulatorCopyStream:
+        return self._copy_stream
 
     def upload(self, array: Any) -> Any:
         if isinstance(array, np.ndarray) and array.flags.c_contiguous and self._allocation(array):
@@ -216,8 +216,10 @@ class SimulatorDriver(Driver):
         for index, array in enumerate(launch.arguments):
             if isinstance(array, np.ndarray) and (owner := self._allocation(array)):
                 owners.setdefault(owner, index)
-        memory = (_Memory * (len(owners) or 1))(*(_Memory(one.start, one.nbytes) for one in owners))
-        packed = _Launch(
+        memory = (_MemoryStruct * (len(owners) or 1))(
+            *(_MemoryStruct(one.start, one.nbytes) for one in owners)
+        )
+        packed = _LaunchStruct(
             kernel=kernel.number,
             cooperative=launch.cooperative,
             grid=launch.grid,
@@ -248,7 +250,7 @@ class SimulatorDriver(Driver):
 
         return call
 
-    def _failure(self, code: int, packed: _Launch, places: list[tuple[int, int]]) -> str:
+    def _failure(self, code: int, packed: _LaunchStruct, places: list[tuple[int, int]]) -> str:
         if code == 1:
             return self._message.value.decode(errors="replace")
         if packed.damaged < 0:
@@ -312,7 +314,7 @@ class SimulatorDriver(Driver):
             return "an array that this device did not allocate"
         return ""
 
-    def prepare_product(self, product: Product) -> Call:
+    def prepare_product(self, product: LibraryProduct) -> Call:
         left, right, result = product.left, product.right, product.result
         for name, array in (("left", left), ("right", right), ("result", result)):
             half = array.dtype == np.uint16 and array is not result

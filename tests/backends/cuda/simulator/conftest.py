@@ -9,7 +9,7 @@ import pytest
 from planted import KERNELS, Run, runner
 
 from gpunn.backends.cuda import kernel_loader
-from gpunn.backends.cuda.driver import Source
+from gpunn.backends.cuda.driver import KernelSource
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 
 
@@ -22,11 +22,11 @@ def planted_kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def source(planted_kernels: Path) -> Iterator[Source]:
+def source(planted_kernels: Path) -> Iterator[KernelSource]:
     """The kernels, compiled into their folder."""
     patch = pytest.MonkeyPatch()
     patch.setattr(kernel_loader, "cache_folder", lambda kind: planted_kernels.parent)
-    yield Source(str(planted_kernels))
+    yield KernelSource(str(planted_kernels))
     patch.undo()
 
 
@@ -36,6 +36,6 @@ def driver(request: pytest.FixtureRequest) -> SimulatorDriver:
 
 
 @pytest.fixture
-def run(source: Source, driver: SimulatorDriver) -> Run:
+def run(source: KernelSource, driver: SimulatorDriver) -> Run:
     """``run(symbol, *arguments, grid=1, block=32, shared=0, cooperative=False)``."""
     return runner(source, driver)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cuda.driver import Launch, Source
+from gpunn.backends.cuda.driver import KernelSource, Launch
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 
 KERNELS = """
@@ -247,7 +247,7 @@ KERNEL(32) vector_load(const float *from, float *to, int at)
 Run = Callable[..., None]
 
 
-def runner(source: Source, driver: SimulatorDriver) -> Run:
+def runner(source: KernelSource, driver: SimulatorDriver) -> Run:
     def run(
         symbol: str,
         *arguments: Any,

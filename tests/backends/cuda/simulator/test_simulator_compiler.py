@@ -13,7 +13,7 @@ from op_runs import needs_compiler
 from planted import runner
 
 from gpunn.backends.cuda import kernel_loader
-from gpunn.backends.cuda.driver import Source
+from gpunn.backends.cuda.driver import KernelSource
 from gpunn.backends.cuda.simulator import compiler as host_compiler
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.errors import DeviceError
@@ -23,25 +23,27 @@ pytestmark = needs_compiler
 # The compiler
 
 
-def test_an_error_of_the_compiler_is_shown(source: Source, tmp_path: Path) -> None:
+def test_an_error_of_the_compiler_is_shown(source: KernelSource, tmp_path: Path) -> None:
     file = tmp_path / "broken.cu"
     file.write_text('#include "prelude.cuh"\nKERNEL(32) broken(int *to) { to[0] = nothing; }\n')
     with pytest.raises(DeviceError, match=r"broken.cu:2:.*error.*nothing"):
-        host_compiler.load(Source(str(file)), 90)
+        host_compiler.load(KernelSource(str(file)), 90)
     empty = tmp_path / "empty.cu"
     empty.write_text('#include "prelude.cuh"\n')
     with pytest.raises(DeviceError, match="holds no KERNEL"):
-        host_compiler.load(Source(str(empty)), 90)
+        host_compiler.load(KernelSource(str(empty)), 90)
 
 
-def test_macros_choose_and_name_kernels(source: Source, tmp_path: Path) -> None:
+def test_macros_choose_and_name_kernels(source: KernelSource, tmp_path: Path) -> None:
     file = tmp_path / "macros.cu"
     file.write_text(
         '#include "prelude.cuh"\n'
         "#define FILL(name, n) KERNEL(8 * (n)) fill_##name(int *to) { to[0] = VALUE; }\n"
         "FILL(first, 4)\n#ifdef SECOND\nFILL(second, 1)\n#endif\n"
     )
-    sources = [Source(str(file), defines) for defines in (("VALUE=1",), ("VALUE=2", "SECOND"))]
+    sources = [
+        KernelSource(str(file), defines) for defines in (("VALUE=1",), ("VALUE=2", "SECOND"))
+    ]
     libraries = [host_compiler.load(one, 90) for one in sources]
     assert [list(one.kernels) for one in libraries] == [
         ["fill_first"],
@@ -55,16 +57,16 @@ def test_macros_choose_and_name_kernels(source: Source, tmp_path: Path) -> None:
         assert result[0] == value
 
 
-def put_one(file: Path, value: int = 1) -> Source:
+def put_one(file: Path, value: int = 1) -> KernelSource:
     """Write a file with one kernel, which gives `value`."""
     file.write_text(
         f'#include "prelude.cuh"\nKERNEL(32) give(int *to) {{ to[0] = {value}; }}\n',
         encoding="utf-8",
     )
-    return Source(str(file))
+    return KernelSource(str(file))
 
 
-def given(source: Source) -> int:
+def given(source: KernelSource) -> int:
     """Return what a kernel `give` gives."""
     driver = SimulatorDriver()
     result = driver.upload(np.zeros(1, np.int32))
@@ -111,7 +113,7 @@ def test_compiled_files_are_found_again(
     host_compiler._load.cache_clear()
     host_compiler.load(source, 90)
     with pytest.raises(pytest.fail.Exception, match="compiled again"):
-        host_compiler.load(Source(source.file, ("GPUNN_REAL=double",)), 90)
+        host_compiler.load(KernelSource(source.file, ("GPUNN_REAL=double",)), 90)
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "folder", "checksum"])
@@ -201,7 +203,7 @@ def test_an_edited_file_is_compiled_anew(kept: Path, tmp_path: Path) -> None:
     file.write_text('#include "value.cuh"\nKERNEL(32) give(int *to) { to[0] = VALUE; }\n')
     for value in (3, 4):
         header.write_text(f'#include "prelude.cuh"\n#define VALUE {value}\n')
-        assert given(Source(str(file))) == value
+        assert given(KernelSource(str(file))) == value
 
 
 def test_a_file_beside_the_including_one_comes_first(kept: Path, tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def test_a_file_beside_the_including_one_comes_first(kept: Path, tmp_path: Path)
     (tmp_path / "own.cu").write_text(
         '#include "reduce.cuh"\nKERNEL(32) give(int *to) { to[0] = VALUE; }\n'
     )
-    assert given(Source(str(tmp_path / "own.cu"))) == 5
+    assert given(KernelSource(str(tmp_path / "own.cu"))) == 5
     texts = kernel_loader.texts(str(tmp_path / "own.cu"))
     assert "VALUE 5" in texts["reduce.cuh"]
     assert texts["prelude.cuh"] == kernel_loader.texts("prelude.cuh")["prelude.cuh"]
@@ -223,7 +225,7 @@ def test_the_working_directory_has_no_say(
 ) -> None:
     put_one(tmp_path / "affine.cu")
     monkeypatch.chdir(tmp_path)
-    library = host_compiler.load(Source("affine.cu", ("GPUNN_REAL=float",)), 90)
+    library = host_compiler.load(KernelSource("affine.cu", ("GPUNN_REAL=float",)), 90)
     assert "affine" in library.kernels
 
 
@@ -232,17 +234,17 @@ def test_files_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     put_one(tmp_path / "here.cu")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DeviceError, match=f"no kernel file 'here.cu' in {folder}; .* full path"):
-        host_compiler.load(Source("here.cu"), 90)
+        host_compiler.load(KernelSource("here.cu"), 90)
     with pytest.raises(DeviceError, match=f"no kernel file {tmp_path}/gone.cu"):
-        host_compiler.load(Source(f"{tmp_path}/gone.cu"), 90)
+        host_compiler.load(KernelSource(f"{tmp_path}/gone.cu"), 90)
     (tmp_path / "here.cu").write_text('#include "gone.cuh"\n')
     with pytest.raises(
         DeviceError, match=f"here.cu includes 'gone.cuh', which is not beside it nor in {folder}"
     ):
-        host_compiler.load(Source(f"{tmp_path}/here.cu"), 90)
+        host_compiler.load(KernelSource(f"{tmp_path}/here.cu"), 90)
     (tmp_path / "here.cu").write_bytes(b"\xff")
     with pytest.raises(DeviceError, match=r"here.cu cannot be read: .*utf-8"):
-        host_compiler.load(Source(f"{tmp_path}/here.cu"), 90)
+        host_compiler.load(KernelSource(f"{tmp_path}/here.cu"), 90)
 
 
 # Which compiler

@@ -10,7 +10,7 @@ import pytest
 from op_runs import needs_compiler
 from planted import Run, floats, i32, runner
 
-from gpunn.backends.cuda.driver import Source
+from gpunn.backends.cuda.driver import KernelSource
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.errors import DeviceError
 
@@ -137,7 +137,7 @@ def test_upload_write_and_download(driver: SimulatorDriver) -> None:
 # Barriers
 
 
-def test_a_missing_barrier_shows(source: Source) -> None:
+def test_a_missing_barrier_shows(source: KernelSource) -> None:
     host = floats(96)
     right = host[::-1].reshape(-1, 2)[:, ::-1].ravel()
     wrong = 0
@@ -151,7 +151,7 @@ def test_a_missing_barrier_shows(source: Source) -> None:
     assert wrong >= 5
 
 
-def test_another_order_shows_what_running_in_order_hides(source: Source) -> None:
+def test_another_order_shows_what_running_in_order_hides(source: KernelSource) -> None:
     host = floats(96)
     right = np.concatenate([[0], host[:-1]]).astype(np.float32)
     results = []
@@ -204,7 +204,7 @@ def test_waiting_that_cannot_end_is_reported(
     run("reverse", values, arrays[2][:96], block=96, shared=384)
 
 
-def test_a_deadlock_says_who_waits_where(source: Source) -> None:
+def test_a_deadlock_says_who_waits_where(source: KernelSource) -> None:
     driver = SimulatorDriver()
     array = driver.upload(floats(32))
     with pytest.raises(

@@ -11,7 +11,7 @@ import pytest
 from op_runs import needs_compiler
 from planted import Run, floats, i32, runner
 
-from gpunn.backends.cuda.driver import Launch, Product, Source
+from gpunn.backends.cuda.driver import KernelSource, Launch, LibraryProduct
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.errors import DeviceError
 
@@ -60,7 +60,7 @@ def test_grid_barriers_that_cannot_end(driver: SimulatorDriver, run: Run) -> Non
         ({"shared": 232449}, "232449 bytes of shared memory exceed 232448"),
     ],
 )
-def test_launches_that_cuda_refuses(source: Source, shape: Any, message: str) -> None:
+def test_launches_that_cuda_refuses(source: KernelSource, shape: Any, message: str) -> None:
     driver = SimulatorDriver()
     array = driver.upload(floats(8))
     with pytest.raises(
@@ -70,7 +70,7 @@ def test_launches_that_cuda_refuses(source: Source, shape: Any, message: str) ->
     assert driver.launches == 0
 
 
-def test_limits_of_another_gpu(source: Source, tmp_path: Path) -> None:
+def test_limits_of_another_gpu(source: KernelSource, tmp_path: Path) -> None:
     file = tmp_path / "architecture.cu"
     file.write_text(
         '#include "prelude.cuh"\nKERNEL(64) architecture(int *to) { to[0] = __CUDA_ARCH__; }\n'
@@ -79,7 +79,7 @@ def test_limits_of_another_gpu(source: Source, tmp_path: Path) -> None:
     assert driver.limits.multiprocessors == 4
     assert "7.5 with 4" in driver.describe()
     result = driver.upload(np.zeros(1, np.int32))
-    run = runner(Source(str(file)), driver)
+    run = runner(KernelSource(str(file)), driver)
     run("architecture", result)
     assert result[0] == 750
     with pytest.raises(DeviceError, match="65540 bytes of shared memory exceed 65536"):
@@ -88,7 +88,7 @@ def test_limits_of_another_gpu(source: Source, tmp_path: Path) -> None:
         run("architecture", result, grid=65, block=64, cooperative=True)
 
 
-def test_arguments_are_checked(source: Source) -> None:
+def test_arguments_are_checked(source: KernelSource) -> None:
     driver = SimulatorDriver()
     run = runner(source, driver)
     real = driver.upload(floats(8))
@@ -144,7 +144,7 @@ def test_what_would_end_the_process(driver: SimulatorDriver, run: Run) -> None:
 # Calls
 
 
-def test_a_capture_makes_all_calls(source: Source, driver: SimulatorDriver) -> None:
+def test_a_capture_makes_all_calls(source: KernelSource, driver: SimulatorDriver) -> None:
     first, second = driver.upload(floats(50)), driver.upload(np.zeros(50, np.float32))
 
     def launch(a: Any, b: Any) -> Callable[[], None]:
@@ -161,7 +161,7 @@ def test_a_capture_makes_all_calls(source: Source, driver: SimulatorDriver) -> N
     assert np.array_equal(first, 16 * floats(50))
 
 
-def test_the_log(source: Source) -> None:
+def test_the_log(source: KernelSource) -> None:
     driver = SimulatorDriver(log=True)
     array = driver.upload(floats(32))
     runner(source, driver)("put_shared", array, i32(0), i32(0), block=(8, 2), shared=64)
@@ -169,7 +169,7 @@ def test_the_log(source: Source) -> None:
     assert SimulatorDriver().log is None
 
 
-def test_a_seed_gives_the_same_order_again(source: Source) -> None:
+def test_a_seed_gives_the_same_order_again(source: KernelSource) -> None:
     def wrong_result(seed: int) -> bytes:
         driver = SimulatorDriver(seed)
         values, result = driver.upload(floats(128)), driver.upload(np.zeros(128, np.float32))
@@ -190,11 +190,11 @@ def test_library_products(driver: SimulatorDriver, dtype: Any) -> None:
             driver.upload(m.T if flag else m) for m, flag in zip((left, right), flags, strict=True)
         ]
         driver.write(result, 0)
-        driver.prepare_product(Product(*arrays, result, *flags))()
+        driver.prepare_product(LibraryProduct(*arrays, result, *flags))()
         np.testing.assert_allclose(result, left @ right, rtol=1e-5)
     assert driver.launches == 2
     with pytest.raises(DeviceError, match="left is an array that this device did not allocate"):
-        driver.prepare_product(Product(left, arrays[1], result))
+        driver.prepare_product(LibraryProduct(left, arrays[1], result))
 
 
 def test_library_products_in_lower_precision(driver: SimulatorDriver) -> None:
@@ -206,12 +206,12 @@ def test_library_products_in_lower_precision(driver: SimulatorDriver) -> None:
             factor = driver.upload(one[:, :2].copy())
             small = driver.upload(np.eye(2, dtype=np.float32))
             two = driver.upload(np.zeros((1, 2), np.float32))
-            driver.prepare_product(Product(factor, small, two, precision=precision))()
+            driver.prepare_product(LibraryProduct(factor, small, two, precision=precision))()
             assert two.tolist() == [expected]
-        driver.prepare_product(Product(driver.upload(one), unit, result, precision="tf32"))()
+        driver.prepare_product(LibraryProduct(driver.upload(one), unit, result, precision="tf32"))()
     assert result[0, 2] == np.inf
     half = driver.upload(np.array([[0x3F80, 0x4000]], np.uint16))  # 1 and 2
     total = driver.upload(np.zeros((1, 1), np.float32))
-    product = Product(half, half, total, transpose_right=True, precision="bfloat16")
+    product = LibraryProduct(half, half, total, transpose_right=True, precision="bfloat16")
     driver.prepare_product(product)()
     assert total.tolist() == [[5.0]]

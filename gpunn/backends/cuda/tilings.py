@@ -3,7 +3,7 @@
 A product of M x N results over a reduction of K is cut into tiles, one block each; where the tiles
 alone leave most multiprocessors idle, K is cut too, and a second launch adds the parts up. What is
 best depends on the shape: at batch 50 every barrier and every launch counts, at batch 8192 only
-the rate of multiplications does. `product_shape` writes down what each choice costs, roughly and
+the rate of multiplications does. `choose_tiling` writes down what each choice costs, roughly and
 in clock cycles, and takes the cheapest.
 
 ``kernels/product.cuh`` says how a block uses its tile, and receives these numbers as macros.
@@ -141,7 +141,7 @@ _MAX_PARTIAL_BYTES = 1 << 25
 
 
 @dataclass(frozen=True)
-class ProductShape:
+class Tiling:
     """How a product is cut.
 
     Attributes
@@ -167,9 +167,9 @@ class ProductShape:
     cycles: float
 
 
-def tile_shapes(
+def tilings(
     form: str, precision: str, m: int, n: int, k: int, tile: Tile, limits: Limits
-) -> Iterator[ProductShape]:
+) -> Iterator[Tiling]:
     """Yield the ways to cut a product into `tile`: K whole, or in parts that all run at once."""
     shared = tile.shared_bytes(form, precision)
     tiles_m, tiles_n = ceil_div(m, tile.m), ceil_div(n, tile.n)
@@ -193,7 +193,7 @@ def tile_shapes(
             cycles += 2 * partial_bytes / (limits.multiprocessors * _COPY_RATE)
         elif form == "INPUT_GRADIENT" and tiles_m > 1:
             cycles += _LAUNCH  # sums over the batch are finished in a launch of their own
-        yield ProductShape(tile, tiles_m, tiles_n, splits, split_steps * tile.k, shared, cycles)
+        yield Tiling(tile, tiles_m, tiles_n, splits, split_steps * tile.k, shared, cycles)
 
 
 def _cycles(tile: Tile, precision: str, steps: int, resident: int, blocks: int) -> float:
@@ -216,9 +216,7 @@ def _cycles(tile: Tile, precision: str, steps: int, resident: int, blocks: int) 
 
 
 @lru_cache(maxsize=1024)
-def product_shape(
-    form: str, precision: str, m: int, n: int, k: int, limits: Limits
-) -> ProductShape:
+def choose_tiling(form: str, precision: str, m: int, n: int, k: int, limits: Limits) -> Tiling:
     """Return the cheapest way to cut a product.
 
     Parameters
@@ -233,7 +231,7 @@ def product_shape(
         shape
         for tile in device_tiles(precision, limits)
         if tile.shared_bytes(form, precision) <= limits.shared_memory
-        for shape in tile_shapes(form, precision, m, n, k, tile, limits)
+        for shape in tilings(form, precision, m, n, k, tile, limits)
     ]
     return min(shapes, key=lambda shape: shape.cycles)
 

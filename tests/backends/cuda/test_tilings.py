@@ -8,16 +8,16 @@ import pytest
 from gpunn.backends.cuda.driver import Limits
 from gpunn.backends.cuda.ops.dense import dense
 from gpunn.backends.cuda.ops.launches import Context
-from gpunn.backends.cuda.product_shapes import (
+from gpunn.backends.cuda.tilings import (
     ALONG,
     FINISH_THREADS,
     KINDS,
     TILES,
     Tile,
+    choose_tiling,
     device_tiles,
     finish_shape,
-    product_shape,
-    tile_shapes,
+    tilings,
 )
 from gpunn.errors import DeviceError
 
@@ -72,7 +72,7 @@ def test_a_shape_covers_the_product_and_fits_the_device(
 ) -> None:
     limits = DEVICES[device]
     for m, n, k in SIZES:
-        shape = product_shape(form, precision, m, n, k, limits)
+        shape = choose_tiling(form, precision, m, n, k, limits)
         tile = shape.tile
         assert (shape.tiles_m - 1) * tile.m < m <= shape.tiles_m * tile.m
         assert (shape.tiles_n - 1) * tile.n < n <= shape.tiles_n * tile.n
@@ -86,7 +86,7 @@ def test_a_shape_covers_the_product_and_fits_the_device(
 def test_the_parts_of_a_split_run_at_once(form: str, precision: str) -> None:
     for m, n, k in SIZES:
         for tile in TILES[precision]:
-            for shape in tile_shapes(form, precision, m, n, k, tile, H100):
+            for shape in tilings(form, precision, m, n, k, tile, H100):
                 if shape.splits > 1:
                     blocks = shape.tiles_m * shape.tiles_n * shape.splits
                     assert blocks <= tile.blocks * H100.multiprocessors
@@ -95,7 +95,7 @@ def test_the_parts_of_a_split_run_at_once(form: str, precision: str) -> None:
 @pytest.mark.parametrize("precision", KINDS)
 def test_few_classes_have_a_narrow_tile(precision: str) -> None:
     for batch in (50, 128, 1024):
-        shape = product_shape("FORWARD", precision, batch, 10, 100, H100)
+        shape = choose_tiling("FORWARD", precision, batch, 10, 100, H100)
         assert shape.tile.n == 16
 
 
@@ -104,10 +104,10 @@ def test_a_small_batch_needs_no_second_launch(precision: str) -> None:
     """784-300-100-10 at batch 50: every product is one launch, with its sums over the batch."""
     layers = ((784, 300), (300, 100), (100, 10))
     for inputs, units in layers:
-        assert product_shape("FORWARD", precision, 50, units, inputs, H100).splits == 1
-        assert product_shape("KERNEL_GRADIENT", precision, inputs, units, 50, H100).splits == 1
+        assert choose_tiling("FORWARD", precision, 50, units, inputs, H100).splits == 1
+        assert choose_tiling("KERNEL_GRADIENT", precision, inputs, units, 50, H100).splits == 1
     for inputs, units in layers[1:]:
-        shape = product_shape("INPUT_GRADIENT", precision, 50, inputs, units, H100)
+        shape = choose_tiling("INPUT_GRADIENT", precision, 50, inputs, units, H100)
         assert (shape.splits, shape.tiles_m) == (1, 1)
 
 
@@ -118,7 +118,7 @@ def test_a_large_batch_fills_the_device(precision: str) -> None:
         ("KERNEL_GRADIENT", 784, 300, 8192),
         ("KERNEL_GRADIENT", 300, 100, 8192),
     ):
-        shape = product_shape(form, precision, m, n, k, H100)
+        shape = choose_tiling(form, precision, m, n, k, H100)
         blocks = shape.tiles_m * shape.tiles_n * shape.splits
         assert blocks >= 0.9 * H100.multiprocessors
 
@@ -153,7 +153,7 @@ def test_without_asynchronous_copies_two_stages_leave_room_for_more_blocks(preci
         for tile, deep in zip(tiles, TILES[precision], strict=True):
             assert resident(form, tile) >= max(resident(form, deep), 1)
         for m, n, k in SIZES:
-            assert product_shape(form, precision, m, n, k, t4).tile in tiles
+            assert choose_tiling(form, precision, m, n, k, t4).tile in tiles
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])

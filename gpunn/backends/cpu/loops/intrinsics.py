@@ -1,6 +1,6 @@
-"""Memory by its address, words that threads share without a lock, calls through pointers.
+"""Memory by its address, atomic words, calls through pointers, prefetches: what numba lacks.
 
-numba has none of these. Words are int64 at an address that is a multiple of 8; what threads do to
+Words are int64 at an address that is a multiple of 8; what threads do to
 them is sequentially consistent.
 """
 
@@ -44,7 +44,7 @@ def _store(typing: Any, address: Any, value: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
-def _increase(typing: Any, address: Any, amount: Any) -> Any:
+def _fetch_add(typing: Any, address: Any, amount: Any) -> Any:
     """Add to the word at an address; return what it was."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -53,7 +53,7 @@ def _increase(typing: Any, address: Any, amount: Any) -> Any:
     return types.int64(types.int64, types.int64), generate
 
 
-def _replace(typing: Any, address: Any, expected: Any, value: Any) -> Any:
+def _compare_exchange(typing: Any, address: Any, expected: Any, value: Any) -> Any:
     """Set the word at an address if it is what is expected; return whether it was."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -78,7 +78,7 @@ def _pause(typing: Any) -> Any:
     return types.void(), generate
 
 
-def _perform(typing: Any, function: Any, job: Any, task: Any, thread: Any) -> Any:
+def _call_address(typing: Any, function: Any, job: Any, task: Any, thread: Any) -> Any:
     """Call the function at an address with three words."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -98,13 +98,45 @@ def _pointer(typing: Any, address: Any) -> Any:
     return types.voidptr(types.int64), generate
 
 
+_READ, _KEEP, _DATA = 0, 3, 1  # arguments of LLVM's llvm.prefetch
+
+
+def emit_prefetch(builder: Any, line: Any) -> None:
+    """Write the instruction that asks for the cache line of a pointer to a byte."""
+    word = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), (line.type, word, word, word))
+    function = builder.module.declare_intrinsic("llvm.prefetch", (line.type,), kind)
+    builder.call(function, (line, *(ir.Constant(word, n) for n in (_READ, _KEEP, _DATA))))
+
+
+def _prefetch(typing: Any, array: Any, row: Any, column: Any) -> Any:
+    """Ask for the cache line of ``array[row, column]``, of a C-contiguous array, and go on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array_type, *index_types = signature.args
+        values = context.make_array(array_type)(context, builder, arguments[0])
+        indices = [
+            context.cast(builder, index, index_type, types.intp)
+            for index, index_type in zip(arguments[1:], index_types, strict=True)
+        ]
+        pointer = cgutils.get_item_pointer(
+            context, builder, array_type, values, indices, wraparound=False, boundscheck=False
+        )
+        line = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        emit_prefetch(builder, line)
+        return context.get_dummy_value()
+
+    return types.void(array, row, column), generate
+
+
 load: Any = intrinsic(_load)
 store: Any = intrinsic(_store)
-increase: Any = intrinsic(_increase)
-replace: Any = intrinsic(_replace)
+fetch_add: Any = intrinsic(_fetch_add)
+compare_exchange: Any = intrinsic(_compare_exchange)
 pause: Any = intrinsic(_pause)
-perform: Any = intrinsic(_perform)
+call_address: Any = intrinsic(_call_address)
 pointer: Any = intrinsic(_pointer)
+prefetch: Any = intrinsic(_prefetch)
 
 
 def _floats(address: int, size: int) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 from numba import carray
 
 from gpunn.backends.cpu.loops.compile import threaded
+from gpunn.backends.cpu.loops.intrinsics import fetch_add, floats, pointer
 from gpunn.backends.cpu.products.tiles import (
     COLUMNS,
     HEIGHTS,
@@ -28,7 +29,6 @@ from gpunn.backends.cpu.products.tiles import (
     transpose,
 )
 from gpunn.backends.cpu.threads.loops import Task
-from gpunn.backends.cpu.threads.memory import floats, increase, pointer
 
 
 def tile_height(rows: int) -> int:
@@ -71,7 +71,7 @@ def _panel(
         )
 
 
-# Forward: result = activation(values @ kernel + bias), the activation two straight lines
+# Forward: result = activation(values @ kernel + bias), the activation piecewise linear
 
 FORWARD = np.dtype(
     [
@@ -91,8 +91,8 @@ def _add(total: Any, values: Any) -> None:
 
 
 @threaded
-def _straighten(y: Any, bias: Any, slope: Any) -> None:
-    """y + bias, times `slope` where negative, as `numba_kernels.add_bias`."""
+def apply_bias_and_slope(y: Any, bias: Any, slope: Any) -> None:
+    """y + bias, times `slope` where negative, as `loops.dense.add_bias`."""
     zero = slope - slope
     for i in range(y.size):
         z = y[i] + bias[i]
@@ -129,14 +129,14 @@ def _forward(job: int, task: int, thread: int) -> None:
         np.float32(1),
         False,
     )
-    if (increase(j.arrived + place * 8, 1) + 1) % j.parts == 0:  # all parts of the sum are there
+    if (fetch_add(j.arrived + place * 8, 1) + 1) % j.parts == 0:  # all parts of the sum are there
         bias = floats(j.bias + column * SIZE, columns)
         for i in range(top, bottom):
             offset = i * out_row + column * SIZE
             y = floats(j.result + offset, columns)
             for other in range(j.parts - 1):
                 _add(y, floats(j.partial + other * j.rows * out_row + offset, columns))
-            _straighten(y, bias, j.slope)
+            apply_bias_and_slope(y, bias, j.slope)
 
 
 # Gradient of a kernel: (kernel -= rate *) values.T @ gradient
@@ -198,7 +198,7 @@ BACKWARD = np.dtype(
 
 
 @threaded
-def _through(gradient: Any, output: Any, slope: Any, sums: Any) -> None:
+def apply_slope_gradient(gradient: Any, output: Any, slope: Any, sums: Any) -> None:
     zero = slope - slope
     one = type(slope)(1)
     for i in range(gradient.size):
@@ -249,7 +249,7 @@ def _backward(job: int, task: int, thread: int) -> None:
         sums[:] = 0
         for i in range(j.rows):
             offset = i * out_row + column * SIZE
-            _through(
+            apply_slope_gradient(
                 floats(j.result + offset, columns),
                 floats(j.output + offset, columns),
                 j.slope,

@@ -1,0 +1,43 @@
+"""Loops that gather and scale rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpunn.backends.cpu.loops.compile import kernel
+from gpunn.backends.cpu.loops.intrinsics import prefetch
+
+LINE = 64  # bytes that memory hands over at a time
+# Rows are read in no order that the processor could foresee, and each waits for memory anew. For
+# so many bytes it pays to ask for one while those before it are read.
+WIDE, AHEAD = 256, 2
+
+
+@kernel
+def gather(data: Any, order: Any, start: int, scale: Any, shift: Any, values: Any) -> None:
+    rows, columns = values.shape
+    shuffled = order.size > 0 and columns * data.itemsize >= WIDE
+    for i in range(rows):
+        row = order[start + i] if order.size else start + i
+        if shuffled and i + AHEAD < rows:
+            for j in range(0, columns, LINE // data.itemsize):
+                prefetch(data, order[start + i + AHEAD], j)
+        for j in range(columns):
+            values[i, j] = data[row, j] * scale + shift
+
+
+@kernel
+def gather_normalized(
+    data: Any, order: Any, start: int, center: Any, gain: Any, values: Any
+) -> None:
+    for i in range(values.shape[0]):
+        row = order[start + i] if order.size else start + i
+        for j in range(values.shape[1]):
+            values[i, j] = (data[row, j] - center[j]) * gain[j]
+
+
+@kernel
+def normalize(values: Any, center: Any, gain: Any, result: Any) -> None:
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            result[i, j] = (values[i, j] - center[j]) * gain[j]
