@@ -61,7 +61,7 @@ json_values = st.recursive(
 json_objects = st.dictionaries(st.text(), json_values, max_size=4)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     checkpoint=st.builds(
         Checkpoint,

@@ -389,7 +389,10 @@ sys.exit(main(sys.argv[1:]))
 def running_trials() -> int:
     if not Path("s", JOURNAL).exists():
         return 0
-    trials = study().get_trials()
+    try:
+        trials = study().get_trials()
+    except KeyError:  # the journal has no record of the search yet
+        return 0
     return sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
 
 
