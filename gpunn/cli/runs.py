@@ -14,7 +14,6 @@ import dataclasses
 import itertools
 import json
 import os
-import secrets
 import shlex
 import sys
 import warnings
@@ -146,17 +145,8 @@ def load(folder: Path) -> RunSettings:
 def save(folder: Path, settings: RunSettings) -> None:
     """Write the settings: whole, or not at all."""
     values = {"gpunn": __version__} | dataclasses.asdict(settings)
-    temporary = folder / f".run-{secrets.token_hex(8)}.tmp"
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(json.dumps(values, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / "run.json")
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    with reports.whole_file(folder / "run.json") as file:
+        file.write(json.dumps(values, indent=2) + "\n")
 
 
 def has_checkpoints(folder: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import shlex
 import signal
@@ -207,8 +206,7 @@ class _Noted(Screen):
     values: Mapping[str, Any] | None = None
 
     def result(self, values: Mapping[str, Any]) -> None:
-        finite = {k: v for k, v in values.items() if not isinstance(v, float) or math.isfinite(v)}
-        self.values = dict.fromkeys(values) | finite
+        self.values = values
 
 
 def _train_best(
