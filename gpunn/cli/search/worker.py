@@ -71,7 +71,7 @@ class Work:
         return self.parent is not None and os.getppid() != self.parent
 
 
-class Judge(Callback):
+class ReportToPruner(Callback):
     """Reports the score after each epoch; ends training where the pruner says so."""
 
     def __init__(self, trial: Trial, search: Search) -> None:
@@ -131,20 +131,22 @@ def run(
 
 
 def _train(trials: Trials, trial: Trial, work: Work, search: Search, dataset: Dataset) -> None:
-    judge = Judge(trial, search)
+    callback = ReportToPruner(trial, search)
     begin = time.perf_counter()
     try:
-        note = _fit(judge, trial, work, search, dataset)
+        note = _fit(callback, trial, work, search, dataset)
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         note = "interrupted" if stopped else " ".join(str(error).split())
         trials.fail(trial, note or type(error).__name__, repeat=stopped)
         raise
-    score = None if note or judge.pruned else judge.score
-    trials.finish(trial, score, judge.epochs, time.perf_counter() - begin, note)
+    score = None if note or callback.pruned else callback.score
+    trials.finish(trial, score, callback.epochs, time.perf_counter() - begin, note)
 
 
-def _fit(judge: Judge, trial: Trial, work: Work, search: Search, dataset: Dataset) -> str:
+def _fit(
+    callback: ReportToPruner, trial: Trial, work: Work, search: Search, dataset: Dataset
+) -> str:
     """Train as ``gpunn train`` does with the same options; return why there is no score."""
     settings = runs.start(search.dataset, search.options(trial.params))
     recipe = settings.recipe
@@ -171,7 +173,7 @@ def _fit(judge: Judge, trial: Trial, work: Work, search: Search, dataset: Datase
                 batch_size=recipe.batch_size,
                 epochs=search.epochs,
                 verbose=0,
-                callbacks=[runs.FiniteLoss(), judge, EndWithParent(work)],
+                callbacks=[runs.FiniteLoss(), callback, EndWithParent(work)],
                 validation_data=validation,
             )
     except TrainingError:
