@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from gpunn.cli.runs import RunSettings
+    from gpunn.cli.run_settings import RunSettings
     from gpunn.data.named import Dataset
     from gpunn.models.model import Model
     from gpunn.training.callbacks.history import History

@@ -12,29 +12,25 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpunn import __version__
 from gpunn.checkpoints.files import CheckpointDirectory
 from gpunn.checkpoints.reader import OLDER
-from gpunn.cli import recipes, reports
-from gpunn.cli.recipes import Recipe
+from gpunn.cli import recipes, reports, run_settings
 from gpunn.cli.reports import Screen
+from gpunn.cli.run_settings import RunSettings
 from gpunn.data import named as datasets
 from gpunn.errors import ArgumentError, CheckpointError, GpunnError, PlanError, TrainingError
 from gpunn.models import saving
-from gpunn.specs import optimizers
 from gpunn.training.callbacks.base import Callback, Checkpoints, Logs
 from gpunn.training.callbacks.progress import ProgressBar
 from gpunn.training.trainer import Trainer
@@ -44,109 +40,6 @@ if TYPE_CHECKING:
     from gpunn.models.model import Model
 
 HISTORY, CURVE = "history.csv", "learning_curve.png"
-
-# What may differ when a run is resumed: how long, where, and what is shown and saved.
-FREE_ON_RESUME = ("epochs", "steps", "save_every", "device", "threads", "data_dir")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """All that decides how a run goes.
-
-    Attributes
-    ----------
-    recipe : Recipe
-        Net and training.
-    schedule_steps : int or None
-        Steps that the learning rate's schedule is spread over; settled when the run starts, and
-        kept when it is resumed for longer. None before that.
-    seed, device, precision
-        For `Model.compile`.
-    data_dir : str or None
-        Where to look for the data set first.
-    """
-
-    recipe: Recipe
-    schedule_steps: int | None = None
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "float32"
-    data_dir: str | None = None
-
-
-def start(dataset: str, options: Mapping[str, Any]) -> RunSettings:
-    """Return the settings of a new run: the data set's recipe, changed by the options given."""
-    return _changed(RunSettings(recipe=recipes.get(dataset)), _given(options))
-
-
-def resume(folder: Path, dataset: str, options: Mapping[str, Any]) -> RunSettings:
-    """Return the settings of the run in `folder`; options that contradict it are an error."""
-    settings, given = load(folder), _given(options)
-    recipe = settings.recipe
-    if recipes.get(dataset).dataset != recipe.dataset:
-        raise ArgumentError(f"{folder} is a run on {recipe.dataset}, not on {dataset}.")
-    for name, value in given.items():
-        if name in FREE_ON_RESUME:
-            continue
-        own = getattr(recipe if hasattr(recipe, name) else settings, name)
-        scheduled = name == "learning_rate" and recipe.schedule != "constant"
-        if value != own or scheduled:
-            was = ",".join(map(str, own)) if isinstance(own, tuple) else own
-            was = f"{was}, {recipe.schedule}" if scheduled else was
-            option = f"--{name.replace('_', '-')}"
-            raise ArgumentError(
-                f"{option} contradicts the run in {folder}, which was started with {was}; "
-                f"leave {option} out to resume it, or start another run with another --out."
-            )
-    return _changed(settings, {k: v for k, v in given.items() if k in FREE_ON_RESUME})
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in options.items() if value is not None}
-    if "epochs" in given and "steps" in given:
-        raise ArgumentError("Give --epochs or --steps, not both.")
-    return given
-
-
-def _changed(settings: RunSettings, given: Mapping[str, Any]) -> RunSettings:
-    recipe, changes = settings.recipe, dict(given)
-    if "epochs" in changes or "steps" in changes:
-        changes = {"epochs": None, "steps": None} | changes
-    if "optimizer" in changes:
-        optimizer = optimizers.get(changes["optimizer"])  # says what is known, if it is not
-        if changes["optimizer"] != recipe.optimizer and "learning_rate" not in changes:
-            changes["learning_rate"] = optimizer.schedule(0)
-    if "learning_rate" in changes:
-        changes["schedule"] = "constant"
-    fields = {field.name for field in dataclasses.fields(Recipe)}
-    of_recipe = {name: value for name, value in changes.items() if name in fields}
-    others = {name: value for name, value in changes.items() if name not in fields}
-    return dataclasses.replace(settings, recipe=dataclasses.replace(recipe, **of_recipe), **others)
-
-
-def load(folder: Path) -> RunSettings:
-    """Read the settings of the run in `folder`."""
-    path = folder / "run.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        del values["gpunn"]
-        settings = RunSettings(**values | {"recipe": Recipe(**values["recipe"])})
-        if not isinstance(settings.data_dir, str | None):
-            raise TypeError(f"data_dir is {settings.data_dir!r}")
-        return settings
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"There is no run to resume in {folder}: it has no run.json, which gpunn train writes."
-        ) from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not the settings of a run ({error}).") from error
-
-
-def save(folder: Path, settings: RunSettings) -> None:
-    """Write the settings: whole, or not at all."""
-    values = {"gpunn": __version__} | dataclasses.asdict(settings)
-    with reports.whole_file(folder / "run.json") as file:
-        file.write(json.dumps(values, indent=2) + "\n")
 
 
 def has_checkpoints(folder: Path) -> bool:
@@ -222,6 +115,29 @@ class FiniteLoss(Callback):
             )
 
 
+@contextmanager
+def overflow_ignored() -> Iterator[None]:
+    """Warn of no overflow within the context: `FiniteLoss` ends training when the loss does."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The loss is not finite", RuntimeWarning)
+        yield
+
+
+def compiled_model(settings: RunSettings, dataset: Dataset, schedule_steps: int) -> Model:
+    """Return the net, ready to be trained."""
+    recipe = settings.recipe
+    model = recipes.build_model(recipe, dataset)
+    model.compile(
+        recipes.build_optimizer(recipe, schedule_steps),
+        **recipes.objective(dataset),
+        device=settings.device,
+        precision=settings.precision,
+        threads=recipe.threads,
+        seed=settings.seed,
+    )
+    return model
+
+
 def train(settings: RunSettings, out: Path | None, resume: bool, screen: Screen) -> int:
     """Train, evaluate, and say what came of it; return the exit code."""
     recipe = settings.recipe
@@ -229,16 +145,8 @@ def train(settings: RunSettings, out: Path | None, resume: bool, screen: Screen)
     (x, y), validation = recipes.split(recipe, dataset)
     schedule_steps = settings.schedule_steps or recipe.total_steps(len(x))
     settings = dataclasses.replace(settings, schedule_steps=schedule_steps)
-    model = recipes.build_model(recipe, dataset)
     try:
-        model.compile(
-            recipes.build_optimizer(recipe, schedule_steps),
-            **recipes.objective(dataset),
-            device=settings.device,
-            precision=settings.precision,
-            threads=recipe.threads,
-            seed=settings.seed,
-        )
+        model = compiled_model(settings, dataset, schedule_steps)
     except PlanError as error:
         if not resume:
             raise
@@ -284,13 +192,11 @@ def _train_into(
         _restore(trainer, folder, settings, screen)
     else:
         screen.line("run", str(folder))
-    save(folder, settings)
+    run_settings.save(folder, settings)
     drawn = False
     try:
         try:
-            # `FiniteLoss` ends training when the loss overflows: no warnings on the way there.
-            with np.errstate(all="ignore"), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "The loss is not finite", RuntimeWarning)
+            with overflow_ignored():
                 trainer.fit(recipe.epochs, recipe.steps)
             metrics = model.evaluate(dataset.x_test, dataset.y_test, return_dict=True)
         except OSError as error:

@@ -68,16 +68,16 @@ def train(
         "save_every": save_every,
         "data_dir": options.absolute(data_dir),
     }
-    from gpunn.cli import runs
+    from gpunn.cli import run_settings, runs
     from gpunn.cli.reports import Screen
 
     if not resume:
-        settings = runs.start(dataset, given)
+        settings = run_settings.start(dataset, given)
         if out is not None:
             runs.check_unused(out)
     elif out is None:
         raise ArgumentError("--resume needs --out, the folder of the run to go on with.")
     else:
-        settings = runs.resume(out, dataset, given)
+        settings = run_settings.resume(out, dataset, given)
     code = runs.train(settings, out, resume, Screen(as_json=as_json, quiet=quiet))
     raise typer.Exit(code)

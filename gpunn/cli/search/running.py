@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gpunn.backends.select import select_backend
-from gpunn.cli import recipes, runs
+from gpunn.cli import recipes, run_settings, runs
 from gpunn.cli.reports import Screen, can_draw
 from gpunn.cli.search import report, space, worker
 from gpunn.cli.search.space import Search
@@ -222,7 +222,9 @@ def _train_best(
     # A run that was stopped goes on; one that is done is evaluated again.
     resume = runs.has_checkpoints(out) and (out / "run.json").exists()
     settings = (
-        runs.resume(out, search.dataset, {}) if resume else runs.start(search.dataset, options)
+        run_settings.resume(out, search.dataset, {})
+        if resume
+        else run_settings.start(search.dataset, options)
     )
     noted = _Noted(as_json=screen.as_json, quiet=screen.quiet or screen.as_json)
     code = runs.train(settings, out, resume, noted)

@@ -11,16 +11,14 @@ import math
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from optuna.trial import Trial
 
-from gpunn.cli import recipes, runs
+from gpunn.cli import recipes, run_settings, runs
 from gpunn.cli.search.space import Search
 from gpunn.cli.search.study import DIVERGED, Trials, open_search
 from gpunn.data import named as datasets
@@ -148,25 +146,16 @@ def _fit(
     callback: ReportToPruner, trial: Trial, work: Work, search: Search, dataset: Dataset
 ) -> str:
     """Train as ``gpunn train`` does with the same options; return why there is no score."""
-    settings = runs.start(search.dataset, search.options(trial.params))
+    settings = run_settings.start(search.dataset, search.options(trial.params))
     recipe = settings.recipe
     if work.threads is not None:
         threads = min(work.threads, recipe.threads or work.threads)
         recipe = dataclasses.replace(recipe, threads=threads)
     (x, y), validation = recipes.split(recipe, dataset)
-    model = recipes.build_model(recipe, dataset)
-    model.compile(
-        recipes.build_optimizer(recipe, recipe.total_steps(len(x))),
-        **recipes.objective(dataset),
-        device=work.device,
-        precision=settings.precision,
-        threads=recipe.threads,
-        seed=settings.seed,
-    )
+    settings = dataclasses.replace(settings, recipe=recipe, device=work.device)
+    model = runs.compiled_model(settings, dataset, recipe.total_steps(len(x)))
     try:
-        # `FiniteLoss` ends training when the loss overflows: no warnings on the way there.
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The loss is not finite", RuntimeWarning)
+        with runs.overflow_ignored():
             model.fit(
                 x,
                 y,
