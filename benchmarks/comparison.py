@@ -26,7 +26,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,8 @@ from gpunn.backends.roofline import core_count
 from gpunn.cli.bench import plot
 from gpunn.cli.bench.machine import load
 from gpunn.cli.bench.measure import Bench
-from gpunn.cli.bench.run import finite
 from gpunn.cli.bench.settings import BATCH_SIZES, PEERS, BenchSettings, usable_devices
-from gpunn.cli.reports import whole_file
+from gpunn.cli.reports import finite, whole_file
 from gpunn.errors import ArgumentError
 
 Report = dict[str, Any]
@@ -133,12 +132,7 @@ class Scale:
 def quick(settings: BenchSettings) -> Scale:
     """Return a scale that shows that everything runs, and nothing else."""
     small = {"batch_sizes": (32, 50), "rounds": 2, "seconds_per_row": 0.02}
-    return Scale(_with(settings, **small), ("sgd",), 5, 1, 1, 1, 1280)
-
-
-def _with(settings: BenchSettings, **changes: Any) -> BenchSettings:
-    names = settings.__dataclass_fields__
-    return BenchSettings(**{name: getattr(settings, name) for name in names} | changes)
+    return Scale(replace(settings, **small), ("sgd",), 5, 1, 1, 1, 1280)
 
 
 def merged(reports: list[Report]) -> Report:
@@ -160,7 +154,7 @@ def training(scale: Scale, watch: Watch, entry: Report, start: Any) -> None:
     runs: list[Report] = []
     for optimizer in scale.optimizers:
         bench = Bench(
-            _with(scale.settings, optimizers=(optimizer,), inference=False),
+            replace(scale.settings, optimizers=(optimizer,), inference=False),
             watch,
             start_peer=start,
         )
@@ -176,7 +170,7 @@ def inference(scale: Scale, watch: Watch, entry: Report, start: Any) -> None:
     """Measure ``predict`` of many rows and of one, by nets that have been trained a little."""
     sizes = scale.settings.batch_sizes
     batch = 1024 if 1024 in sizes else max(sizes)
-    bench = Bench(_with(scale.settings, batch_sizes=(batch,)), watch, start_peer=start)
+    bench = Bench(replace(scale.settings, batch_sizes=(batch,)), watch, start_peer=start)
     try:
         bench.run()
     finally:

@@ -36,23 +36,23 @@ def _until_goal(device: str, precision: str, seed: int, data: Any, epochs: int) 
     model = net(device, precision, "adam", seed=seed)
     began = time.perf_counter()
     trainer = gpunn.Trainer(model, x, y, batch_size=BATCH)
-    training, figures = time.perf_counter() - began, []
+    training, accuracies = time.perf_counter() - began, []
     for _ in range(epochs):
         start = time.perf_counter()
         trainer.epoch()
         training += time.perf_counter() - start
         logs = model.evaluate(x_test, y_test, verbose=0, return_dict=True)
-        figures.append(float(logs["accuracy"]))
-        if figures[-1] >= GOAL:
+        accuracies.append(float(logs["accuracy"]))
+        if accuracies[-1] >= GOAL:
             break
     return {
         "precision": precision,
         "seed": seed,
-        "reached": figures[-1] >= GOAL,
-        "epochs": len(figures),
+        "reached": accuracies[-1] >= GOAL,
+        "epochs": len(accuracies),
         "training_seconds": training,
         "seconds_with_evaluation": time.perf_counter() - began,
-        "test_accuracies": figures,
+        "test_accuracies": accuracies,
     }
 
 
@@ -168,8 +168,8 @@ def starts_markdown(result: dict[str, Any]) -> list[str]:
             lines.append(f"| {entry['cache']} | {entry['error']} | | | |")
         else:
             s = entry["seconds"]
-            figures = (s[name] for name in ("import", "compile", "first_fit", "second_fit"))
-            lines.append(f"| {entry['cache']} | {' | '.join(f'{f:.2f}' for f in figures)} |")
+            seconds = (s[name] for name in ("import", "compile", "first_fit", "second_fit"))
+            lines.append(f"| {entry['cache']} | {' | '.join(f'{f:.2f}' for f in seconds)} |")
     return lines
 
 

@@ -40,7 +40,7 @@ from typing import Any
 from benchmarks import gpu_accuracy, gpu_kernels, gpu_training, gpu_tuning
 from benchmarks.gpu_training import Save
 from benchmarks.machine import describe_machine
-from gpunn.cli.bench.run import finite
+from gpunn.cli.reports import finite
 
 ROOT = Path(__file__).parent.parent
 TOOLS = ("memcheck", "racecheck", "initcheck")

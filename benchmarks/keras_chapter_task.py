@@ -165,9 +165,9 @@ def wide_and_deep(
     history, seconds = timed_fit(
         model, *part("train"), epochs=epochs, validation_data=part("valid")
     )
-    figures = model.evaluate(*part("test"), verbose=0, return_dict=True)
+    metrics = model.evaluate(*part("test"), verbose=0, return_dict=True)
     name = "main_output_loss" if auxiliary else "loss"
-    return {"val": history[f"val_{name}"][-1], "test": figures[name], "seconds": seconds}
+    return {"val": history[f"val_{name}"][-1], "test": metrics[name], "seconds": seconds}
 
 
 def auxiliary_output(d: dict[str, Array], seed: int, epochs: int) -> dict[str, float]:
@@ -244,10 +244,10 @@ def main() -> None:
         data = {name: file[name] for name in file.files}
     keras.utils.set_random_seed(options.seed)
     run, epochs, few = TASKS[options.task]
-    figures = run(data, options.seed, few if options.quick else epochs)
+    result = run(data, options.seed, few if options.quick else epochs)
     packages = ("gpunn", "numba") if options.library == "gpunn" else ("keras", "jax")
-    figures["versions"] = {name: importlib.metadata.version(name) for name in (*packages, "numpy")}
-    print(json.dumps({"seed": options.seed, **figures}), file=sys.stdout)
+    result["versions"] = {name: importlib.metadata.version(name) for name in (*packages, "numpy")}
+    print(json.dumps({"seed": options.seed, **result}), file=sys.stdout)
 
 
 if __name__ == "__main__":

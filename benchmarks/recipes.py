@@ -33,11 +33,11 @@ def train(dataset: str, seed: int, device: str, folder: Path) -> dict[str, Any]:
     command += ["--quiet", "--device", device, "--out", str(folder)]
     began = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    figures["command_seconds"] = time.perf_counter() - began
+    summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    summary["command_seconds"] = time.perf_counter() - began
     for name in ("run", "checkpoint"):  # gone with the folder
-        figures.pop(name)
-    return figures
+        summary.pop(name)
+    return summary
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from gpunn.cli.settings import RunSettings
+from gpunn.cli.run_settings import RunSettings
 from gpunn.data.named import Dataset
 from gpunn.models.model import Model
 from gpunn.training.callbacks.history import History
@@ -53,11 +53,16 @@ class Screen:
     def result(self, values: Mapping[str, Any]) -> None:
         """Print the JSON object, if it is asked for; what is not finite becomes null."""
         if self.as_json:
-            finite = {
-                name: None if isinstance(value, float) and not math.isfinite(value) else value
-                for name, value in values.items()
-            }
-            print(json.dumps(finite, allow_nan=False), flush=True)
+            print(json.dumps(finite(values), allow_nan=False), flush=True)
+
+
+def finite(value: Any) -> Any:
+    """Return `value` with null in place of what JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show_start(
@@ -68,10 +73,7 @@ def show_start(
     screen.line("device", f"{selection.backend.describe()}: {selection.reason}")
     held = f" + {trainer.validation.rows:,} held out" if trainer.validation is not None else ""
     units = [math.prod(dataset.x_train.shape[1:]), *recipe.hidden, dataset.classes or 1]
-    screen.line(
-        "data",
-        f"{dataset.name}, {trainer.rows:,} rows{held}",
-    )
+    screen.line("data", f"{dataset.name}, {trainer.rows:,} rows{held}")
     dropout = f", dropout {recipe.dropout:g}" if recipe.dropout else ""
     screen.line(
         "net",
@@ -147,6 +149,8 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         try:
             with temporary.open(mode.replace("w", "x"), **text) as file:  # type: ignore[call-overload]
                 yield file
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(target)
         except BaseException:
             with suppress(OSError):
@@ -181,7 +185,6 @@ def draw_learning_curve(history: History, title: str, path: Path) -> bool:
     if not history.epoch or not can_draw():
         return False
     # Not pyplot: it looks for a display, and takes longer to import.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     from gpunn.plots.learning import draw_curves
@@ -189,7 +192,6 @@ def draw_learning_curve(history: History, title: str, path: Path) -> bool:
 
     metrics = [n for n in loss_first(history.history) if not n.startswith("val_")][:2]
     figure = Figure(figsize=(4.5 * len(metrics), 3.4), dpi=100)
-    FigureCanvasAgg(figure)
     # Set by hand: to let matplotlib find them takes 0.1 s.
     edge = 0.16 / len(metrics)
     figure.subplots_adjust(left=edge, right=1 - edge / 8, bottom=0.14, top=0.84, wspace=0.24)

@@ -24,9 +24,9 @@ import numpy as np
 
 from gpunn.checkpoints.files import CheckpointDirectory
 from gpunn.checkpoints.reader import OLDER
-from gpunn.cli import recipes, reports
+from gpunn.cli import recipes, reports, run_settings
 from gpunn.cli.reports import Screen
-from gpunn.cli.settings import RunSettings, save
+from gpunn.cli.run_settings import RunSettings
 from gpunn.data import named as datasets
 from gpunn.data.named import Dataset
 from gpunn.errors import ArgumentError, CheckpointError, GpunnError, PlanError, TrainingError
@@ -111,6 +111,29 @@ class FiniteLoss(Callback):
             )
 
 
+@contextmanager
+def overflow_ignored() -> Iterator[None]:
+    """Warn of no overflow within the context: `FiniteLoss` ends training when the loss does."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The loss is not finite", RuntimeWarning)
+        yield
+
+
+def compiled_model(settings: RunSettings, dataset: Dataset, schedule_steps: int) -> Model:
+    """Return the net, ready to be trained."""
+    recipe = settings.recipe
+    model = recipes.build_model(recipe, dataset)
+    model.compile(
+        recipes.build_optimizer(recipe, schedule_steps),
+        **recipes.objective(dataset),
+        device=settings.device,
+        precision=settings.precision,
+        threads=recipe.threads,
+        seed=settings.seed,
+    )
+    return model
+
+
 def train(settings: RunSettings, out: Path | None, resume: bool, screen: Screen) -> int:
     """Train, evaluate, and say what came of it; return the exit code."""
     recipe = settings.recipe
@@ -118,16 +141,8 @@ def train(settings: RunSettings, out: Path | None, resume: bool, screen: Screen)
     (x, y), validation = recipes.split(recipe, dataset)
     schedule_steps = settings.schedule_steps or recipe.total_steps(len(x))
     settings = dataclasses.replace(settings, schedule_steps=schedule_steps)
-    model = recipes.build_model(recipe, dataset)
     try:
-        model.compile(
-            recipes.build_optimizer(recipe, schedule_steps),
-            **recipes.objective(dataset),
-            device=settings.device,
-            precision=settings.precision,
-            threads=recipe.threads,
-            seed=settings.seed,
-        )
+        model = compiled_model(settings, dataset, schedule_steps)
     except PlanError as error:
         if not resume:
             raise
@@ -173,13 +188,11 @@ def _train_into(
         _restore(trainer, folder, settings, screen)
     else:
         screen.line("run", str(folder))
-    save(folder, settings)
+    run_settings.save(folder, settings)
     drawn = False
     try:
         try:
-            # `FiniteLoss` ends training when the loss overflows: no warnings on the way there.
-            with np.errstate(all="ignore"), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "The loss is not finite", RuntimeWarning)
+            with overflow_ignored():
                 trainer.fit(recipe.epochs, recipe.steps)
             metrics = model.evaluate(dataset.x_test, dataset.y_test, return_dict=True)
         except OSError as error:

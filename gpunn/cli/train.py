@@ -68,8 +68,7 @@ def train(
         "save_every": save_every,
         "data_dir": options.absolute(data_dir),
     }
-    from gpunn.cli import runs
-    from gpunn.cli import settings as run_settings
+    from gpunn.cli import run_settings, runs
     from gpunn.cli.reports import Screen
 
     if not resume:

@@ -22,7 +22,7 @@ import pytest
 from gpunn.cli.app import main
 from gpunn.cli.search.journal import FileLock, Journal
 from gpunn.cli.search.study import JOURNAL
-from gpunn.cli.search.worker import Judge
+from gpunn.cli.search.worker import ReportToPruner
 from gpunn.data import named as datasets
 from gpunn.errors import ArgumentError
 
@@ -245,14 +245,14 @@ def test_ctrl_c_marks_the_trial_and_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str],
     search: Callable[..., Any],
 ) -> None:
-    after = Judge.on_epoch_end
+    after = ReportToPruner.on_epoch_end
 
-    def interrupt(self: Judge, epoch: int, logs: Any = None) -> None:
+    def interrupt(self: ReportToPruner, epoch: int, logs: Any = None) -> None:
         after(self, epoch, logs)
         if self.trial.number == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Judge, "on_epoch_end", interrupt)
+    monkeypatch.setattr(ReportToPruner, "on_epoch_end", interrupt)
     assert main([*SEARCH, "--trials", "4", "--epochs", "3", "--quiet"]) == 130
     shown = capsys.readouterr()
     assert shown.err.splitlines() == [
@@ -262,7 +262,7 @@ def test_ctrl_c_marks_the_trial_and_says_how_to_go_on(
     assert [row["note"] for row in table() if row["state"] == "failed"] == ["interrupted"]
     (waiting,) = [row for row in table() if row["state"] == "waiting"]
     assert waiting["repeats"] == "2"
-    monkeypatch.setattr(Judge, "on_epoch_end", after)
+    monkeypatch.setattr(ReportToPruner, "on_epoch_end", after)
     counts = search("--trials", "4")["trials"]
     assert counts["complete"] + counts["pruned"] == 4
     assert counts["failed"] == 1
@@ -306,15 +306,15 @@ def test_a_full_disk_is_an_error_that_names_the_journal(tmp_path: Path) -> None:
 STUCK = """
 import sys, time
 from gpunn.cli.app import main
-from gpunn.cli.search.worker import Judge
-after, begun = Judge.on_epoch_end, set()
+from gpunn.cli.search.worker import ReportToPruner
+after, begun = ReportToPruner.on_epoch_end, set()
 def on_epoch_end(self, epoch, logs=None):
     after(self, epoch, logs)
     begun.add(self.trial.number)
     if len(begun) == 2 and epoch == 1:
         print(self.trial.number, flush=True)
         time.sleep(600)
-Judge.on_epoch_end = on_epoch_end
+ReportToPruner.on_epoch_end = on_epoch_end
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -377,7 +377,7 @@ import gpunn.cli.search.running as running
 begin = running.subprocess.Popen
 def popen(command, **keywords):
     code = "import sys, time, gpunn.cli.search.worker as w\\n"
-    code += "w.Judge.on_epoch_end = lambda *_, **__: {act}\\nsys.exit(w.main(sys.argv[1]))"
+    code += "w.ReportToPruner.on_epoch_end = lambda *_, **__: {act}\\nsys.exit(w.main(sys.argv[1]))"
     process = begin([sys.executable, "-c", code, command[-1]], **keywords)
     print(process.pid, flush=True)
     return process
@@ -452,7 +452,7 @@ def test_an_error_in_a_trial_marks_it_and_ends_the_search(
         raise ArgumentError("The roof is on fire.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Judge, "on_epoch_end", fail)
+        patch.setattr(ReportToPruner, "on_epoch_end", fail)
         arguments = (*SEARCH, "--trials", "2", "--epochs", "1", "--quiet")
         assert mistake(*arguments) == "gpunn: error: The roof is on fire."
     assert search("--trials", "2")["trials"]["failed"] == 1

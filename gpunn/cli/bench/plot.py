@@ -45,7 +45,6 @@ def curves(report: Report) -> dict[tuple[str, str, str], dict[str, list[tuple[in
 
 def draw(report: Report, path: Path) -> None:
     """Write the picture to `path`, a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = curves(report)
@@ -56,7 +55,6 @@ def draw(report: Report, path: Path) -> None:
     figure = Figure(
         figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.5), dpi=130, layout="constrained"
     )
-    FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
     sides = [name for name in names if name != "bound"]

@@ -1,4 +1,4 @@
-"""Rounds: their order, and the figures that follow from them."""
+"""Rounds: their order, and the statistics that follow from them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Measured:
 
 
 def summarize(row: Report) -> None:
-    """Add the figures of a row that follow from its rounds; sides without any are left out."""
+    """Add the statistics of a row that follow from its rounds; sides without any are left out."""
     steps, batch_size = row["steps_per_round"], row["batch_size"]
     row["sides"] = {name: side for name, side in row["sides"].items() if side.get("rounds")}
     for name, side in row["sides"].items():

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
-from typing import Any
 
 from gpunn.cli.bench import plot as plots
 from gpunn.cli.bench import report as reports
 from gpunn.cli.bench.measure import Bench
 from gpunn.cli.bench.settings import BenchSettings
-from gpunn.cli.reports import whole_file
-
-
-def finite(value: Any) -> Any:
-    """Return `value` with null in place of what JSON cannot hold."""
-    if isinstance(value, dict):
-        return {name: finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+from gpunn.cli.reports import finite, whole_file
 
 
 def check_writable(path: Path) -> None:

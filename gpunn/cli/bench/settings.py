@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -128,5 +128,5 @@ def usable_devices() -> tuple[str, ...]:
 
 def as_json(settings: BenchSettings) -> dict[str, Any]:
     """Return the settings as JSON can hold them."""
-    values = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
-    return values | {"learning_rates": {name: OPTIMIZERS[name] for name in settings.optimizers}}
+    rates = {name: OPTIMIZERS[name] for name in settings.optimizers}
+    return asdict(settings) | {"learning_rates": rates}

@@ -135,7 +135,6 @@ def draw(rows: Sequence[Row], search: Search, title: str, path: Path) -> bool:
     if not scored or not can_draw():
         return False
     # Not pyplot: it looks for a display, and takes longer to import.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -144,7 +143,6 @@ def draw(rows: Sequence[Row], search: Search, title: str, path: Path) -> bool:
     lines = 1 if len(names) <= 4 else 2
     columns = max(2, -(-len(names) // lines))
     figure = Figure(figsize=(2.9 * columns, 3.0 + 2.5 * lines), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11, parse_math=False)
     grid = figure.add_gridspec(1 + lines, columns, height_ratios=[1.15] + [1] * lines)
     limits = _limits([row.score or 0.0 for row in scored], search.higher_is_better)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import shlex
 import signal
@@ -17,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gpunn.backends.select import select_backend
-from gpunn.cli import recipes, runs
-from gpunn.cli import settings as run_settings
+from gpunn.cli import recipes, run_settings, runs
 from gpunn.cli.reports import Screen, can_draw
 from gpunn.cli.search import report, space, worker
 from gpunn.cli.search.space import Search
@@ -208,8 +206,7 @@ class _Noted(Screen):
     values: Mapping[str, Any] | None = None
 
     def result(self, values: Mapping[str, Any]) -> None:
-        finite = {k: v for k, v in values.items() if not isinstance(v, float) or math.isfinite(v)}
-        self.values = dict.fromkeys(values) | finite
+        self.values = values
 
 
 def _train_best(

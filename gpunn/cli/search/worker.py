@@ -11,17 +11,14 @@ import math
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from optuna.trial import Trial
 
-from gpunn.cli import recipes, runs
-from gpunn.cli import settings as run_settings
+from gpunn.cli import recipes, run_settings, runs
 from gpunn.cli.search.space import Search
 from gpunn.cli.search.study import DIVERGED, Trials, open_search
 from gpunn.data import named as datasets
@@ -72,7 +69,7 @@ class Work:
         return self.parent is not None and os.getppid() != self.parent
 
 
-class Judge(Callback):
+class ReportToPruner(Callback):
     """Reports the score after each epoch; ends training where the pruner says so."""
 
     def __init__(self, trial: Trial, search: Search) -> None:
@@ -132,20 +129,22 @@ def run(
 
 
 def _train(trials: Trials, trial: Trial, work: Work, search: Search, dataset: Dataset) -> None:
-    judge = Judge(trial, search)
+    callback = ReportToPruner(trial, search)
     begin = time.perf_counter()
     try:
-        note = _fit(judge, trial, work, search, dataset)
+        note = _fit(callback, trial, work, search, dataset)
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         note = "interrupted" if stopped else " ".join(str(error).split())
         trials.fail(trial, note or type(error).__name__, repeat=stopped)
         raise
-    score = None if note or judge.pruned else judge.score
-    trials.finish(trial, score, judge.epochs, time.perf_counter() - begin, note)
+    score = None if note or callback.pruned else callback.score
+    trials.finish(trial, score, callback.epochs, time.perf_counter() - begin, note)
 
 
-def _fit(judge: Judge, trial: Trial, work: Work, search: Search, dataset: Dataset) -> str:
+def _fit(
+    callback: ReportToPruner, trial: Trial, work: Work, search: Search, dataset: Dataset
+) -> str:
     """Train as ``gpunn train`` does with the same options; return why there is no score."""
     settings = run_settings.start(search.dataset, search.options(trial.params))
     recipe = settings.recipe
@@ -153,26 +152,17 @@ def _fit(judge: Judge, trial: Trial, work: Work, search: Search, dataset: Datase
         threads = min(work.threads, recipe.threads or work.threads)
         recipe = dataclasses.replace(recipe, threads=threads)
     (x, y), validation = recipes.split(recipe, dataset)
-    model = recipes.build_model(recipe, dataset)
-    model.compile(
-        recipes.build_optimizer(recipe, recipe.total_steps(len(x))),
-        **recipes.objective(dataset),
-        device=work.device,
-        precision=settings.precision,
-        threads=recipe.threads,
-        seed=settings.seed,
-    )
+    settings = dataclasses.replace(settings, recipe=recipe, device=work.device)
+    model = runs.compiled_model(settings, dataset, recipe.total_steps(len(x)))
     try:
-        # `FiniteLoss` ends training when the loss overflows: no warnings on the way there.
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The loss is not finite", RuntimeWarning)
+        with runs.overflow_ignored():
             model.fit(
                 x,
                 y,
                 batch_size=recipe.batch_size,
                 epochs=search.epochs,
                 verbose=0,
-                callbacks=[runs.FiniteLoss(), judge, EndWithParent(work)],
+                callbacks=[runs.FiniteLoss(), callback, EndWithParent(work)],
                 validation_data=validation,
             )
     except TrainingError:

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.compat.symbolic.graph import same_graph
+from gpunn.compat.symbolic.graph import describe, same_graph
 from gpunn.compat.symbolic.objectives import (
     ArgMax,
     PerRow,
     Scalar,
     Term,
     class_numbers,
-    describe,
     labels_like,
 )
 from gpunn.compat.symbolic.placeholders import Placeholder

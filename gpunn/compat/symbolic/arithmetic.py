@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpunn.compat.symbolic import objectives
-from gpunn.compat.symbolic.graph import Tensor
+from gpunn.compat.symbolic.graph import Tensor, describe
 from gpunn.compat.symbolic.objectives import OBJECTIVES, Scalar, absolute
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.values import SUPPORTED, Values, add_bias, add_values, matmul, rescale
@@ -26,11 +26,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _no(owner: str, a: Any, b: Any) -> ArgumentTypeError:
-    kinds = " and ".join(
-        f"{t.name!r} (a {type(t).__name__})" if isinstance(t, Tensor) else f"a {type(t).__name__}"
-        for t in (a, b)
+    return ArgumentTypeError(
+        f"{owner}: is not supported for {describe(a)} and {describe(b)}. {SUPPORTED}. {OBJECTIVES}."
     )
-    return ArgumentTypeError(f"{owner}: is not supported for {kinds}. {SUPPORTED}. {OBJECTIVES}.")
 
 
 def add(x: Any, y: Any, name: str = "add") -> Any:

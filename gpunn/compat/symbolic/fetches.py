@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def collect(fetches: Any, leaves: list[Any]) -> None:
-    """Add all tensors and operations in `fetches` to `leaves`."""
-    if isinstance(fetches, list | tuple):
-        for item in fetches:
-            collect(item, leaves)
-    elif isinstance(fetches, Mapping):
-        for item in fetches.values():
-            collect(item, leaves)
-    else:
-        leaves.append(fetches)
-
-
-def rebuild(fetches: Any, results: dict[int, Any]) -> Any:
-    """Return `fetches` with results, by the identity of what was fetched, in its place."""
-    if isinstance(fetches, list | tuple):
-        items = [rebuild(item, results) for item in fetches]
-        if hasattr(fetches, "_make"):  # a named tuple
-            return fetches._make(items)
-        return items if isinstance(fetches, list) else tuple(items)
+def mapped(function: Callable[[Any], Any], fetches: Any) -> Any:
+    """Return `fetches` with ``function(leaf)`` in the place of each tensor or operation."""
     if isinstance(fetches, Mapping):
-        return {key: rebuild(item, results) for key, item in fetches.items()}
-    return results[id(fetches)]
+        return {key: mapped(function, item) for key, item in fetches.items()}
+    if not isinstance(fetches, list | tuple):
+        return function(fetches)
+    items = [mapped(function, item) for item in fetches]
+    if hasattr(fetches, "_make"):  # a named tuple
+        return fetches._make(items)
+    return items if isinstance(fetches, list) else tuple(items)

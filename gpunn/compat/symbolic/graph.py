@@ -278,6 +278,13 @@ def _arithmetic() -> Any:
     return arithmetic
 
 
+def describe(value: Any) -> str:
+    """Return `value` in words, for messages."""
+    if isinstance(value, Tensor):
+        return f"{value.name!r} (a {type(value).__name__})"
+    return f"a {type(value).__name__}"
+
+
 def same_graph(owner: str, *tensors: Tensor) -> TensorGraph:
     """Return the graph of all `tensors`, or raise if there are two."""
     first = tensors[0]

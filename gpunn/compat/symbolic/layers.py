@@ -151,11 +151,6 @@ def dropout(inputs: Any, rate: float = 0.5, training: Any = None, name: str = "d
         against that: True must be fed with training operations, False (or nothing, where that
         is its default) without.
     """
-    return dropout_of(inputs, rate, training, name)
-
-
-def dropout_of(inputs: Any, rate: Any, training: Any, name: str) -> Values:
-    """Return dropout of a tensor."""
     as_values("dropout", inputs)
     if isinstance(training, bool | np.bool_):
         raise ArgumentError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gpunn.compat.symbolic.accuracy import in_top_k
-from gpunn.compat.symbolic.layers import dropout_of as _dropout_of
+from gpunn.compat.symbolic.layers import dropout as _dropout
 from gpunn.compat.symbolic.objectives import (
     sigmoid_cross_entropy_with_logits,
     softmax_cross_entropy_with_logits,
@@ -120,4 +120,4 @@ def dropout(x: Any, keep_prob: Any = None, *, rate: Any = None, name: str = "dro
         )
     if rate is None:
         rate = 1 - check_number("dropout", "keep_prob", keep_prob, above=0, maximum=1)
-    return _dropout_of(x, rate, None, name)
+    return _dropout(x, rate, None, name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.compat.symbolic.graph import Tensor, TensorGraph, TensorShape, same_graph
+from gpunn.compat.symbolic.graph import Tensor, TensorGraph, TensorShape, describe, same_graph
 from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.values import as_values
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
@@ -108,13 +108,6 @@ def _labels(owner: str, argument: str, labels: Any) -> Placeholder:
             f"{owner}: {argument} must be a placeholder, not {describe(labels)}."
         )
     return labels
-
-
-def describe(value: Any) -> str:
-    """Return `value` in words, for messages."""
-    if isinstance(value, Tensor):
-        return f"{value.name!r} (a {type(value).__name__})"
-    return f"a {type(value).__name__}"
 
 
 def class_numbers(owner: str, argument: str, labels: Any) -> Placeholder:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpunn.backends.select import select_backend
 from gpunn.compat.symbolic.feeds import Feeds
-from gpunn.compat.symbolic.fetches import collect, rebuild
+from gpunn.compat.symbolic.fetches import mapped
 from gpunn.compat.symbolic.graph import Operation, Tensor, TensorGraph, get_default_graph
 from gpunn.compat.symbolic.objectives import OBJECTIVES, ArgMax, Difference, PerRow, Scalar, Term
 from gpunn.compat.symbolic.placeholders import Placeholder
@@ -221,7 +221,7 @@ class GraphSession:
                 self._training_of(fetches).step(self._feeds(feed_dict), ())
                 return None
             leaves: list[Any] = []
-            collect(fetches, leaves)
+            mapped(leaves.append, fetches)
             for leaf in leaves:
                 self._own(leaf)
                 if isinstance(leaf, PerRow | Difference):
@@ -229,7 +229,8 @@ class GraphSession:
                         f"run: {leaf.name!r} (a {type(leaf).__name__}) cannot be computed row by "
                         f"row; fetch its mean: tf.reduce_mean(...). {OBJECTIVES}."
                     )
-            return rebuild(fetches, self._compute(leaves, feed_dict))
+            results = self._compute(leaves, feed_dict)
+            return mapped(lambda leaf: results[id(leaf)], fetches)
 
     def _feeds(self, feed_dict: Any) -> Feeds:
         dtype = STORAGE[self.precision]

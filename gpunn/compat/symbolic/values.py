@@ -11,6 +11,7 @@ from gpunn.compat.symbolic.graph import (
     Tensor,
     TensorGraph,
     TensorShape,
+    describe,
     get_default_graph,
     same_graph,
 )
@@ -58,9 +59,7 @@ def as_values(owner: str, tensor: Any) -> Any:
     """Return `tensor` if it can be read by a layer, or raise saying what can."""
     if isinstance(tensor, Values | Placeholder):
         return tensor
-    what = repr(tensor.name) if isinstance(tensor, Tensor) else f"a {type(tensor).__name__}"
-    kind = f" (a {type(tensor).__name__})" if isinstance(tensor, Tensor) else ""
-    raise ArgumentTypeError(f"{owner}: cannot be used on {what}{kind}. {SUPPORTED}.")
+    raise ArgumentTypeError(f"{owner}: cannot be used on {describe(tensor)}. {SUPPORTED}.")
 
 
 def apply(layer: layers.Layer, owner: str, name: str, *inputs: Any) -> Values:

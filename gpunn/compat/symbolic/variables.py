@@ -273,11 +273,4 @@ def constant_initializer(value: Any = 0.0) -> Any:
     return constant(value) if np.ndim(value) else initializers.Constant(value)
 
 
-def zeros_initializer() -> Initializer:
-    """Return the spec of zeros, for `get_variable` and layers."""
-    return initializers.Zeros()
-
-
-def ones_initializer() -> Initializer:
-    """Return the spec of ones, for `get_variable` and layers."""
-    return initializers.Ones()
+zeros_initializer, ones_initializer = initializers.Zeros, initializers.Ones

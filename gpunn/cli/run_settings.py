@@ -1,19 +1,16 @@
-"""The settings of a run: from the options of the command line, or from its ``run.json``."""
+"""All that decides how a run goes: from the options, and to and from the run's ``run.json``."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpunn import __version__
-from gpunn.cli import recipes
+from gpunn.cli import recipes, reports
 from gpunn.cli.recipes import Recipe
 from gpunn.errors import ArgumentError, CheckpointError
 from gpunn.specs import optimizers
@@ -118,14 +115,5 @@ def load(folder: Path) -> RunSettings:
 def save(folder: Path, settings: RunSettings) -> None:
     """Write the settings: whole, or not at all."""
     values = {"gpunn": __version__} | dataclasses.asdict(settings)
-    temporary = folder / f".run-{secrets.token_hex(8)}.tmp"
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(json.dumps(values, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / "run.json")
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    with reports.whole_file(folder / "run.json") as file:
+        file.write(json.dumps(values, indent=2) + "\n")
