@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from gpunn.backends.cuda.driver import Call, Driver
+from gpunn.backends.cuda.driver import Driver
+from gpunn.backends.interface import Call
 from gpunn.errors import DeviceError
 
 logger = logging.getLogger("gpunn")

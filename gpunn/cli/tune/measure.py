@@ -19,7 +19,7 @@ import numpy as np
 
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.driver import Call, LibraryError
+from gpunn.backends.cuda.driver import LibraryError
 from gpunn.backends.cuda.ops.launches import TilingChooser
 from gpunn.backends.cuda.tilings import (
     Tiling,
@@ -28,6 +28,7 @@ from gpunn.backends.cuda.tilings import (
     tilings,
 )
 from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
+from gpunn.backends.interface import Call
 from gpunn.backends.select import PRECISIONS
 from gpunn.cli.bench import bounds
 from gpunn.cli.bench.rounds import clearly_faster, interleaved, spread

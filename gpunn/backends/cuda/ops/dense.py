@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import KernelSource, Launch, LibraryProduct
-from gpunn.backends.cuda.ops.geometry import ceil_div
+from gpunn.backends.cuda.geometry import ceil_div
 from gpunn.backends.cuda.ops.launches import (
-    Arrays,
-    Attrs,
-    Binder,
     Context,
+    LaunchBuilder,
     Work,
     activation_arguments,
     dropout_arguments,
@@ -41,6 +39,7 @@ from gpunn.backends.cuda.tilings import (
     choose_tiling,
     finish_shape,
 )
+from gpunn.backends.interface import Arrays, Attrs
 from gpunn.errors import DeviceError
 
 DENSE = "dense.cu"
@@ -274,7 +273,7 @@ def bias_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[
     return [column_sums(gradient, roles, block_rows), *finish]
 
 
-OPERATIONS: dict[str, Binder] = {
+OPERATIONS: dict[str, LaunchBuilder] = {
     "dense": dense,
     "dense_input_gradient": dense_input_gradient,
     "dense_kernel_gradient": dense_kernel_gradient,

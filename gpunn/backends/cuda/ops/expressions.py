@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from gpunn.backends.cuda.driver import Launch
 from gpunn.backends.cuda.ops.launches import (
-    Arrays,
-    Attrs,
-    Binder,
     Context,
+    LaunchBuilder,
     Work,
     elementwise,
     int32,
@@ -15,6 +13,7 @@ from gpunn.backends.cuda.ops.launches import (
     kernel_source,
 )
 from gpunn.backends.cuda.ops.reductions import SUMS, partials, reduction_blocks, with_finish
+from gpunn.backends.interface import Arrays, Attrs
 from gpunn.specs.expressions import Expression, join
 from gpunn.specs.expressions.expression import result_kind
 
@@ -122,7 +121,7 @@ def expression_sum(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list
     return with_finish(first, parts, "expression_sum_finish", (a["sum"],))
 
 
-OPERATIONS: dict[str, Binder] = {
+OPERATIONS: dict[str, LaunchBuilder] = {
     "expression": expression,
     "expression_gradient": expression_gradient,
     "expression_loss": expression_loss,

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from gpunn.backends.cuda.driver import Launch
-from gpunn.backends.cuda.ops.geometry import WARP, ceil_div
+from gpunn.backends.cuda.geometry import WARP, ceil_div
 from gpunn.backends.cuda.ops.launches import (
-    Arrays,
-    Attrs,
-    Binder,
     Context,
+    LaunchBuilder,
     Work,
     int32,
     int64,
@@ -23,6 +21,7 @@ from gpunn.backends.cuda.ops.reductions import (
     reduction_blocks,
     with_finish,
 )
+from gpunn.backends.interface import Arrays, Attrs
 
 CROSS_ENTROPY = "softmax_cross_entropy.cu"
 MEAN_LOSSES = "mean_losses.cu"
@@ -84,7 +83,7 @@ def softmax_cross_entropy(context: Context, a: Arrays, attrs: Attrs, rows: int) 
     return with_finish(first, parts, "softmax_cross_entropy_finish", finish)
 
 
-def _mean_loss(op: str) -> Binder:
+def _mean_loss(op: str) -> LaunchBuilder:
     def bind(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
         p = a["predictions"]
         if not p.size:
@@ -143,7 +142,7 @@ def top_k_accuracy(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list
     return _metric(context, "top_k_accuracy", a, targets, constants, lanes)
 
 
-def _mean_metric(op: str) -> Binder:
+def _mean_metric(op: str) -> LaunchBuilder:
     def bind(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
         threshold = a["predictions"].dtype.type(attrs.get("threshold", 0.0))
         constants = (int32(METRIC_KINDS[op]), threshold)
@@ -152,7 +151,7 @@ def _mean_metric(op: str) -> Binder:
     return bind
 
 
-OPERATIONS: dict[str, Binder] = {
+OPERATIONS: dict[str, LaunchBuilder] = {
     "softmax_cross_entropy": softmax_cross_entropy,
     "categorical_accuracy": categorical_accuracy,
     "top_k_accuracy": top_k_accuracy,

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import Launch
-from gpunn.backends.cuda.ops.geometry import THREADS, ceil_div, elementwise_grid
+from gpunn.backends.cuda.geometry import THREADS, ceil_div, elementwise_grid
 from gpunn.backends.cuda.ops.launches import (
-    Arrays,
-    Attrs,
-    Binder,
     Context,
+    LaunchBuilder,
     Work,
     int32,
     int64,
@@ -26,6 +24,7 @@ from gpunn.backends.cuda.ops.reductions import (
     reduction_blocks,
     with_finish,
 )
+from gpunn.backends.interface import Arrays, Attrs
 
 REGULARIZER = "regularizer.cu"
 CLIP = "clip.cu"
@@ -223,7 +222,7 @@ def advance(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return [Launch(source, "advance", (1, 1, 1), (1, 1, 1), arguments)]
 
 
-OPERATIONS: dict[str, Binder] = {
+OPERATIONS: dict[str, LaunchBuilder] = {
     "regularizer": regularizer,
     "regularizer_gradient": regularizer_gradient,
     "clip_by_value": clip_by_value,

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import Launch, Limits
-from gpunn.backends.cuda.ops.geometry import THREADS, WARP, ceil_div, even_width
-from gpunn.backends.cuda.ops.launches import Arrays, Context, Work, int32, int64, kernel_source
+from gpunn.backends.cuda.geometry import THREADS, WARP, ceil_div, even_width
+from gpunn.backends.cuda.ops.launches import Context, Work, int32, int64, kernel_source
+from gpunn.backends.interface import Arrays
 
 # Sums of all values, in double
 

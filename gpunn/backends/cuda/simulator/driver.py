@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpunn.backends.cuda.driver import Call, Dimensions, Driver, Launch, LibraryProduct, Limits
+from gpunn.backends.cuda.driver import Dimensions, Driver, Launch, LibraryProduct, Limits
 from gpunn.backends.cuda.simulator import compiler as host_compiler
 from gpunn.backends.cuda.simulator.compiler import Kernel
 from gpunn.backends.cuda.simulator.copy_stream import SimulatorCopyStream
+from gpunn.backends.interface import Call
 from gpunn.errors import DeviceError
 
 # Before and behind every allocation; as GUARD_BYTES in kernels/simulator/runtime.hpp.
