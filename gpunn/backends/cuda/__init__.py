@@ -20,8 +20,7 @@ Layers, top to bottom; each knows only those below::
     nvrtc.py                compiling for a GPU
     cupy_memory.py          its memory, and arrays of other libraries
     cupy_copy_stream.py     copies beside the calls
-    cupy_context.py         its device, stream and errors
-    driver_errors.py        what the driver's errors mean
+    cupy_context.py         its device and stream, and what CUDA's errors mean
     simulator/            a driver on NumPy memory
       driver                memory, launches and their checks
       copy_stream           copies that run as late as they may

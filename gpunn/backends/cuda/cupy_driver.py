@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda import cublaslt, dependent_launch, nvrtc
+from gpunn.backends.cuda.cupy_context import status
 from gpunn.backends.cuda.cupy_memory import CupyMemory
 from gpunn.backends.cuda.driver import KernelSource, Launch, LibraryProduct
-from gpunn.backends.cuda.driver_errors import status
 from gpunn.backends.interface import Call
 from gpunn.errors import DeviceError
 
