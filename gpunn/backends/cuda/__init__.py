@@ -22,7 +22,8 @@ Layers, top to bottom; each knows only those below::
     cupy_copy_stream.py     copies beside the calls
     cupy_context.py         its device and stream, and what CUDA's errors mean
     simulator/            a driver on NumPy memory
-      driver                memory, launches and their checks
+      driver                memory, and launches
+      checks                what CUDA would refuse of a launch
       copy_stream           copies that run as late as they may
       compiler              compiling for the host
     kernel_loader.py      where the sources are, what they include, their hash and cache

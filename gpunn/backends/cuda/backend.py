@@ -87,7 +87,7 @@ class CudaBackend(Backend):
         self.arrays = driver.arrays
         self.products = products
         if table is None and products == "auto" and driver.timed:
-            table = tuning.load(tuning.Gpu.of(driver))
+            table = tuning.load(tuning.GpuModel.of(driver))
         self.table = Table() if table is None else table
         if said := self.table.describe():
             logger.info("%s: %s", driver.name, said)

@@ -50,7 +50,12 @@ def kernel_source(file: str, dtype: Any, *defines: str) -> KernelSource:
 
 
 def elementwise(
-    context: Context, file: str, symbol: str, arguments: tuple[Any, ...], values: Any, *defines: str
+    context: Context,
+    file: str,
+    symbol: str,
+    arguments: tuple[Any, ...],
+    values: Any,
+    *defines: str,
 ) -> list[Work]:
     """Return the launch of a grid-stride loop over `values`, four for each thread."""
     if not values.size:
