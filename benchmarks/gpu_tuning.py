@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.gpu_kernels import BATCH_SIZES, HIDDEN, PRECISIONS
 from gpunn.backends.cuda import tuning
-from gpunn.backends.cuda.tuning import Gpu, Table
+from gpunn.backends.cuda.tuning import GpuModel, Table
 from gpunn.cli.tune.measure import REPEATS, Timer, Tuner, TuneSettings
 from gpunn.cli.tune.run import device_backend
 
@@ -28,7 +28,7 @@ def measure(
         seconds=max(seconds, 1e-3),
     )
     backend = device_backend(device)
-    gpu = Gpu.of(backend.driver)
+    gpu = GpuModel.of(backend.driver)
     result: dict[str, Any] = {"ok": True, "steps": [], "rows": [], "notes": []}
 
     def keep(table: Table) -> None:

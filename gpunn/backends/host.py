@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -25,14 +24,6 @@ class HostBackend(Backend):
 
     def allocate(self, nbytes: int, models: int, *, zeroed: bool = True) -> Any:
         return aligned(models * nbytes).reshape(models, nbytes)
-
-    def region_nbytes(self, region: Any) -> int:
-        return int(region.shape[1])
-
-    def view(self, region: Any, offset: int, shape: tuple[int, ...], dtype: str) -> Any:
-        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
-        part = region[:, offset : offset + nbytes]
-        return part.view(dtype).reshape(region.shape[0], *shape)
 
     def upload(self, array: Any) -> Any:
         return np.ascontiguousarray(array)

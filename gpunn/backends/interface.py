@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -216,18 +217,20 @@ class Backend(ArrayInterop, ABC):
 
     @abstractmethod
     def allocate(self, nbytes: int, models: int, *, zeroed: bool = True) -> Any:
-        """Return memory: `models` times `nbytes`, aligned.
+        """Return memory, uint8, shape (models, nbytes), aligned.
 
         It may hold anything if `zeroed` is false.
         """
 
-    @abstractmethod
     def region_nbytes(self, region: Any) -> int:
         """Return the bytes per model of what `allocate` returned."""
+        return int(region.shape[1])
 
-    @abstractmethod
     def view(self, region: Any, offset: int, shape: tuple[int, ...], dtype: str) -> Any:
         """Return part of a region as an array of shape ``(models, *shape)``."""
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        part = region[:, offset : offset + nbytes]
+        return part.view(dtype).reshape(region.shape[0], *shape)
 
     @abstractmethod
     def upload(self, array: Any) -> Any:

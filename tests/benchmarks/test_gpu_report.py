@@ -19,7 +19,7 @@ from benchmarks.peers import worker
 from benchmarks.peers.processes import PeerError, PeerRefusalError
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
-from gpunn.backends.cuda.tuning import Choice, Gpu
+from gpunn.backends.cuda.tuning import Choice, GpuModel
 from gpunn.backends.select import cuda_status
 from gpunn.cli.bench import task
 from gpunn.cli.tune import measure as tune
@@ -106,7 +106,7 @@ def test_products_are_tuned_and_training_is_measured_with_and_without(
     code, written, text = report(monkeypatch, tmp_path / "out", *parts)
     assert code == 0
     found = written["tuning"]
-    gpu = Gpu.of(SimulatorDriver())
+    gpu = GpuModel.of(SimulatorDriver())
     table = tuning.load(gpu)
     assert found["file"] == str(tuning.table_file(gpu)) and found["table"] == table.digest
     assert len(found["rows"]) == len(table) == 8 and not found["cut_short"]

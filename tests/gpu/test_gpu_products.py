@@ -14,7 +14,7 @@ from op_runs import DTYPES, assert_equals_reference, assert_same_bits, cases
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import LibraryProduct
-from gpunn.backends.cuda.tuning import Gpu, Table
+from gpunn.backends.cuda.tuning import GpuModel, Table
 from gpunn.backends.select import select_backend
 from gpunn.cli.tune.measure import Tuner, TuneSettings
 from gpunn.errors import DeviceError
@@ -108,7 +108,7 @@ def test_what_was_tuned_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tuning, "user_cache", lambda: tmp_path)
     monkeypatch.delenv(tuning.IGNORED, raising=False)
     backend: Any = select_backend(DEVICE).backend
-    gpu = Gpu.of(backend.driver)
+    gpu = GpuModel.of(backend.driver)
     settings = TuneSettings(batch_sizes=(50,), precisions=("float32", "tf32"), quick=True)
     tuner = Tuner(settings, CudaBackend(backend.driver, products="own"), Table())
     tuner.run()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda import tuning
-from gpunn.backends.cuda.driver import Call, Driver, Launch, LibraryError
+from gpunn.backends.cuda.driver import Driver, Launch, LibraryError
 from gpunn.backends.cuda.graphs import Graphs
 from gpunn.backends.cuda.ops import (
     activations,
@@ -31,7 +31,7 @@ from gpunn.backends.cuda.ops import (
 from gpunn.backends.cuda.ops.launches import Attrs, Context, TilingChooser, Work
 from gpunn.backends.cuda.tilings import Tiling, choose_tiling
 from gpunn.backends.cuda.tuning import Table
-from gpunn.backends.interface import Arrays, Backend, Binder, CopyStream, PlannedStep
+from gpunn.backends.interface import Arrays, Backend, Binder, Call, CopyStream, PlannedStep
 from gpunn.errors import ArgumentError, DeviceError, PlanError
 
 logger = logging.getLogger("gpunn")
@@ -84,7 +84,7 @@ class CudaBackend(Backend):
         self.arrays = driver.arrays
         self.products = products
         if table is None and products == "auto" and driver.timed:
-            table = tuning.load(tuning.Gpu.of(driver))
+            table = tuning.load(tuning.GpuModel.of(driver))
         self.table = Table() if table is None else table
         if said := self.table.describe():
             logger.info("%s: %s", driver.name, said)
@@ -117,14 +117,6 @@ class CudaBackend(Backend):
 
     def copy_stream(self) -> CopyStream | None:
         return self.driver.copy_stream()
-
-    def region_nbytes(self, region: Any) -> int:
-        return int(region.shape[1])
-
-    def view(self, region: Any, offset: int, shape: tuple[int, ...], dtype: str) -> Any:
-        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        part = region[:, offset : offset + nbytes]
-        return part.view(dtype).reshape(region.shape[0], *shape)
 
     def adopt(self, value: Any) -> Any:
         return self.driver.adopt(value)

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda import cublaslt, dependent_launch, nvrtc
+from gpunn.backends.cuda.cupy_context import status
 from gpunn.backends.cuda.cupy_memory import CupyMemory
-from gpunn.backends.cuda.driver import Call, KernelSource, Launch, LibraryProduct
-from gpunn.backends.cuda.driver_errors import status
+from gpunn.backends.cuda.driver import KernelSource, Launch, LibraryProduct
+from gpunn.backends.interface import Call
 from gpunn.errors import DeviceError
 
 DEFAULT_SHARED = 48 << 10  # bytes of shared memory that a kernel may use without asking

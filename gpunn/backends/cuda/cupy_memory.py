@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cuda.cupy_context import CupyContext
+from gpunn.backends.cuda.cupy_context import CupyContext, memory_error
 from gpunn.backends.cuda.cupy_copy_stream import CupyCopyStream
-from gpunn.backends.cuda.driver import Call, Driver
-from gpunn.backends.cuda.driver_errors import memory_error
-from gpunn.backends.interface import host_array, is_on_cuda
+from gpunn.backends.cuda.driver import Driver
+from gpunn.backends.interface import Call, host_array, is_on_cuda
 from gpunn.errors import ArgumentTypeError
 
 STAGING = 1 << 16  # bytes of pinned memory that small values are written through

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gpunn.backends.interface import ArrayInterop, CopyStream
+from gpunn.backends.interface import ArrayInterop, Call, CopyStream
 from gpunn.errors import DeviceError
 
-Call = Callable[[], None]
 Dimensions = tuple[int, int, int]
 
 

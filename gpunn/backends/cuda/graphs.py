@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from gpunn.backends.cuda.driver import Call, Driver
+from gpunn.backends.cuda.driver import Driver
+from gpunn.backends.interface import Call
 from gpunn.errors import DeviceError
 
 logger = logging.getLogger("gpunn")
@@ -55,7 +56,7 @@ class Graphs:
         """Return what runs `calls` as often as it is told."""
         return Repeated(self, calls)
 
-    def used(self, repeated: Repeated) -> None:
+    def note_use(self, repeated: Repeated) -> None:
         """Note that these graphs were used last; let go of those that have been longest unused."""
         number, recent = id(repeated), self._recent
         reference = recent.pop(number, None)
@@ -65,7 +66,7 @@ class Graphs:
             if oldest is not None:
                 oldest.forget()
 
-    def refused(self, error: DeviceError) -> None:
+    def disable(self, error: DeviceError) -> None:
         """Go on without graphs."""
         self.enabled = False
         logger.warning("no CUDA graphs: kernels are launched one by one (%s)", error)
@@ -99,7 +100,7 @@ class Repeated:
             else:
                 # Ops of several launches hand on values in memory that all share.
                 with self._graphs.launch_lock:
-                    self._graphs.used(self)
+                    self._graphs.note_use(self)
                     graph()
             self._taken += size
             count -= size
@@ -117,7 +118,7 @@ class Repeated:
         try:
             graph = self._captured[size] = self._graphs.driver.capture(self._calls * size)
         except DeviceError as error:
-            self._graphs.refused(error)
+            self._graphs.disable(error)
             return 1, None
         return size, graph
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from gpunn.backends.cuda.driver import Limits
-from gpunn.backends.cuda.ops.geometry import WARP, ceil_div
+from gpunn.backends.cuda.geometry import WARP, ceil_div
 
 # The forms of a product: which operands have the reduction along their rows in memory.
 ALONG = {

@@ -89,7 +89,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Gpu:
+class GpuModel:
     """Whose table it is.
 
     Attributes
@@ -103,7 +103,7 @@ class Gpu:
     multiprocessors: int
 
     @classmethod
-    def of(cls, driver: Driver) -> Gpu:
+    def of(cls, driver: Driver) -> GpuModel:
         """Return that of a driver."""
         return cls(driver.model, driver.limits.architecture, driver.limits.multiprocessors)
 
@@ -160,14 +160,14 @@ def kernels_digest() -> str:
     return hashlib.sha256("".join(found).encode()).hexdigest()[:16]
 
 
-def table_file(gpu: Gpu) -> Path:
+def table_file(gpu: GpuModel) -> Path:
     """Return where the table of a GPU is kept; it may not exist."""
     model = re.sub(r"[^A-Za-z0-9]+", "-", gpu.model).strip("-") or "gpu"
     name = f"{model}-sm_{gpu.architecture}-{kernels_digest()}-v{FORMAT}.json"
     return user_cache() / "tuning" / name
 
 
-def load(gpu: Gpu, *, environment: Mapping[str, str] = os.environ) -> Table:
+def load(gpu: GpuModel, *, environment: Mapping[str, str] = os.environ) -> Table:
     """Return the table of a GPU, empty where there is none.
 
     A file that is damaged or another GPU's is left out; the log names it.
@@ -196,7 +196,7 @@ class _ForeignError(ValueError):
     """The file is whole, but not about this."""
 
 
-def _parsed(contents: Any, gpu: Gpu) -> Table:
+def _parsed(contents: Any, gpu: GpuModel) -> Table:
     about = {name: contents[name] for name in ("format", "kernels", "gpu")}
     expected = {"format": FORMAT, "kernels": kernels_digest(), "gpu": gpu.__dict__}
     for name, value in expected.items():
@@ -229,7 +229,7 @@ def _time(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def save(gpu: Gpu, table: Table) -> Path:
+def save(gpu: GpuModel, table: Table) -> Path:
     """Write a table; another process sees the old one or the new one.
 
     Raises
@@ -261,7 +261,7 @@ def as_json(table: Table) -> Iterable[dict[str, Any]]:
         }
 
 
-def forget(gpu: Gpu) -> Path | None:
+def forget(gpu: GpuModel) -> Path | None:
     """Remove the table of a GPU; return the file that was removed."""
     file = table_file(gpu)
     try:

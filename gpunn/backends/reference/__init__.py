@@ -1,1 +1,6 @@
-"""The reference backend: every op once, in plain NumPy; one file for each family of ops."""
+"""The reference backend: every op once, in plain NumPy.
+
+A family file holds functions ``op(arrays, attrs, rows)`` and its table of them; ``backend.py``
+makes one table of all, and to bind an op is to keep its arguments. ``function.py`` has what the
+families share.
+"""

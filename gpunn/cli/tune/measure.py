@@ -19,7 +19,7 @@ import numpy as np
 
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.driver import Call, LibraryError
+from gpunn.backends.cuda.driver import LibraryError
 from gpunn.backends.cuda.ops.launches import TilingChooser
 from gpunn.backends.cuda.tilings import (
     Tiling,
@@ -27,7 +27,8 @@ from gpunn.backends.cuda.tilings import (
     device_tiles,
     tilings,
 )
-from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
+from gpunn.backends.cuda.tuning import Choice, GpuModel, Key, Table
+from gpunn.backends.interface import Call
 from gpunn.backends.select import PRECISIONS
 from gpunn.cli.bench import bounds
 from gpunn.cli.bench.rounds import clearly_faster, interleaved, spread
@@ -216,7 +217,7 @@ class Tuner:
         self.settings, self.backend, self.table = settings, backend, table
         self.progress, self._clock, self._keep = progress, clock, keep
         self._timer = timer or self._device_time
-        self.gpu = Gpu.of(backend.driver)
+        self.gpu = GpuModel.of(backend.driver)
         self.steps: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
         self.notes: list[str] = []

@@ -12,7 +12,7 @@ from rich.text import Text
 from gpunn.backends.cuda import tuning
 from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.tilings import choose_tiling
-from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
+from gpunn.backends.cuda.tuning import Choice, GpuModel, Key, Table
 from gpunn.backends.select import select_backend
 from gpunn.cli.bench.report import WIDEST, LiveProgress, micro
 from gpunn.cli.tune.measure import REPEATS, Timer, Tuner, TuneSettings
@@ -43,7 +43,7 @@ def device_backend(device: str) -> CudaBackend:
 def tune(settings: TuneSettings, device: str, timer: Timer | None = None) -> int:
     """Measure, show, keep; return the exit code: 130 after Ctrl-C."""
     backend = device_backend(device)
-    gpu, console, code = Gpu.of(backend.driver), _console(), 0
+    gpu, console, code = GpuModel.of(backend.driver), _console(), 0
     table = tuning.load(gpu, environment={})
     with LiveProgress(console).shown() as progress:
         tuner = Tuner(
@@ -84,7 +84,7 @@ def tune(settings: TuneSettings, device: str, timer: Timer | None = None) -> int
 def show(device: str) -> int:
     """Print the table of a GPU; return the exit code."""
     backend = device_backend(device)
-    gpu, console = Gpu.of(backend.driver), _console()
+    gpu, console = GpuModel.of(backend.driver), _console()
     table = tuning.load(gpu, environment={})
     if not table.describe():
         _say(console, f"{gpu.model}: nothing was tuned; gpunn tune does it")
@@ -97,7 +97,7 @@ def show(device: str) -> int:
 
 def forget(device: str) -> int:
     """Remove the table of a GPU; return the exit code."""
-    gpu = Gpu.of(device_backend(device).driver)
+    gpu = GpuModel.of(device_backend(device).driver)
     file = tuning.forget(gpu)
     _say(_console(), f"{gpu.model}: " + (f"removed {file}" if file else "nothing was tuned"))
     return 0

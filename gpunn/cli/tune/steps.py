@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.driver import Call
 from gpunn.backends.cuda.graphs import GRAPH_SIZES
+from gpunn.backends.interface import Call
 from gpunn.cli.bench.rounds import clearly_faster, interleaved
 from gpunn.errors import DeviceError
 from gpunn.plan.bind import BoundPlan

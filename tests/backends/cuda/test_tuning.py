@@ -26,7 +26,7 @@ from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.driver import Launch, LibraryError, LibraryProduct
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.cuda.tilings import TILES, Tile, choose_tiling, tilings
-from gpunn.backends.cuda.tuning import Choice, Gpu, Key, Table
+from gpunn.backends.cuda.tuning import Choice, GpuModel, Key, Table
 from gpunn.backends.select import Selection, cuda_status, select_backend
 from gpunn.cli.app import main
 from gpunn.cli.tune import measure as tune_module
@@ -37,7 +37,7 @@ from gpunn.errors import ArgumentError, DeviceError
 
 pytestmark = needs_compiler
 
-H100 = Gpu("NVIDIA H100 80GB HBM3", 90, 132)
+H100 = GpuModel("NVIDIA H100 80GB HBM3", 90, 132)
 FORWARD = Key("FORWARD", "float32", 4, 6, 8)
 SPLIT = Key("KERNEL_GRADIENT", "tf32", 784, 300, 8192)
 
@@ -78,7 +78,7 @@ def test_a_table_is_read_as_it_was_written() -> None:
 
 def test_gpus_have_files_of_their_own() -> None:
     tuning.save(H100, table())
-    for other in (Gpu("NVIDIA A100", 80, 108), Gpu(H100.model, 86, 132)):
+    for other in (GpuModel("NVIDIA A100", 80, 108), GpuModel(H100.model, 86, 132)):
         assert tuning.table_file(other) != tuning.table_file(H100)
         assert not len(tuning.load(other))
     assert tuning.forget(H100) == tuning.table_file(H100)
@@ -262,14 +262,14 @@ def test_the_table_in_the_cache_is_for_devices_whose_times_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     driver = SimulatorDriver()
-    tuning.save(Gpu.of(driver), table())
+    tuning.save(GpuModel.of(driver), table())
     assert not len(CudaBackend(driver).table)
     monkeypatch.setattr(SimulatorDriver, "timed", True)
     backend: Any = select_backend("simulator").backend
     assert backend.table.choices == table().choices
     monkeypatch.setenv(tuning.IGNORED, "off")
     # The environment is that of the process.
-    assert not len(tuning.load(Gpu.of(driver)))
+    assert not len(tuning.load(GpuModel.of(driver)))
 
 
 def test_gpunn_devices_names_the_table(
@@ -575,7 +575,7 @@ TUNE += ["--batch-sizes", "4", "--precision", "float32", "--quick"]
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    gpu = Gpu.of(SimulatorDriver())
+    gpu = GpuModel.of(SimulatorDriver())
     assert main(["tune", "--device", "simulator", "--show"]) == 0
     assert "simulator: nothing was tuned; gpunn tune does it" in capsys.readouterr().out
     assert main(TUNE) == 0
@@ -595,7 +595,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_other_products_of_the_table_stay(capsys: pytest.CaptureFixture[str]) -> None:
-    gpu = Gpu.of(SimulatorDriver())
+    gpu = GpuModel.of(SimulatorDriver())
     tuning.save(gpu, table())
     assert main(TUNE) == 0
     found = tuning.load(gpu)
@@ -614,7 +614,7 @@ def test_ctrl_c_keeps_what_was_found(capsys: pytest.CaptureFixture[str]) -> None
 
     settings = TuneSettings(**SMALL, precisions=("float32",), quick=True)
     assert tune_command.tune(settings, "simulator", timer) == 130
-    assert len(tuning.load(Gpu.of(SimulatorDriver()))) == 2
+    assert len(tuning.load(GpuModel.of(SimulatorDriver()))) == 2
     assert "Cut short" in capsys.readouterr().out
 
 

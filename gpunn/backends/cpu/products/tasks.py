@@ -18,12 +18,11 @@ import numpy as np
 from numba import carray
 
 from gpunn.backends.cpu.loops.compile import threaded
-from gpunn.backends.cpu.loops.intrinsics import fetch_add, floats, pointer
+from gpunn.backends.cpu.loops.intrinsics import SIZE, fetch_add, floats, pointer
 from gpunn.backends.cpu.products.tiles import (
     COLUMNS,
     HEIGHTS,
     LANES,
-    SIZE,
     copy_row,
     tile,
     transpose,
@@ -119,7 +118,6 @@ def _forward(job: int, task: int, thread: int) -> None:
         bottom,
         j.values + start * SIZE,
         j.inputs * SIZE,
-        SIZE,
         j.kernel + start * out_row + column * SIZE,
         out_row,
         end - start,
@@ -169,7 +167,6 @@ def _update(job: int, task: int, thread: int) -> None:
         tile(
             j.height,
             values,
-            SIZE,
             step,
             j.gradient + column * SIZE,
             row,
@@ -234,7 +231,6 @@ def _backward(job: int, task: int, thread: int) -> None:
         j.rows,
         j.gradient,
         row,
-        SIZE,
         packed,
         packed_row,
         j.columns,

@@ -15,9 +15,8 @@ from numba import config
 from numba.core import cgutils, codegen, types
 from numba.extending import intrinsic
 
-from gpunn.backends.cpu.loops.intrinsics import emit_prefetch
+from gpunn.backends.cpu.loops.intrinsics import SIZE, emit_prefetch
 
-SIZE = 4  # bytes of a float32
 # Columns of a tile are whole vectors: what is left of the last one is masked.
 VECTORS = 2
 

@@ -1,1 +1,5 @@
-"""Threads that run the tasks of one call, and what they need of memory."""
+"""Teams of threads that share the tasks of one call.
+
+``team.py`` has the threads, ``loops.py`` what they run, ``tasks.py`` the tasks besides products:
+optimizers and copies.
+"""

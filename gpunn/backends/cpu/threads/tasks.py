@@ -9,8 +9,7 @@ from numba import carray
 
 from gpunn.backends.cpu.loops import optimizers as kernels
 from gpunn.backends.cpu.loops.compile import threaded
-from gpunn.backends.cpu.loops.intrinsics import floats, pointer
-from gpunn.backends.cpu.products.tiles import SIZE
+from gpunn.backends.cpu.loops.intrinsics import SIZE, floats, pointer
 from gpunn.backends.cpu.threads.loops import LINE, Task
 from gpunn.backends.cpu.threads.team import Team
 from gpunn.backends.interface import Call

@@ -1,1 +1,1 @@
-"""The launches of the ops of a plan; one file for each family of ops."""
+"""From an op to its launches; a file for each family of ops, with its table ``OPERATIONS``."""

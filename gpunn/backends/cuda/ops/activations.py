@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import Launch
-from gpunn.backends.cuda.ops.geometry import WARP, ceil_div, row_groups
+from gpunn.backends.cuda.geometry import WARP, ceil_div, row_groups
 from gpunn.backends.cuda.ops.launches import (
-    Arrays,
-    Attrs,
-    Binder,
     Context,
+    LaunchBuilder,
     Work,
     activation_arguments,
     dropout_arguments,
@@ -22,6 +20,7 @@ from gpunn.backends.cuda.ops.launches import (
     kernel_source,
 )
 from gpunn.backends.cuda.ops.reductions import bias_parts, column_tile, has_bias
+from gpunn.backends.interface import Arrays, Attrs
 
 ACTIVATION = "activation.cu"
 SOFTMAX = "softmax.cu"
@@ -126,7 +125,7 @@ def dropout_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> li
     return _drop(context, a["gradient"], a["input_gradient"], a, attrs)
 
 
-OPERATIONS: dict[str, Binder] = {
+OPERATIONS: dict[str, LaunchBuilder] = {
     "activation": activation,
     "activation_gradient": activation_gradient,
     "softmax": softmax,

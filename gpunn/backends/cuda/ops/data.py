@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from gpunn.backends.cuda.driver import Launch
-from gpunn.backends.cuda.ops.geometry import THREADS, elementwise_grid, tiles
+from gpunn.backends.cuda.geometry import THREADS, elementwise_grid, tiles
 from gpunn.backends.cuda.ops.launches import (
-    Arrays,
-    Attrs,
-    Binder,
     Context,
+    LaunchBuilder,
     Work,
     int32,
     int64,
     kernel_source,
 )
+from gpunn.backends.interface import Arrays, Attrs
 
 KEYED_PERMUTATION = "keyed_permutation.cu"
 GATHER = "gather.cu"
@@ -110,7 +109,7 @@ def affine_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> lis
     return [Launch(source, "affine_gradient", (grid, 1, 1), (THREADS, 1, 1), arguments)]
 
 
-OPERATIONS: dict[str, Binder] = {
+OPERATIONS: dict[str, LaunchBuilder] = {
     "keyed_permutation": keyed_permutation,
     "gather": gather,
     "gather_rows": gather_rows,

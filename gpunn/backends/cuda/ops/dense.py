@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import KernelSource, Launch, LibraryProduct
-from gpunn.backends.cuda.ops.geometry import ceil_div
+from gpunn.backends.cuda.geometry import ceil_div
 from gpunn.backends.cuda.ops.launches import (
-    Arrays,
-    Attrs,
-    Binder,
     Context,
+    LaunchBuilder,
     Work,
     activation_arguments,
     dropout_arguments,
@@ -41,6 +39,7 @@ from gpunn.backends.cuda.tilings import (
     choose_tiling,
     finish_shape,
 )
+from gpunn.backends.interface import Arrays, Attrs
 from gpunn.errors import DeviceError
 
 DENSE = "dense.cu"
@@ -156,6 +155,38 @@ def _library_product(sizes: _Sizes, left: Any, right: Any, result: Any) -> Libra
     return LibraryProduct(left, right, result, *flags, precision=sizes.precision)
 
 
+def _product_and_finish(
+    context: Context,
+    name: str,
+    sizes: _Sizes,
+    operands: tuple[Any, Any],
+    arguments: tuple[Any, ...],
+    library_result: Any,
+    finishes: bool,
+) -> list[Work]:
+    """Return the launches of a product, of one or of several parts of the reduction.
+
+    The library writes its product to `library_result`, or to scratch memory if that is None;
+    `finishes` says whether something is left to do to it.
+    """
+    finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=False)
+    tiling = _tiling(context, sizes)
+    if tiling is None:
+        if library_result is None:
+            (library_result,) = _scratch(context, sizes.dtype, (sizes.m, sizes.n))
+        work: list[Work] = [_library_product(sizes, *operands, library_result)]
+        if finishes:
+            work.append(_finish_launch(name, sizes, finish, library_result, 1, arguments))
+        return work
+    if tiling.splits == 1:
+        return [_product_launch(name, sizes, tiling, None, (*operands, *arguments))]
+    (partials,) = _scratch(context, sizes.dtype, (tiling.splits, sizes.m, sizes.n))
+    return [
+        _product_launch(name, sizes, tiling, partials, (*operands, *arguments)),
+        _finish_launch(name, sizes, finish, partials, tiling.splits, arguments),
+    ]
+
+
 def dense(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     values, kernel, result = a["values"], a["kernel"], a["result"]
     if not result.size:
@@ -165,22 +196,10 @@ def dense(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
         *(a.get("bias"), a.get("pre"), result, *dropout_arguments(a, attrs)),
         *activation_arguments(attrs, result.dtype),
     )
-    finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=False)
-    tiling = _tiling(context, sizes)
-    if tiling is None:
-        work: list[Work] = [_library_product(sizes, values, kernel, result)]
-        more = attrs["activation"] != "linear" or {"bias", "pre", "rate"} & set(a)
-        if more:
-            work.append(_finish_launch("dense", sizes, finish, result, 1, arguments))
-        return work
-    operands = (values, kernel)
-    if tiling.splits == 1:
-        return [_product_launch("dense", sizes, tiling, None, (*operands, *arguments))]
-    (partials,) = _scratch(context, sizes.dtype, (tiling.splits, sizes.m, sizes.n))
-    return [
-        _product_launch("dense", sizes, tiling, partials, (*operands, *arguments)),
-        _finish_launch("dense", sizes, finish, partials, tiling.splits, arguments),
-    ]
+    finishes = attrs["activation"] != "linear" or bool({"bias", "pre", "rate"} & set(a))
+    return _product_and_finish(
+        context, "dense", sizes, (values, kernel), arguments, result, finishes
+    )
 
 
 def dense_input_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
@@ -235,25 +254,11 @@ def _kernel_gradient(
     if not result.size or not gradient.size:
         return []
     sizes = _sizes(context, "KERNEL_GRADIENT", values, gradient, attrs)
-    name, arguments = "dense_kernel_gradient", (result, rate)
-    finish = finish_shape(sizes.m, sizes.n, sizes.vector, context.limits, sums=False)
-    tiling = _tiling(context, sizes)
-    if tiling is None:
-        if rate is None:
-            return [_library_product(sizes, values, gradient, result)]
-        (product,) = _scratch(context, sizes.dtype, (sizes.m, sizes.n))
-        return [
-            _library_product(sizes, values, gradient, product),
-            _finish_launch(name, sizes, finish, product, 1, arguments),
-        ]
-    operands = (values, gradient)
-    if tiling.splits == 1:
-        return [_product_launch(name, sizes, tiling, None, (*operands, *arguments))]
-    (partials,) = _scratch(context, sizes.dtype, (tiling.splits, sizes.m, sizes.n))
-    return [
-        _product_launch(name, sizes, tiling, partials, (*operands, *arguments)),
-        _finish_launch(name, sizes, finish, partials, tiling.splits, arguments),
-    ]
+    arguments, in_place = (result, rate), result if rate is None else None
+    operands, updates = (values, gradient), rate is not None
+    return _product_and_finish(
+        context, "dense_kernel_gradient", sizes, operands, arguments, in_place, updates
+    )
 
 
 def dense_kernel_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
@@ -274,7 +279,7 @@ def bias_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[
     return [column_sums(gradient, roles, block_rows), *finish]
 
 
-OPERATIONS: dict[str, Binder] = {
+OPERATIONS: dict[str, LaunchBuilder] = {
     "dense": dense,
     "dense_input_gradient": dense_input_gradient,
     "dense_kernel_gradient": dense_kernel_gradient,

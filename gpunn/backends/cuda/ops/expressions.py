@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from gpunn.backends.cuda.driver import Launch
 from gpunn.backends.cuda.ops.launches import (
-    Arrays,
-    Attrs,
-    Binder,
     Context,
+    LaunchBuilder,
     Work,
     elementwise,
-    int32,
     int64,
     kernel_source,
 )
-from gpunn.backends.cuda.ops.reductions import SUMS, partials, reduction_blocks, with_finish
+from gpunn.backends.cuda.ops.losses import loss_of_values, metric
+from gpunn.backends.interface import Arrays, Attrs
 from gpunn.specs.expressions import Expression, join
 from gpunn.specs.expressions.expression import result_kind
 
@@ -91,38 +88,18 @@ def expression_gradient(context: Context, a: Arrays, attrs: Attrs, rows: int) ->
 
 
 def expression_loss(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
-    p = a["predictions"]
-    if not p.size:
-        return []
-    batch, columns = p.shape
-    blocks, threads = reduction_blocks(p.size, p.size, 256)
     both = body(Expression(attrs["expression"]), Expression(attrs["derivative"]))
-    source = kernel_source(LOSSES, p.dtype, f"GPUNN_BODY={both}")
-    parts = partials(context, blocks, 2)
-    totals = (a["loss_batch"], a["loss_sum"], a["nonfinite_step"])
-    arguments = (
-        *(p, a["targets"], a.get("weights"), a["step"], a.get("gradient")),
-        *(*totals, parts, int64(batch), int32(columns)),
-        p.dtype.type(attrs["loss_weight"] / p.size),
-    )
-    first = Launch(source, "expression_loss", (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
-    return with_finish(first, parts, "expression_loss_finish", (a["step"], *totals, int64(batch)))
+    source = kernel_source(LOSSES, a["predictions"].dtype, f"GPUNN_BODY={both}")
+    return loss_of_values(context, a, attrs, (source, "expression_loss"), largest=256)
 
 
 def expression_sum(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
-    p = a["predictions"]
-    if not p.size:
-        return []
-    batch, columns = p.shape
-    blocks, threads = reduction_blocks(p.size, p.size, 256)
-    source = kernel_source(LOSSES, p.dtype, f"GPUNN_BODY={body(Expression(attrs['expression']))}")
-    parts = partials(context, blocks, 1)
-    arguments = (p, a["targets"], a["sum"], parts, int64(batch), int32(columns))
-    first = Launch(source, "expression_sum", (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
-    return with_finish(first, parts, "expression_sum_finish", (a["sum"],))
+    define = f"GPUNN_BODY={body(Expression(attrs['expression']))}"
+    kernel = kernel_source(LOSSES, a["predictions"].dtype, define), "expression_sum"
+    return metric(context, a, (a["targets"],), kernel, "expression_sum_finish", largest=256)
 
 
-OPERATIONS: dict[str, Binder] = {
+OPERATIONS: dict[str, LaunchBuilder] = {
     "expression": expression,
     "expression_gradient": expression_gradient,
     "expression_loss": expression_loss,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from gpunn.backends.cuda.driver import Launch
-from gpunn.backends.cuda.ops.geometry import tiles
+from gpunn.backends.cuda.geometry import tiles
 from gpunn.backends.cuda.ops.launches import (
-    Arrays,
-    Attrs,
-    Binder,
     Context,
+    LaunchBuilder,
     Work,
     elementwise,
     int32,
     int64,
     kernel_source,
 )
+from gpunn.backends.interface import Arrays, Attrs
 
 ADD = "add.cu"
 COPY_COLUMNS = "copy_columns.cu"
@@ -53,4 +52,8 @@ def copy_columns(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[W
     return [Launch(kernel_source(COPY_COLUMNS, source.dtype), name, grid, block, arguments)]
 
 
-OPERATIONS: dict[str, Binder] = {"add": add, "copy_columns": copy_columns, "accumulate": accumulate}
+OPERATIONS: dict[str, LaunchBuilder] = {
+    "add": add,
+    "copy_columns": copy_columns,
+    "accumulate": accumulate,
+}

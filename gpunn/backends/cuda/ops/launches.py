@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gpunn.backends.cuda.driver import KernelSource, Launch, LibraryProduct, Limits
-from gpunn.backends.cuda.ops.geometry import THREADS, WARP, elementwise_grid
+from gpunn.backends.cuda.geometry import THREADS, WARP, elementwise_grid
+from gpunn.backends.interface import Arrays, Attrs
 from gpunn.randomness import philox
 
-Arrays = Mapping[str, Any]
-Attrs = Mapping[str, Any]
 Work = Launch | LibraryProduct
 # form, precision, m, n, k -> Tiling of our kernel, or None for the device's library
 TilingChooser = Callable[[str, str, int, int, int], Any]
@@ -40,7 +39,7 @@ class Context:
 
 
 # arrays by role, constants, rows of the batch -> launches, in order
-Binder = Callable[[Context, Arrays, Attrs, int], list[Work]]
+LaunchBuilder = Callable[[Context, Arrays, Attrs, int], list[Work]]
 
 C_TYPES = {"float32": "float", "float64": "double"}
 
@@ -51,7 +50,12 @@ def kernel_source(file: str, dtype: Any, *defines: str) -> KernelSource:
 
 
 def elementwise(
-    context: Context, file: str, symbol: str, arguments: tuple[Any, ...], values: Any, *defines: str
+    context: Context,
+    file: str,
+    symbol: str,
+    arguments: tuple[Any, ...],
+    values: Any,
+    *defines: str,
 ) -> list[Work]:
     """Return the launch of a grid-stride loop over `values`, four for each thread."""
     if not values.size:

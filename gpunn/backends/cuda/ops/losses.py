@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpunn.backends.cuda.driver import Launch
-from gpunn.backends.cuda.ops.geometry import WARP, ceil_div
+from gpunn.backends.cuda.driver import KernelSource
+from gpunn.backends.cuda.geometry import WARP, ceil_div
 from gpunn.backends.cuda.ops.launches import (
-    Arrays,
-    Attrs,
-    Binder,
     Context,
+    LaunchBuilder,
     Work,
     int32,
     int64,
@@ -19,10 +17,10 @@ from gpunn.backends.cuda.ops.launches import (
 from gpunn.backends.cuda.ops.reductions import (
     MAX_PARTIALS,
     SUMS,
-    partials,
+    reduction,
     reduction_blocks,
-    with_finish,
 )
+from gpunn.backends.interface import Arrays, Attrs
 
 CROSS_ENTROPY = "softmax_cross_entropy.cu"
 MEAN_LOSSES = "mean_losses.cu"
@@ -58,52 +56,61 @@ def softmax_cross_entropy(context: Context, a: Arrays, attrs: Attrs, rows: int) 
     if not p.size:
         return []
     batch, columns = p.shape
-    source = kernel_source(CROSS_ENTROPY, p.dtype)
     lanes = lanes_of_row(columns)
     per_lane, shared = ceil_div(columns, lanes), SUMS
     if per_lane <= 16:
         size = 4 if per_lane <= 4 else 16
         symbol = f"softmax_cross_entropy_{size}"
         last = lanes
-        blocks, threads = reduction_blocks(batch * lanes, batch * lanes * size, 384)
+        geometry = reduction_blocks(batch * lanes, batch * lanes * size, 384)
     else:
         symbol = "softmax_cross_entropy_row"
         row = columns * p.dtype.itemsize
         last = int(row <= KEPT_ROW)
         shared += row * last
-        blocks, threads = min(batch, MAX_PARTIALS), min(768, ceil_div(columns, WARP) * WARP)
-    parts = partials(context, blocks, 2)
+        geometry = min(batch, MAX_PARTIALS), min(768, ceil_div(columns, WARP) * WARP)
     totals = (a["loss_batch"], a["loss_sum"], a["nonfinite_step"], a.get("correct"))
     arguments = (
         *(p, *_class_targets(a, attrs), a.get("weights"), a["step"], a.get("gradient")),
-        *(*totals, parts, int64(batch), int32(columns)),
+        *(*totals, ..., int64(batch), int32(columns)),
         *(p.dtype.type(attrs["loss_weight"] / batch), *_smoothing(p, attrs, columns), int32(last)),
     )
-    first = Launch(source, symbol, (blocks, 1, 1), (threads, 1, 1), arguments, shared)
-    finish = (a["step"], *totals, int64(batch))
-    return with_finish(first, parts, "softmax_cross_entropy_finish", finish)
+    kernel = kernel_source(CROSS_ENTROPY, p.dtype), symbol
+    finish = "softmax_cross_entropy_finish", (a["step"], *totals, int64(batch))
+    return reduction(context, kernel, geometry, 2, arguments, finish, shared)
 
 
-def _mean_loss(op: str) -> Binder:
+def loss_of_values(
+    context: Context,
+    a: Arrays,
+    attrs: Attrs,
+    kernel: tuple[KernelSource, str],
+    constants: tuple[Any, ...] = (),
+    largest: int = 1024,
+) -> list[Work]:
+    """Return the launches of a loss that is a mean over a row's values."""
+    p = a["predictions"]
+    if not p.size:
+        return []
+    batch, columns = p.shape
+    totals = (a["loss_batch"], a["loss_sum"], a["nonfinite_step"])
+    arguments = (
+        *(p, a["targets"], a.get("weights"), a["step"], a.get("gradient")),
+        *(*totals, ..., int64(batch), int32(columns)),
+        *(p.dtype.type(attrs["loss_weight"] / p.size), *constants),
+    )
+    finish = f"{kernel[1]}_finish", (a["step"], *totals, int64(batch))
+    geometry = reduction_blocks(p.size, p.size, largest)
+    return reduction(context, kernel, geometry, 2, arguments, finish)
+
+
+def _mean_loss(op: str) -> LaunchBuilder:
     def bind(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
         p = a["predictions"]
-        if not p.size:
-            return []
-        real = p.dtype.type
-        batch, columns = p.shape
-        blocks, threads = reduction_blocks(p.size, p.size, 1024)
-        source = kernel_source(MEAN_LOSSES, p.dtype)
-        parts = partials(context, blocks, 2)
-        totals = (a["loss_batch"], a["loss_sum"], a["nonfinite_step"])
-        arguments = (
-            *(p, a["targets"], a.get("weights"), a["step"], a.get("gradient")),
-            *(*totals, parts, int64(batch), int32(columns)),
-            *(real(attrs["loss_weight"] / p.size), int32(LOSS_KINDS[op])),
-            *(real(attrs.get("delta", 0.0)), *_smoothing(p, attrs, 2)),
-        )
-        first = Launch(source, "mean_loss", (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
-        finish = (a["step"], *totals, int64(batch))
-        return with_finish(first, parts, "mean_loss_finish", finish)
+        delta = p.dtype.type(attrs.get("delta", 0.0))
+        constants = (int32(LOSS_KINDS[op]), delta, *_smoothing(p, attrs, 2))
+        kernel = kernel_source(MEAN_LOSSES, p.dtype), "mean_loss"
+        return loss_of_values(context, a, attrs, kernel, constants)
 
     return bind
 
@@ -111,48 +118,56 @@ def _mean_loss(op: str) -> Binder:
 # Metrics
 
 
-def _metric(
+def metric(
     context: Context,
-    symbol: str,
     a: Arrays,
     targets: tuple[Any, ...],
-    constants: tuple[Any, ...],
+    kernel: tuple[KernelSource, str],
+    finish: str,
+    constants: tuple[Any, ...] = (),
+    *,
     lanes: int = 0,
+    largest: int = 512,
 ) -> list[Work]:
     """Return the launches of a metric; without lanes to a row, values are taken one by one."""
     p = a["predictions"]
     if not p.size:
         return []
     batch, columns = p.shape
-    blocks, threads = reduction_blocks(batch * lanes or p.size, p.size, 512)
-    parts = partials(context, blocks, 1)
-    source = kernel_source(METRICS, p.dtype)
-    arguments = (p, *targets, a["sum"], parts, int64(batch), int32(columns), *constants)
-    first = Launch(source, symbol, (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
-    return with_finish(first, parts, "metric_finish", (a["sum"],))
+    arguments = (p, *targets, a["sum"], ..., int64(batch), int32(columns), *constants)
+    geometry = reduction_blocks(batch * lanes or p.size, p.size, largest)
+    return reduction(context, kernel, geometry, 1, arguments, (finish, (a["sum"],)))
+
+
+def _class_metric(
+    context: Context, a: Arrays, attrs: Attrs, op: str, *constants: Any
+) -> list[Work]:
+    p = a["predictions"]
+    lanes = lanes_of_row(p.shape[-1])
+    kernel, targets = (kernel_source(METRICS, p.dtype), op), _class_targets(a, attrs)
+    constants = (int32(lanes), *constants)
+    return metric(context, a, targets, kernel, "metric_finish", constants, lanes=lanes)
 
 
 def categorical_accuracy(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
-    targets, lanes = _class_targets(a, attrs), lanes_of_row(a["predictions"].shape[-1])
-    return _metric(context, "categorical_accuracy", a, targets, (int32(lanes),), lanes)
+    return _class_metric(context, a, attrs, "categorical_accuracy")
 
 
 def top_k_accuracy(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
-    targets, lanes = _class_targets(a, attrs), lanes_of_row(a["predictions"].shape[-1])
-    constants = (int32(lanes), int32(attrs["k"]))
-    return _metric(context, "top_k_accuracy", a, targets, constants, lanes)
+    return _class_metric(context, a, attrs, "top_k_accuracy", int32(attrs["k"]))
 
 
-def _mean_metric(op: str) -> Binder:
+def _mean_metric(op: str) -> LaunchBuilder:
     def bind(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
-        threshold = a["predictions"].dtype.type(attrs.get("threshold", 0.0))
-        constants = (int32(METRIC_KINDS[op]), threshold)
-        return _metric(context, "mean_metric", a, (a["targets"],), constants)
+        dtype = a["predictions"].dtype
+        constants = (int32(METRIC_KINDS[op]), dtype.type(attrs.get("threshold", 0.0)))
+        kernel = kernel_source(METRICS, dtype), "mean_metric"
+        return metric(context, a, (a["targets"],), kernel, "metric_finish", constants)
 
     return bind
 
 
-OPERATIONS: dict[str, Binder] = {
+OPERATIONS: dict[str, LaunchBuilder] = {
     "softmax_cross_entropy": softmax_cross_entropy,
     "categorical_accuracy": categorical_accuracy,
     "top_k_accuracy": top_k_accuracy,

@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import Launch
-from gpunn.backends.cuda.ops.geometry import WARP, ceil_div, row_groups
+from gpunn.backends.cuda.geometry import WARP, ceil_div, row_groups
 from gpunn.backends.cuda.ops.launches import (
-    Arrays,
-    Attrs,
-    Binder,
     Context,
+    LaunchBuilder,
     Work,
     int32,
     int64,
     kernel_source,
 )
 from gpunn.backends.cuda.ops.reductions import ColumnTile, column_tile
+from gpunn.backends.interface import Arrays, Attrs
 
 BATCH = "batch_normalization.cu"
 LAYER = "layer_normalization.cu"
@@ -207,7 +206,7 @@ def layer_normalization_gradient(
     return work
 
 
-OPERATIONS: dict[str, Binder] = {
+OPERATIONS: dict[str, LaunchBuilder] = {
     "batch_normalization": batch_normalization,
     "batch_normalization_inference": batch_normalization_inference,
     "batch_normalization_gradient": batch_normalization_gradient,

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from gpunn.backends.cuda.driver import Launch
-from gpunn.backends.cuda.ops.geometry import THREADS, ceil_div, elementwise_grid
+from gpunn.backends.cuda.geometry import THREADS, ceil_div, elementwise_grid
 from gpunn.backends.cuda.ops.launches import (
-    Arrays,
-    Attrs,
-    Binder,
     Context,
+    LaunchBuilder,
     Work,
     int32,
     int64,
@@ -23,9 +21,10 @@ from gpunn.backends.cuda.ops.reductions import (
     SUMS,
     column_tile,
     partials,
+    reduction,
     reduction_blocks,
-    with_finish,
 )
+from gpunn.backends.interface import Arrays, Attrs
 
 REGULARIZER = "regularizer.cu"
 CLIP = "clip.cu"
@@ -69,13 +68,11 @@ def _penalty(
     kernel = a["kernel"]
     if not kernel.size:
         return []
-    blocks, threads = reduction_blocks(ceil_div(kernel.size, _pack(kernel)), kernel.size, largest)
-    parts = partials(context, blocks, 1)
-    source = kernel_source(REGULARIZER, kernel.dtype)
     constants = (np.float64(rows * attrs["l1"]), np.float64(rows * attrs["l2"]))
-    arguments = (kernel, a["sum"], parts, int64(kernel.size), *constants, *more)
-    first = Launch(source, symbol, (blocks, 1, 1), (threads, 1, 1), arguments, SUMS)
-    return with_finish(first, parts, "regularizer_finish", (a["sum"],))
+    arguments = (kernel, a["sum"], ..., int64(kernel.size), *constants, *more)
+    geometry = reduction_blocks(ceil_div(kernel.size, _pack(kernel)), kernel.size, largest)
+    first = kernel_source(REGULARIZER, kernel.dtype), symbol
+    return reduction(context, first, geometry, 1, arguments, ("regularizer_finish", (a["sum"],)))
 
 
 def regularizer(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
@@ -223,7 +220,7 @@ def advance(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     return [Launch(source, "advance", (1, 1, 1), (1, 1, 1), arguments)]
 
 
-OPERATIONS: dict[str, Binder] = {
+OPERATIONS: dict[str, LaunchBuilder] = {
     "regularizer": regularizer,
     "regularizer_gradient": regularizer_gradient,
     "clip_by_value": clip_by_value,

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.backends.cuda.driver import Launch, Limits
-from gpunn.backends.cuda.ops.geometry import THREADS, WARP, ceil_div, even_width
-from gpunn.backends.cuda.ops.launches import Arrays, Context, Work, int32, int64, kernel_source
+from gpunn.backends.cuda.driver import KernelSource, Launch, Limits
+from gpunn.backends.cuda.geometry import THREADS, WARP, ceil_div, even_width
+from gpunn.backends.cuda.ops.launches import Context, Work, int32, int64, kernel_source
+from gpunn.backends.interface import Arrays
 
 # Sums of all values, in double
 
@@ -46,12 +47,40 @@ def partials(context: Context, blocks: int, sums: int) -> Any:
     return None if blocks == 1 else context.workspace(8 * sums * blocks).view(np.float64)
 
 
-def with_finish(first: Launch, parts: Any, finish: str, arguments: tuple[Any, ...]) -> list[Work]:
-    """Return `first`, and the launch of `finish` that adds the parts of its blocks, if several."""
-    if parts is None:
-        return [first]
-    arguments = (parts, *arguments, int32(first.grid[0]))
-    return [first, Launch(first.source, finish, (1, 1, 1), (THREADS, 1, 1), arguments, SUMS)]
+def reduction(
+    context: Context,
+    kernel: tuple[KernelSource, str],
+    geometry: tuple[int, int],
+    sums: int,
+    arguments: tuple[Any, ...],
+    finish: tuple[str, Any],
+    shared: int = SUMS,
+) -> list[Work]:
+    """Return the launch of a reduction, and that which adds up the parts of its blocks, if several.
+
+    Parameters
+    ----------
+    context : Context
+    kernel : tuple of KernelSource and str
+    geometry : tuple of two int
+        Blocks, and threads of a block.
+    sums : int
+        Doubles of each block.
+    arguments : tuple
+        ``...`` stands for the partial sums.
+    finish : tuple
+        The kernel that adds the parts up, and its arguments between these and their number.
+    shared : int
+        Bytes of shared memory of a block.
+    """
+    (source, name), (blocks, threads) = kernel, geometry
+    parts = partials(context, blocks, sums)
+    arguments = tuple(parts if one is ... else one for one in arguments)
+    work: list[Work] = [Launch(source, name, (blocks, 1, 1), (threads, 1, 1), arguments, shared)]
+    if parts is not None:
+        last = (parts, *finish[1], int32(blocks))
+        work.append(Launch(source, finish[0], (1, 1, 1), (THREADS, 1, 1), last, SUMS))
+    return work
 
 
 # Sums of columns over the batch: bias gradients

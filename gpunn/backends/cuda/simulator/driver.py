@@ -10,7 +10,6 @@ ordering between running threads, and speed.
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import threading
 import weakref
@@ -21,10 +20,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpunn.backends.cuda.driver import Call, Dimensions, Driver, Launch, LibraryProduct, Limits
-from gpunn.backends.cuda.simulator import compiler as host_compiler
-from gpunn.backends.cuda.simulator.compiler import Kernel
+from gpunn.backends.cuda.driver import Dimensions, Driver, Launch, LibraryProduct, Limits
+from gpunn.backends.cuda.simulator import checks, compiler
 from gpunn.backends.cuda.simulator.copy_stream import SimulatorCopyStream
+from gpunn.backends.interface import Call
 from gpunn.errors import DeviceError
 
 # Before and behind every allocation; as GUARD_BYTES in kernels/simulator/runtime.hpp.
@@ -32,11 +31,6 @@ GUARD = 1024
 ALIGNMENT = 256
 # What memory that was never written holds, repeated: NaN as float32 and as float64.
 UNWRITTEN = 0xFFFA
-
-# Threads that a multiprocessor holds at once, by compute capability (CUDA C++ Programming Guide).
-_RESIDENT_THREADS = {75: 1024, 80: 2048, 90: 2048, 100: 2048, 103: 2048}
-_MAX_GRID = (2**31 - 1, 65535, 65535)
-_MAX_BLOCK = (1024, 1024, 64)
 
 # The compiled kernels keep their state in global variables.
 _LOCK = threading.Lock()
@@ -124,19 +118,19 @@ class SimulatorDriver(Driver):
         self.seed = seed
         self.log: list[LaunchRecord] | None = [] if log else None
         self.launches = self.replays = 0
-        self._compiler = host_compiler.find_compiler()
+        self._compiler = compiler.find_compiler()
         self._memory = memory
         self._used = 0
         self._allocations: dict[int, _Allocation] = {}  # by id of the array that owns the memory
         self._message = ctypes.create_string_buffer(2048)
-        self._copy_stream = SimulatorCopyStream(lambda array: self._allocation(array) is not None)
+        self._copy_stream = SimulatorCopyStream(self._is_allocated)
 
     def describe(self) -> str:
         major, minor = divmod(self.limits.architecture, 10)
         return (
             f"simulator of a GPU of compute capability {major}.{minor} with "
             f"{self.limits.multiprocessors} multiprocessors; kernels compiled by "
-            f"{host_compiler.compiler_version(self._compiler)}"
+            f"{compiler.compiler_version(self._compiler)}"
         )
 
     # Memory
@@ -175,6 +169,9 @@ class SimulatorDriver(Driver):
             array = array.base
         return self._allocations.get(id(array))
 
+    def _is_allocated(self, array: Any) -> bool:
+        return self._allocation(array) is not None
+
     def copy_stream(self) -> SimulatorCopyStream:
         return self._copy_stream
 
@@ -196,12 +193,13 @@ class SimulatorDriver(Driver):
 
     def prepare(self, launch: Launch) -> Call:
         name = f"kernel {launch.symbol} ({Path(launch.source.file).name})"
-        library = host_compiler.load(launch.source, self.limits.architecture)
+        library = compiler.load(launch.source, self.limits.architecture)
         kernel = library.kernels.get(launch.symbol)
         if kernel is None:
             known = ", ".join(library.kernels)
             raise DeviceError(f"{name} does not exist; the file has: {known}")
-        reason = self._geometry_error(launch, kernel) or self._argument_error(launch, kernel)
+        reason = checks.geometry_error(launch, kernel, self.limits)
+        reason = reason or checks.argument_error(launch, kernel, self._is_allocated)
         if reason:
             raise DeviceError(f"{name} cannot be launched: {reason}")
 
@@ -262,63 +260,13 @@ class SimulatorDriver(Driver):
         beside = f"{-offset} bytes before" if offset < 0 else f"{offset - nbytes} bytes behind"
         return f"wrote {beside} {what} ({nbytes} bytes)"
 
-    def _geometry_error(self, launch: Launch, kernel: Kernel) -> str:
-        """Return why CUDA would refuse the launch's shape; empty if it would not."""
-        grid, block, limits = launch.grid, launch.block, self.limits
-        threads = math.prod(block)
-        if min(*grid, *block) < 1:
-            return f"grid {grid} and block {block} must be 1 or more in each direction"
-        if any(size > most for size, most in zip(grid, _MAX_GRID, strict=True)):
-            return f"grid {grid} exceeds {_MAX_GRID}"
-        if any(size > most for size, most in zip(block, _MAX_BLOCK, strict=True)):
-            return f"block {block} exceeds {_MAX_BLOCK}"
-        if threads > min(1024, kernel.threads):
-            return f"a block of {threads} threads exceeds its {min(1024, kernel.threads)}"
-        if not 0 <= launch.shared <= limits.shared_memory:
-            return f"{launch.shared} bytes of shared memory exceed {limits.shared_memory}"
-        if launch.cooperative:
-            resident = _RESIDENT_THREADS.get(limits.architecture, 1536) // threads
-            by_memory = (limits.shared_memory + 1024) // (launch.shared + 1024)
-            most = limits.multiprocessors * min(resident, by_memory, 32)
-            if math.prod(grid) > most:
-                return f"{math.prod(grid)} blocks wait for one another, and {most} run at once"
-        return ""
-
-    def _argument_error(self, launch: Launch, kernel: Kernel) -> str:
-        """Return what is wrong with the arguments; empty if nothing is."""
-        if len(launch.arguments) != len(kernel.parameters):
-            return f"{len(launch.arguments)} arguments for {len(kernel.parameters)} parameters"
-        for index, (value, code) in enumerate(
-            zip(launch.arguments, kernel.parameters, strict=True)
-        ):
-            what = f"arguments[{index}]"
-            if not code.startswith("*"):
-                if not isinstance(value, np.generic):
-                    return f"{what} is {type(value).__name__}, and the kernel takes {_words(code)}"
-                if f"{value.dtype.kind}{value.dtype.itemsize}" != code:
-                    return f"{what} is {value.dtype}, and the kernel takes {_words(code)}"
-            elif value is not None:
-                reason = self._array_error(value, code[1:])
-                if reason:
-                    return f"{what} is {reason}"
-        return ""
-
-    def _array_error(self, value: Any, code: str) -> str:
-        if not isinstance(value, np.ndarray):
-            return f"{type(value).__name__}, and the kernel takes a pointer to {_words(code)}"
-        if code != "v0" and f"{value.dtype.kind}{value.dtype.itemsize}" != code:
-            return f"an array of {value.dtype}, and the kernel takes a pointer to {_words(code)}"
-        if not value.flags.c_contiguous:
-            return "an array that is not C-contiguous"
-        if self._allocation(value) is None:
-            return "an array that this device did not allocate"
-        return ""
-
     def prepare_product(self, product: LibraryProduct) -> Call:
         left, right, result = product.left, product.right, product.result
         for name, array in (("left", left), ("right", right), ("result", result)):
             half = array.dtype == np.uint16 and array is not result
-            reason = self._array_error(array, "u2" if half else f"f{array.dtype.itemsize}")
+            reason = checks.array_error(
+                array, "u2" if half else f"f{array.dtype.itemsize}", self._is_allocated
+            )
             if reason:
                 raise DeviceError(f"product: {name} is {reason}")
         left = left.T if product.transpose_left else left
@@ -372,14 +320,6 @@ def _guard(address: int) -> np.ndarray[Any, Any]:
     words = np.arange(address // 4, address // 4 + GUARD // 4 + 1, dtype=np.uint64) * 4
     guard = (0xFFFA0000 | (words * 2654435761 & 0xFFFFFFFF) >> 16).astype("<u4")
     return guard.view(np.uint8)[address % 4 :][:GUARD]
-
-
-_WORDS = {"f": "float", "i": "int", "u": "uint", "b": "bool"}
-
-
-def _words(code: str) -> str:
-    """Return a type code of a kernel's signature as NumPy names it."""
-    return "anything" if code == "v0" else f"{_WORDS[code[0]]}{8 * int(code[1:])}"
 
 
 def _host_free_bytes() -> int:
