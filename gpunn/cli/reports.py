@@ -18,6 +18,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from gpunn.cli.run_settings import RunSettings
     from gpunn.data.named import Dataset
     from gpunn.models.model import Model
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from gpunn.training.trainer import Trainer
 
 Array = np.ndarray[Any, Any]
+WIDEST = 400  # characters of a line
 
 
 class Screen:
@@ -64,6 +68,27 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def make_console(file: IO[str]) -> Console:
+    """Return a console; where nobody looks, in a file or a pipe, lines are as long as they are."""
+    from rich.console import Console
+
+    return Console(file=file, width=None if file.isatty() else 200, highlight=False)
+
+
+def print_table(console: Console, *tables: Table) -> None:
+    """Print the first table that fits; else the last: rather lines that break than cut numbers."""
+    screen = console.width
+    for table in tables:
+        console.width = WIDEST
+        needed = console.measure(table).maximum
+        console.width = screen
+        if needed <= screen:
+            break
+    console.width = max(screen, needed)
+    console.print(table, highlight=False)
+    console.width = screen
 
 
 def show_start(
