@@ -39,7 +39,8 @@ from gpunn.cli.bench import plot
 from gpunn.cli.bench.machine import load
 from gpunn.cli.bench.measure import Bench
 from gpunn.cli.bench.settings import BATCH_SIZES, PEERS, BenchSettings, usable_devices
-from gpunn.cli.reports import finite, whole_file
+from gpunn.cli.files import whole_file
+from gpunn.cli.reports import finite
 from gpunn.errors import ArgumentError
 
 Report = dict[str, Any]

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunn.cli import options
+from gpunn.cli.files import whole_file
 from gpunn.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def predict(
     if out is None:
         write_predictions(model, outputs, sys.stdout)
         return
-    with reports.whole_file(out) as file:
+    with whole_file(out) as file:
         write_predictions(model, outputs, file)
     print(f"{len(rows):,} predictions in {out}")
 

@@ -6,24 +6,27 @@ import csv
 import importlib.util
 import json
 import math
-import os
-import secrets
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpunn.cli.files import whole_file
 from gpunn.cli.run_settings import RunSettings
 from gpunn.data.named import Dataset
 from gpunn.models.model import Model
 from gpunn.training.callbacks.history import History
 from gpunn.training.trainer import Trainer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
 Array = np.ndarray[Any, Any]
+WIDEST = 400  # characters of a line
 
 
 class Screen:
@@ -63,6 +66,27 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def make_console(file: IO[str]) -> Console:
+    """Return a console; where nobody looks, in a file or a pipe, lines are as long as they are."""
+    from rich.console import Console
+
+    return Console(file=file, width=None if file.isatty() else 200, highlight=False)
+
+
+def print_table(console: Console, *tables: Table) -> None:
+    """Print the first table that fits; else the last: rather lines that break than cut numbers."""
+    screen = console.width
+    for table in tables:
+        console.width = WIDEST
+        needed = console.measure(table).maximum
+        console.width = screen
+        if needed <= screen:
+            break
+    console.width = max(screen, needed)
+    console.print(table, highlight=False)
+    console.width = screen
 
 
 def show_start(
@@ -129,37 +153,6 @@ def speed_text(summary: Mapping[str, Any]) -> str:
 
 
 # Files of a run
-
-
-@contextmanager
-def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file to write that takes its place when it is complete; errors name `path`.
-
-    What was there before stays if writing fails. What is no regular file, a pipe say, is written
-    as it is.
-    """
-    target = Path(os.path.realpath(path))
-    text = {} if "b" in mode else {"newline": "", "encoding": "utf-8"}
-    try:
-        if target.exists() and not target.is_file():
-            with target.open(mode, **text) as file:  # type: ignore[call-overload]
-                yield file
-            return
-        temporary = target.with_name(f".gpunn-{secrets.token_hex(8)}.tmp")
-        try:
-            with temporary.open(mode.replace("w", "x"), **text) as file:  # type: ignore[call-overload]
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_history(history: History, path: Path) -> None:

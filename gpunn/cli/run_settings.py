@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gpunn import __version__
-from gpunn.cli import recipes, reports
+from gpunn.cli import recipes
+from gpunn.cli.files import whole_file
 from gpunn.cli.recipes import Recipe
 from gpunn.errors import ArgumentError, CheckpointError
 from gpunn.specs import optimizers
@@ -115,5 +116,5 @@ def load(folder: Path) -> RunSettings:
 def save(folder: Path, settings: RunSettings) -> None:
     """Write the settings: whole, or not at all."""
     values = {"gpunn": __version__} | dataclasses.asdict(settings)
-    with reports.whole_file(folder / "run.json") as file:
+    with whole_file(folder / "run.json") as file:
         file.write(json.dumps(values, indent=2) + "\n")

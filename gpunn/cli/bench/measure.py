@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import Any, Protocol
+from typing import Any
 
 import gpunn
 from gpunn.backends.roofline import core_count
@@ -19,6 +19,7 @@ from gpunn.backends.select import select_backend
 from gpunn.backends.timing import timer
 from gpunn.cli.bench import bounds, memory, profile
 from gpunn.cli.bench.machine import describe_machine, load
+from gpunn.cli.bench.report import Progress
 from gpunn.cli.bench.rounds import SETTLED, Measured, Report, interleaved, spread
 from gpunn.cli.bench.settings import OPTIMIZERS, BenchSettings, as_json
 from gpunn.cli.bench.task import Ours, Task
@@ -28,19 +29,6 @@ CHECKED_STEPS = 50
 PREDICTED_ROWS = 10_000
 MOST_CALLS = 200  # of predict in a round
 PROFILED_STEPS = 400
-
-
-class Progress(Protocol):
-    """Who is told how far it is."""
-
-    def begin(self, total: int) -> None:
-        """So many parts are to be measured."""
-
-    def now(self, text: str) -> None:
-        """This is being measured."""
-
-    def advance(self, parts: int = 1) -> None:
-        """So many parts are done."""
 
 
 def peer_processes() -> Any:

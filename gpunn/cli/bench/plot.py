@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpunn.cli.reports import whole_file
+from gpunn.cli.files import whole_file
 from gpunn.errors import MissingPackageError
 from gpunn.plots.common import COLOURS
 

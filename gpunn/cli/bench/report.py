@@ -6,23 +6,38 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from rich import progress as rich_progress
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from gpunn.cli.reports import print_table
+
 Report = Mapping[str, Any]
 BUSY = 0.5  # load from which on figures are said to be disturbed
-WIDEST = 400  # characters of a line
 DEVICE_COLUMNS = ("device", "precision", "threads")
 
 
-class LiveProgress:
+class Progress:
+    """Who is told how far a measurement is; this one shows nothing."""
+
+    def begin(self, total: int) -> None:
+        """So many parts are to be measured."""
+
+    def now(self, text: str) -> None:
+        """This is being measured."""
+
+    def advance(self, parts: int = 1) -> None:
+        """So many parts are done."""
+
+
+class LiveProgress(Progress):
     """A bar with what is being measured and the time left; no bar where there is no terminal."""
 
     def __init__(self, console: Console) -> None:
-        self._bar = Progress(
+        self._bar = rich_progress.Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TimeRemainingColumn(),
@@ -40,16 +55,13 @@ class LiveProgress:
             yield self
 
     def begin(self, total: int) -> None:
-        """So many parts are to be measured."""
         self._task = self._bar.add_task("", total=total)
 
     def now(self, text: str) -> None:
-        """This is being measured."""
         if self._task is not None:
             self._bar.update(self._task, description=text)
 
     def advance(self, parts: int = 1) -> None:
-        """So many parts are done."""
         if self._task is not None:
             self._bar.advance(self._task, parts)
 
@@ -88,14 +100,12 @@ def show(report: Report, console: Console) -> None:
         parts.append(Text("\n".join(peer_lines(report))))
     if not report["complete"]:
         parts.append(Text("Cut short: this is what was measured until then.", style="bold"))
-    screen = console.width
     for part in parts:
-        if isinstance(part, Table):  # rather too wide for the screen than with figures cut off
-            console.width = WIDEST
-            console.width = max(screen, console.measure(part).maximum)
-        console.print(part, highlight=False)
+        if isinstance(part, Table):
+            print_table(console, part)
+        else:
+            console.print(part, highlight=False)
         console.print()
-        console.width = screen
 
 
 def _table(title: str, *columns: str, caption: str = "") -> Table:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from gpunn.cli.bench import plot as plots
 from gpunn.cli.bench import report as reports
 from gpunn.cli.bench.measure import Bench
 from gpunn.cli.bench.settings import BenchSettings
-from gpunn.cli.reports import finite, whole_file
+from gpunn.cli.files import whole_file
+from gpunn.cli.reports import finite, make_console
 
 
 def check_writable(path: Path) -> None:
@@ -22,15 +24,11 @@ def check_writable(path: Path) -> None:
 
 def run(settings: BenchSettings, json_file: Path | None, plot_file: Path | None) -> int:
     """Measure, show, write; return the exit code: 130 after Ctrl-C."""
-    from rich.console import Console
-
     for path in filter(None, (json_file, plot_file)):
         check_writable(path)
     if plot_file is not None:
         plots.check_can_draw()
-    console = Console()
-    if not console.is_terminal:  # nothing to fit into: a line is a row
-        console = Console(width=200)
+    console = make_console(sys.stdout)
     code = 0
     with reports.LiveProgress(console).shown() as progress:
         bench = Bench(settings, progress)

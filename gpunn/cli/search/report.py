@@ -12,12 +12,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunn.cli.reports import can_draw, whole_file
+from gpunn.cli import reports
+from gpunn.cli.files import whole_file
+from gpunn.cli.reports import can_draw
 from gpunn.cli.search.space import RANGES, Search
 from gpunn.cli.search.study import DIVERGED, STATES, Row
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
 TABLE, PICTURE = "trials.csv", "search.png"
@@ -50,17 +51,8 @@ def counts_text(rows: Sequence[Row]) -> str:
 
 def print_table(rows: Sequence[Row], search: Search, file: IO[str]) -> None:
     """Print the trials, the best one first, and what there is to say of some of them."""
-    from rich.console import Console
-
-    # Where nobody looks, in a file or a pipe, lines are as long as they are.
-    console = Console(file=file, width=None if file.isatty() else 200, highlight=False)
-    table = _table(rows, search, lengths=True)
-    if (width := _width(console, table)) > console.width:
-        table = _table(rows, search, lengths=False)
-        width = _width(console, table)
-    # Rather lines that the terminal breaks than numbers that are cut short.
-    console.width = max(console.width, width)
-    console.print(table)
+    console = reports.make_console(file)
+    reports.print_table(console, *(_table(rows, search, lengths=each) for each in (True, False)))
     for row in sorted(rows, key=lambda row: row.number):
         if row.note and row.state == "failed":
             console.print(f"trial {row.number} failed: {row.note}", markup=False, soft_wrap=True)
@@ -93,13 +85,6 @@ def _table(rows: Sequence[Row], search: Search, *, lengths: bool) -> Table:
             style=None if row.state == "complete" else "dim",
         )
     return table
-
-
-def _width(console: Console, table: Table) -> int:
-    from rich.measure import Measurement
-
-    roomy = console.options.update(width=1000)
-    return Measurement.get(console, roomy, table).maximum
 
 
 def train_command(search: Search, row: Row) -> str:

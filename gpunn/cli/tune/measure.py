@@ -31,6 +31,7 @@ from gpunn.backends.cuda.tuning import Choice, GpuModel, Key, Table
 from gpunn.backends.interface import Call
 from gpunn.backends.select import PRECISIONS
 from gpunn.cli.bench import bounds
+from gpunn.cli.bench.report import Progress
 from gpunn.cli.bench.rounds import clearly_faster, interleaved, spread
 from gpunn.cli.tune.steps import Timer, chosen, measured
 from gpunn.errors import DeviceError, PlanError, UnknownNameError
@@ -182,8 +183,7 @@ class Tuner:
     backend : CudaBackend
     table : Table
         What was found before: it is added to.
-    progress : object, optional
-        With ``begin(total)``, ``now(text)`` and ``advance()``.
+    progress : Progress, optional
     timer : callable, optional
         ``timer(key, choice, call)`` returns the seconds of `call`; default: the device's.
     clock : callable, optional
@@ -208,14 +208,14 @@ class Tuner:
         settings: TuneSettings,
         backend: CudaBackend,
         table: Table,
-        progress: Any = None,
+        progress: Progress | None = None,
         *,
         timer: Timer | None = None,
         clock: Callable[[], float] = time.perf_counter,
         keep: Callable[[Table], object] = lambda table: None,
     ) -> None:
         self.settings, self.backend, self.table = settings, backend, table
-        self.progress, self._clock, self._keep = progress, clock, keep
+        self.progress, self._clock, self._keep = progress or Progress(), clock, keep
         self._timer = timer or self._device_time
         self.gpu = GpuModel.of(backend.driver)
         self.steps: list[dict[str, Any]] = []
@@ -247,8 +247,7 @@ class Tuner:
         """Measure how many steps a graph is best made of, and whether dependent launches pay."""
         sizes = self.settings.batch_sizes
         self.batch_size = STEP_BATCH if STEP_BATCH in sizes else min(sizes)
-        if self.progress:
-            self.progress.now(f"steps of {self.batch_size} samples")
+        self.progress.now(f"steps of {self.batch_size} samples")
         plan = _plan(self.backend, self.settings, "float32", self.batch_size, "uint8")
         times = measured(self.backend, plan, self.settings.rounds, self._timer, self.notes)
         best = chosen(times)
@@ -264,12 +263,10 @@ class Tuner:
         """Measure all products."""
         settings, began, seen = self.settings, self._clock(), set()
         sizes = [(p, b) for p in settings.precisions for b in settings.batch_sizes]
-        if self.progress:
-            self.progress.begin(len(sizes))
+        self.progress.begin(len(sizes))
         refused: set[str] = set()
         for precision, batch in sizes:
-            if self.progress:
-                self.progress.now(f"{precision}, batch {batch}")
+            self.progress.now(f"{precision}, batch {batch}")
             try:
                 for op in () if precision in refused else self._ops(precision, batch):
                     key = op.key()
@@ -283,8 +280,7 @@ class Tuner:
             except PlanError as error:  # no tensor cores
                 refused.add(precision)
                 self.notes.append(f"{precision} is left out: {error}")
-            if self.progress:
-                self.progress.advance()
+            self.progress.advance()
 
     def _ops(self, precision: str, batch: int) -> Iterator[Op]:
         return ops(self.backend, self.settings, precision, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +15,8 @@ from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.tilings import choose_tiling
 from gpunn.backends.cuda.tuning import Choice, GpuModel, Key, Table
 from gpunn.backends.select import select_backend
-from gpunn.cli.bench.report import WIDEST, LiveProgress, micro
+from gpunn.cli.bench.report import LiveProgress, micro
+from gpunn.cli.reports import make_console, print_table
 from gpunn.cli.tune.measure import REPEATS, Timer, Tuner, TuneSettings
 from gpunn.errors import ArgumentError
 
@@ -43,7 +45,7 @@ def device_backend(device: str) -> CudaBackend:
 def tune(settings: TuneSettings, device: str, timer: Timer | None = None) -> int:
     """Measure, show, keep; return the exit code: 130 after Ctrl-C."""
     backend = device_backend(device)
-    gpu, console, code = GpuModel.of(backend.driver), _console(), 0
+    gpu, console, code = GpuModel.of(backend.driver), make_console(sys.stdout), 0
     table = tuning.load(gpu, environment={})
     with LiveProgress(console).shown() as progress:
         tuner = Tuner(
@@ -64,8 +66,7 @@ def tune(settings: TuneSettings, device: str, timer: Timer | None = None) -> int
         )
     measured = [Key(*(row[name] for name in Key._fields)) for row in tuner.rows]
     if measured:
-        console.width = max(console.width, WIDEST)
-        console.print(choices_table(table, backend, measured), highlight=False)
+        print_table(console, choices_table(table, backend, measured))
     for note in tuner.notes:
         _say(console, note)
     if code or not tuner.complete:
@@ -84,13 +85,12 @@ def tune(settings: TuneSettings, device: str, timer: Timer | None = None) -> int
 def show(device: str) -> int:
     """Print the table of a GPU; return the exit code."""
     backend = device_backend(device)
-    gpu, console = GpuModel.of(backend.driver), _console()
+    gpu, console = GpuModel.of(backend.driver), make_console(sys.stdout)
     table = tuning.load(gpu, environment={})
     if not table.describe():
         _say(console, f"{gpu.model}: nothing was tuned; gpunn tune does it")
         return 0
-    console.width = max(console.width, WIDEST)
-    console.print(choices_table(table, backend, table.choices), highlight=False)
+    print_table(console, choices_table(table, backend, table.choices))
     _say(console, f"{table.describe()}: {tuning.table_file(gpu)}")
     return 0
 
@@ -99,13 +99,11 @@ def forget(device: str) -> int:
     """Remove the table of a GPU; return the exit code."""
     gpu = GpuModel.of(device_backend(device).driver)
     file = tuning.forget(gpu)
-    _say(_console(), f"{gpu.model}: " + (f"removed {file}" if file else "nothing was tuned"))
+    _say(
+        make_console(sys.stdout),
+        f"{gpu.model}: " + (f"removed {file}" if file else "nothing was tuned"),
+    )
     return 0
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
 
 
 def _say(console: Console, text: str) -> None:
