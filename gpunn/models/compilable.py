@@ -76,6 +76,15 @@ class Compilable(Weights):
             Whether a GPU's kernels are launched one by one, as when looking for what is wrong with
             one. Otherwise steps are captured as CUDA graphs of many and replayed, with the same
             results bit for bit.
+
+        Raises
+        ------
+        ArgumentError, ArgumentTypeError, UnknownNameError
+            An argument cannot be used.
+        PlanError
+            The loss does not fit the model's outputs, or the device the precision.
+        DeviceError
+            The device is not usable.
         """
         check_precision_name(precision)
         if not isinstance(run_eagerly, bool):
@@ -188,7 +197,20 @@ class Compilable(Weights):
     def plan(
         self, batch_size: int = DEFAULT_BATCH_SIZE, input_dtypes: Sequence[str] | None = None
     ) -> Plan:
-        """Return the plan of training, evaluation and prediction: ``print(plan.describe())``."""
+        """Return the plan of training, evaluation and prediction: ``print(plan.describe())``.
+
+        Parameters
+        ----------
+        batch_size : int, default 32
+            Rows of a batch.
+        input_dtypes : sequence of str, optional
+            Types of the input data.
+
+        Returns
+        -------
+        Plan
+            Buffers and calls, with FLOPs and bytes.
+        """
         return _build_plan(self.graph, self.compiled, batch_size, input_dtypes, self.frozen_layers)
 
     def _settle(self, graph: Graph) -> None:

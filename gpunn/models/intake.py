@@ -38,7 +38,20 @@ class Intake(Compilable):
         )
 
     def prepare(self, x: Any, y: Any = None, sample_weight: Any = None, prefix: str = "") -> Any:
-        """Check data and lay it out for the plan; see `gpunn.data.batches.prepare`."""
+        """Check data and lay it out for the plan; see `gpunn.data.batches.prepare`.
+
+        Parameters
+        ----------
+        x, y, sample_weight : array, or list or dict of arrays
+            As for `fit`.
+        prefix : str
+            In front of the arguments' names in messages.
+
+        Returns
+        -------
+        Data
+            Arrays as the plan reads them.
+        """
         compiled = self._compiled
         self._push_adapted()
         self._check_adapted()
@@ -56,7 +69,23 @@ class Intake(Compilable):
             )
 
     def prepare_validation(self, validation_data: Any) -> Any:
-        """Check and lay out ``(x, y)`` or ``(x, y, sample_weight)``; None stays None."""
+        """Check and lay out ``(x, y)`` or ``(x, y, sample_weight)``; None stays None.
+
+        Parameters
+        ----------
+        validation_data : tuple or None
+            ``(x, y)`` or ``(x, y, sample_weight)``.
+
+        Returns
+        -------
+        Data or None
+            Arrays as the plan reads them.
+
+        Raises
+        ------
+        ArgumentTypeError
+            It is no such tuple, or has no targets.
+        """
         if validation_data is None:
             return None
         if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):

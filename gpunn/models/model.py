@@ -72,6 +72,11 @@ class Model(Intake):
         `predict` returns a dict.
     name : str, optional
 
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        Inputs and outputs are no graph: an input is missing or not used, names are not unique.
+
     Notes
     -----
     Weights belong to layers. A layer of another model, or a whole model, can be called like a
@@ -163,7 +168,13 @@ class Model(Intake):
         self.stop_training = False
 
     def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
-        """Print a table of layers with their output shapes and numbers of weights."""
+        """Print a table of layers with their output shapes and numbers of weights.
+
+        Parameters
+        ----------
+        print_fn : callable, optional
+            Called with the table; default: `print`.
+        """
         (print_fn or print)(
             summary_table(
                 self.graph, self.name, self.frozen_layers, inputs_listed=self._lists_inputs
@@ -257,6 +268,14 @@ class Model(Intake):
         Returns
         -------
         History
+            Loss and metrics of each epoch.
+
+        Raises
+        ------
+        ArgumentError, ArgumentTypeError, ShapeError, DataError
+            An argument cannot be used, or the data do not fit the model.
+        NotBuiltError
+            The model is not compiled.
         """
         x = self._adopt_x(x)
         self._build_for(x)
@@ -304,7 +323,25 @@ class Model(Intake):
     def training_task(
         self, x: Any, y: Any, sample_weight: Any = None, validation_data: Any = None
     ) -> Task:
-        """Check data and return them with what trains on them; for `gpunn.Trainer`."""
+        """Check data and return them with what trains on them; for `gpunn.Trainer`.
+
+        Parameters
+        ----------
+        x, y, sample_weight : array, or list or dict of arrays
+            As for `fit`.
+        validation_data : tuple, optional
+            ``(x, y)`` or ``(x, y, sample_weight)``.
+
+        Returns
+        -------
+        Task
+            The data, laid out, with the session, the losses and the optimizer.
+
+        Raises
+        ------
+        ArgumentError
+            There is no loss.
+        """
         from gpunn.models import saving
 
         x = self._adopt_x(x)
@@ -339,6 +376,28 @@ class Model(Intake):
 
         `batch_size` is that of the batches that `callbacks` see, default 32; the result does not
         depend on it.
+
+        Parameters
+        ----------
+        x : array, or list or dict of arrays
+            As for `fit`.
+        y : array, or list or dict of arrays
+            Targets, as for `fit`.
+        batch_size : int, optional
+            Rows of the batches that `callbacks` see.
+        verbose : int or str
+            Passed on to `callbacks`.
+        sample_weight : array, shape (rows,), optional
+            Factors of the rows' losses.
+        callbacks : list of Callback, optional
+            Their ``on_test_...`` hooks are called.
+        return_dict : bool, default False
+            Whether to return a dict by name.
+
+        Returns
+        -------
+        float, list of float or dict of str to float
+            The loss, or the loss and the metrics in the order of `metrics_names`.
         """
         x = self._adopt_x(x)
         self._build_for(x)
@@ -385,6 +444,7 @@ class Model(Intake):
         Returns
         -------
         array, shape (rows, *output shape), or list or dict of them
+            The outputs.
         """
         x = self._adopt_x(x)
         self._build_for(x)
@@ -430,6 +490,29 @@ class Model(Intake):
         Keras 3 returns the mean over all batches since `reset_metrics`; this is what its
         documentation says, and what Keras 2 does. For speed use `fit` or `gpunn.Trainer`: they
         plan ahead and copy nothing per step.
+
+        Parameters
+        ----------
+        x : array, or list or dict of arrays
+            As for `fit`.
+        y : array, or list or dict of arrays
+            Targets, as for `fit`.
+        sample_weight : array, shape (rows,), optional
+            Factors of the rows' losses.
+        class_weight : dict of int to float, optional
+            Factors by class.
+        return_dict : bool, default False
+            Whether to return a dict by name.
+
+        Returns
+        -------
+        float, list of float or dict of str to float
+            The loss of this batch before the step, or the loss and the metrics.
+
+        Raises
+        ------
+        ArgumentError
+            There is no loss.
         """
         x = self._adopt_x(x)
         self._build_for(x)
@@ -448,11 +531,39 @@ class Model(Intake):
     def test_on_batch(
         self, x: Any, y: Any, sample_weight: Any = None, *, return_dict: bool = False
     ) -> Any:
-        """Return what `evaluate` does for these rows."""
+        """Return what `evaluate` does for these rows.
+
+        Parameters
+        ----------
+        x : array, or list or dict of arrays
+            As for `fit`.
+        y : array, or list or dict of arrays
+            Targets, as for `fit`.
+        sample_weight : array, shape (rows,), optional
+            Factors of the rows' losses.
+        return_dict : bool, default False
+            Whether to return a dict by name.
+
+        Returns
+        -------
+        float, list of float or dict of str to float
+            The loss, or the loss and the metrics.
+        """
         return self.evaluate(x, y, sample_weight=sample_weight, return_dict=return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """Return what `predict` does for these rows."""
+        """Return what `predict` does for these rows.
+
+        Parameters
+        ----------
+        x : array, or list or dict of arrays
+            As for `fit`.
+
+        Returns
+        -------
+        array, shape (rows, *output shape), or list or dict of them
+            The outputs.
+        """
         return self.predict(x)
 
     def reset_metrics(self) -> None:
@@ -498,6 +609,20 @@ class Model(Intake):
         include_optimizer : bool, default True
             False leaves slots and counts out, for a smaller file: the loaded model is compiled,
             and its training begins anew.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        ArgumentError
+            The file exists, and `overwrite` is False.
+        ArgumentTypeError, UnknownNameError
+            An argument cannot be used.
+        TrainingError
+            A weight is not finite.
         """
         from gpunn.models import saving
 
@@ -518,17 +643,43 @@ class Model(Intake):
 
         The optimizer's state is not in it; in Keras it is, and `load_weights` of a model that was
         trained takes it up.
+
+        Parameters
+        ----------
+        path : path
+            Any name.
+        overwrite : bool, default True
+            False makes it an error that the file exists.
+        save_format : str, optional
+            Taken for compatibility.
+
+        Returns
+        -------
+        Path
+            The file.
         """
         return self.save(path, overwrite, save_format, include_optimizer=False)
 
     def load_weights(self, path: str | Path) -> None:
-        """Read the weights from a file of a model with the same layers, and nothing else."""
+        """Read the weights from a file of a model with the same layers, and nothing else.
+
+        Parameters
+        ----------
+        path : path
+            What `save`, `save_weights` or a checkpoint wrote.
+        """
         from gpunn.models import saving
 
         saving.load_weights(self, path)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the configuration as JSON values: layers, and how the model was compiled."""
+        """Return the configuration as JSON values: layers, and how the model was compiled.
+
+        Returns
+        -------
+        dict
+            For `from_config`.
+        """
         return self._config()
 
     def _config(self) -> dict[str, Any]:
@@ -542,6 +693,16 @@ class Model(Intake):
         """Return the model that `get_config` describes, with new weights.
 
         A subclass with a `call` whose `get_config` returns its own arguments is made with those.
+
+        Parameters
+        ----------
+        config : mapping
+            What `get_config` returned.
+
+        Returns
+        -------
+        Model
+            Not compiled.
         """
         from gpunn.models import saving
 
@@ -553,6 +714,16 @@ class Model(Intake):
         """Return the layers as JSON, without weights; see `gpunn.models.model_from_json`.
 
         Further arguments are those of `json.dumps`.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed on to `json.dumps`.
+
+        Returns
+        -------
+        str
+            For `gpunn.models.model_from_json`.
         """
         from gpunn.models import saving
 

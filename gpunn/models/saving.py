@@ -129,6 +129,16 @@ def model_from_config(config: Mapping[str, Any]) -> Model:
 def model_from_json(text: str) -> Model:
     """Return the model that `Model.to_json` describes, with new weights.
 
+    Parameters
+    ----------
+    text : str
+        What `Model.to_json` returned.
+
+    Returns
+    -------
+    Model
+        Not compiled.
+
     Raises
     ------
     ArgumentError
@@ -145,6 +155,21 @@ def clone_model(model: Model) -> Model:
 
     Layers keep their names, and `Normalization` what it has learned. The clone of a model with a
     `call` of its own is a plain `Model`.
+
+    Parameters
+    ----------
+    model : Model
+        Compiled or not.
+
+    Returns
+    -------
+    Model
+        Not compiled.
+
+    Raises
+    ------
+    ArgumentTypeError
+        `model` is no model.
     """
     if not isinstance(model, Model):
         raise ArgumentTypeError(f"clone_model: expected a model, got {type(model).__name__}.")
@@ -247,6 +272,7 @@ def load_model(
     Returns
     -------
     Model
+        With weights; compiled if it was.
 
     Raises
     ------

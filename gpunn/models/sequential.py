@@ -25,6 +25,11 @@ class Sequential(Model):
         have ``input_shape``; otherwise the model is built when it first sees data. An entry may
         be a layer of another model, or a model: they share their weights, see `Model`.
     name : str, optional
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An entry is no layer or model, or is in the list twice.
     """
 
     _lists_inputs = False
@@ -42,7 +47,18 @@ class Sequential(Model):
         self._rebuild()
 
     def add(self, layer: Any) -> None:
-        """Append a layer."""
+        """Append a layer.
+
+        Parameters
+        ----------
+        layer : Layer or Model
+            What computes from the output so far.
+
+        Raises
+        ------
+        ArgumentError
+            The model is compiled already, or the layer does not fit.
+        """
         if self._compiled is not None:
             raise ArgumentError("add: the model is compiled already; add layers before compile.")
         before = list(self._stack), self._input
@@ -54,7 +70,13 @@ class Sequential(Model):
             raise
 
     def pop(self) -> None:
-        """Remove the last layer; the others keep their weights. Compile the model anew after it."""
+        """Remove the last layer; the others keep their weights. Compile the model anew after it.
+
+        Raises
+        ------
+        ArgumentError
+            There is no layer.
+        """
         if not self._stack:
             raise ArgumentError("pop: the model has no layers.")
         self._stack.pop()
@@ -114,7 +136,13 @@ class Sequential(Model):
         return [entry if isinstance(entry, Model) else _spec(entry) for entry in self._stack]
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Build for inputs of this shape, with the batch axis (None) in front as in Keras."""
+        """Build for inputs of this shape, with the batch axis (None) in front as in Keras.
+
+        Parameters
+        ----------
+        input_shape : tuple of int or None
+            ``(None, 8)``.
+        """
         if self.built:
             return
         shape = tuple(input_shape)

@@ -75,7 +75,27 @@ class Structure:
         return name_layers([*self._specs(), spec])[id(spec)]
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> BoundLayer:
-        """Return a layer by name or by position."""
+        """Return a layer by name or by position.
+
+        Parameters
+        ----------
+        name : str, optional
+            Name of the layer.
+        index : int, optional
+            Position in `layers`.
+
+        Returns
+        -------
+        Layer
+            With its weights.
+
+        Raises
+        ------
+        ArgumentError, ArgumentTypeError
+            There is no such position.
+        UnknownNameError
+            There is no layer of that name.
+        """
         layers = self.layers
         if index is not None:
             if isinstance(index, bool) or not isinstance(index, int | np.integer):
@@ -91,7 +111,13 @@ class Structure:
         raise UnknownNameError("layer", name, [layer.name for layer in layers])
 
     def count_params(self) -> int:
-        """Return the number of weights."""
+        """Return the number of weights.
+
+        Returns
+        -------
+        int
+            Trained or not.
+        """
         return self.graph.parameter_count()
 
     # Which layers are trained

@@ -97,7 +97,13 @@ class Weights(WeightLists, Structure):
         return [WeightView(self, variable) for variable in self.graph.variables]
 
     def get_weights(self) -> list[Array]:
-        """Return copies of all weights, layer by layer: kernel (inputs, outputs), bias."""
+        """Return copies of all weights, layer by layer: kernel (inputs, outputs), bias.
+
+        Returns
+        -------
+        list of array
+            In float64 where the model computes in it, else in float32.
+        """
         return [self._read(variable) for variable in self.graph.variables]
 
     def set_weights(self, weights: Sequence[Any]) -> None:

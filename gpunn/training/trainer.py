@@ -98,6 +98,13 @@ class Trainer:
     verbose : int
         What `Model.fit` was asked to show, for the callbacks' `params`; 0 with a Trainer in hand.
 
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        An argument cannot be used, or the data do not fit the model.
+    NotBuiltError
+        The model is not compiled.
+
     Notes
     -----
     Training begins with the first `step` or `epoch` (callbacks' `on_train_begin`) and ends with
@@ -240,13 +247,24 @@ class Trainer:
         return None if step < 0 else step
 
     def logs(self) -> Logs:
-        """Return loss and metrics of the current epoch so far."""
+        """Return loss and metrics of the current epoch so far.
+
+        Returns
+        -------
+        dict of str to float
+            Means over the rows that were trained on.
+        """
         return self.bound.figures(self.samples)
 
     def step(self) -> Logs:
         """Take one step; return loss and metrics of the epoch so far.
 
         The step that finishes an epoch is followed by validation and the callbacks, as in `epoch`.
+
+        Returns
+        -------
+        dict of str to float
+            Means over the rows of the epoch that were trained on.
         """
         with self._under_way():
             self.stop_training = False
@@ -258,7 +276,13 @@ class Trainer:
         return logs
 
     def epoch(self) -> Logs:
-        """Train to the end of the current epoch; return its loss and metrics, with validation."""
+        """Train to the end of the current epoch; return its loss and metrics, with validation.
+
+        Returns
+        -------
+        dict of str to float
+            Means over the rows of the epoch; those of the validation data begin with ``val_``.
+        """
         with self._under_way():
             self.stop_training = False
             self._loop(self.epoch_index + 1, None)
@@ -269,6 +293,23 @@ class Trainer:
 
         They are counted from the run's start: after a resume, or after epochs and steps that were
         taken one by one, those before count too.
+
+        Parameters
+        ----------
+        epochs : int, optional
+            Number of the epoch to stop at.
+        steps : int, optional
+            Number of steps to stop after, in place of `epochs`.
+
+        Returns
+        -------
+        History
+            Loss and metrics of each epoch.
+
+        Raises
+        ------
+        ArgumentError
+            `steps` was given together with an initial epoch.
         """
         if steps is not None and self.initial_epoch:
             raise ArgumentError(
@@ -575,6 +616,11 @@ class Trainer:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Take back what `state_dict` returned; training then goes on exactly there.
 
+        Parameters
+        ----------
+        saved : mapping
+            What `state_dict` returned.
+
         Raises
         ------
         CheckpointError
@@ -627,6 +673,11 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """Return the state as a checkpoint, with the model's configuration.
+
+        Returns
+        -------
+        Checkpoint
+            What `gpunn.callbacks.Checkpoints` writes.
 
         Raises
         ------

@@ -21,7 +21,7 @@ class Activation(Layer):
     ----------
     activation : str, ActivationFunction or function
         As for `gpunn.activations.get`.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
     """
 
     activation: Any
@@ -44,7 +44,7 @@ class ReLU(Layer):
         At least 0.
     threshold : float, default 0.0
         Only 0 is supported.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------
@@ -80,7 +80,7 @@ class LeakyReLU(Layer):
     ----------
     negative_slope : float, default 0.3
         At least 0. As in Keras, the function ``"leaky_relu"`` has a default of 0.2 instead.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------
@@ -109,7 +109,7 @@ class ELU(Layer):
     ----------
     alpha : float, default 1.0
         At least 0.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------
@@ -138,7 +138,7 @@ class Softmax(Layer):
     ----------
     axis : int, default -1
         Only the last axis is supported.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------
@@ -173,7 +173,7 @@ class PReLU(Layer):
         Applied after each update.
     shared_axes : None
         Keras's axes along which alpha is shared; not supported.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------
@@ -234,7 +234,7 @@ class Lambda(Layer):
     ----------
     function : callable or ExpressionActivation
         As for `gpunn.activations.from_function`.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------

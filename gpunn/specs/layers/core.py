@@ -31,7 +31,7 @@ class InputLayer(Layer):
     ----------
     shape : int or tuple of int
         Shape of a sample.
-    name : see `Layer`
+    name, trainable : see `Layer`
     input_shape : tuple of int, optional
         Keras 2's name of `shape`.
 
@@ -85,7 +85,7 @@ class Flatten(Layer):
 
     Parameters
     ----------
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
     """
 
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -104,7 +104,7 @@ class Rescaling(Layer):
         Factor.
     offset : float, default 0.0
         Summand.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------
@@ -142,7 +142,7 @@ class Dense(Layer):
         Applied after each update.
     input_dim : int, optional
         The same as ``input_shape=(input_dim,)``.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------
@@ -222,7 +222,7 @@ class Dropout(Layer):
     ----------
     rate : float
         At least 0 and below 1; values that are kept are divided by ``1 - rate``.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------
@@ -244,7 +244,7 @@ class Add(Layer):
 
     Parameters
     ----------
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
     """
 
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -264,7 +264,7 @@ class Concatenate(Layer):
     ----------
     axis : int, default -1
         Only the last axis is supported.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------

@@ -22,7 +22,7 @@ class Normalization(Layer):
     ----------
     mean, variance : sequence of float, optional
         One value per feature of the last axis; if omitted, computed by `adapt`.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------
@@ -165,7 +165,7 @@ class BatchNormalization(_Scaled):
         Penalties.
     beta_constraint, gamma_constraint : str or Constraint, optional
         Applied after each update.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------
@@ -232,7 +232,7 @@ class LayerNormalization(_Scaled):
         Penalties.
     beta_constraint, gamma_constraint : str or Constraint, optional
         Applied after each update.
-    name, input_shape : see `Layer`
+    name, input_shape, trainable : see `Layer`
 
     Raises
     ------
