@@ -11,13 +11,13 @@ from gpunn.compat.symbolic.placeholders import Placeholder
 from gpunn.compat.symbolic.values import (
     Values,
     _new_name,
-    activation,
     add_bias,
     apply,
     as_values,
     flatten,
     matmul,
 )
+from gpunn.compat.symbolic.values import activation as activate
 from gpunn.compat.symbolic.variables import InitialValue, Variable
 from gpunn.errors import ArgumentError, ArgumentTypeError, ShapeError
 from gpunn.specs import activations, initializers
@@ -35,6 +35,7 @@ def dense(
     kernel_initializer: Any = None,
     bias_initializer: Any = "zeros",
     name: str = "dense",
+    names: tuple[str, str] = ("kernel", "bias"),
 ) -> Values:
     """``activation(inputs @ kernel + bias)``, with variables of its own in the scope `name`.
 
@@ -47,53 +48,9 @@ def dense(
     kernel_initializer, bias_initializer : Initializer, str or InitialValue
         Default glorot_uniform and zeros.
     name : str
+    names : tuple of str
+        Of the variables within the scope.
     """
-    return _layer(
-        inputs,
-        units,
-        activation,
-        use_bias,
-        kernel_initializer,
-        bias_initializer,
-        name,
-        ("kernel", "bias"),
-    )
-
-
-def fully_connected(
-    inputs: Any,
-    num_outputs: int,
-    activation_fn: Any = "relu",
-    weights_initializer: Any = None,
-    biases_initializer: Any = "zeros",
-    scope: str = "fully_connected",
-) -> Values:
-    """`dense` with the names of ``tf.contrib.layers`` and ReLU unless told otherwise.
-
-    With ``biases_initializer=None`` there is no bias.
-    """
-    return _layer(
-        inputs,
-        num_outputs,
-        activation_fn,
-        biases_initializer is not None,
-        weights_initializer,
-        biases_initializer,
-        scope,
-        ("weights", "biases"),
-    )
-
-
-def _layer(
-    inputs: Any,
-    units: int,
-    function: Any,
-    use_bias: bool,
-    kernel_initializer: Any,
-    bias_initializer: Any,
-    name: str,
-    names: tuple[str, str],
-) -> Values:
     units = check_count("dense", "units", units)
     as_values("dense", inputs)
     shape = inputs.symbolic.shape
@@ -108,23 +65,40 @@ def _layer(
         values: Values = result
         if use_bias:
             values = add_bias(result, _variable(bias_initializer, (units,), names[1]), "BiasAdd")
-        if function is None:
+        if activation is None:
             return values
-        if callable(function) and not isinstance(function, activations.AnyActivation):
+        if callable(activation) and not isinstance(activation, activations.AnyActivation):
             known = set(inputs.graph._layers)
             try:
                 # A function of the user's, with gpunn.ops ...
-                spec = activations.get(function)
+                spec = activations.get(activation)
             except ArgumentTypeError:
                 # ... or with tf.nn, or one of tf.nn itself.
                 inputs.graph._layers = known  # what it named on the way there is not
-                activated = function(values)
+                activated = activation(values)
                 if not isinstance(activated, Values):
                     raise
                 return activated
         else:
-            spec = activations.get(function)
-        return activation(spec, spec.name, values)
+            spec = activations.get(activation)
+        return activate(spec, spec.name, values)
+
+
+def fully_connected(
+    inputs: Any,
+    num_outputs: int,
+    activation_fn: Any = "relu",
+    weights_initializer: Any = None,
+    biases_initializer: Any = "zeros",
+    scope: str = "fully_connected",
+) -> Values:
+    """`dense` with the names of ``tf.contrib.layers`` and ReLU unless told otherwise.
+
+    With ``biases_initializer=None`` there is no bias.
+    """
+    bias = biases_initializer is not None
+    options = (weights_initializer, biases_initializer, scope, ("weights", "biases"))
+    return dense(inputs, num_outputs, activation_fn, bias, *options)
 
 
 def _variable(initializer: Any, shape: tuple[int, ...], name: str) -> Variable:

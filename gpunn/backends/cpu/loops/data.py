@@ -5,23 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from gpunn.backends.cpu.loops.compile import kernel
-from gpunn.backends.cpu.loops.intrinsics import prefetch
+from gpunn.backends.cpu.loops.intrinsics import LINE, prefetch
 
-LINE = 64  # bytes that memory hands over at a time
-# Rows are read in no order that the processor could foresee, and each waits for memory anew. For
-# so many bytes it pays to ask for one while those before it are read.
-WIDE, AHEAD = 256, 2
+# Rows are read in no order that the processor could foresee, and each waits for memory anew. Rows
+# of so many bytes are prefetched, as many rows ahead.
+PREFETCHED_BYTES, ROWS_AHEAD = 256, 2
 
 
 @kernel
 def gather(data: Any, order: Any, start: int, scale: Any, shift: Any, values: Any) -> None:
     rows, columns = values.shape
-    shuffled = order.size > 0 and columns * data.itemsize >= WIDE
+    shuffled = order.size > 0 and columns * data.itemsize >= PREFETCHED_BYTES
     for i in range(rows):
         row = order[start + i] if order.size else start + i
-        if shuffled and i + AHEAD < rows:
+        if shuffled and i + ROWS_AHEAD < rows:
             for j in range(0, columns, LINE // data.itemsize):
-                prefetch(data, order[start + i + AHEAD], j)
+                prefetch(data, order[start + i + ROWS_AHEAD], j)
         for j in range(columns):
             values[i, j] = data[row, j] * scale + shift
 

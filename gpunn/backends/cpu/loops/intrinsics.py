@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 from gpunn.backends.cpu.loops.compile import threaded
 
 SIZE = 4  # bytes of a float32
+LINE = 64  # bytes of a cache line
 _WORD = ir.IntType(64)
 _ORDER = "seq_cst"
 

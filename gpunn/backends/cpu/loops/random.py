@@ -121,7 +121,7 @@ def fill_order(
 
     # Round by round over a block, not row by row: the inner loop becomes vector code, where a
     # row at a time waits for 24 products, each needing the one before. Values that are not yet
-    # rows close ranks and walk on together.
+    # rows are moved together and go on.
     block = scratch.shape[1]
     values = scratch[0]
     places = scratch[1]

@@ -1,8 +1,7 @@
 """Ops that a team of threads computes in place of the BLAS and the serial loops, and when.
 
 Either all products of a program that have threads have the team's, or all have those of the BLAS:
-the threads of both look for work for a while after each job, and would keep each other from the
-cores.
+the threads of both spin for a while after each job, and would keep each other from the cores.
 """
 
 from __future__ import annotations

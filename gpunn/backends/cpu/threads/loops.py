@@ -25,6 +25,7 @@ from numba import types
 
 from gpunn.backends.cpu.loops.compile import c_function, threaded
 from gpunn.backends.cpu.loops.intrinsics import (
+    LINE,
     call_address,
     compare_exchange,
     fetch_add,
@@ -33,7 +34,6 @@ from gpunn.backends.cpu.loops.intrinsics import (
     store,
 )
 
-LINE = 64
 GENERATION, FINISHED, JOB, RANGES = 0, LINE, 2 * LINE, 3 * LINE
 _WORD = 8
 NUMBERS = 0x7FFFFFFF  # generations start again behind these, as many as fit half a word

@@ -1,6 +1,6 @@
 """A team of threads for jobs of a few microseconds, such as the products of a small batch.
 
-Its workers look for the next job for a tenth of a millisecond before they go to sleep, so within a
+Its workers spin for the next job for a tenth of a millisecond before they go to sleep, so within a
 training step they are at hand at once; between epochs they cost nothing. The caller takes part,
 and runs all tasks where the workers are late, asleep or gone, as after a fork.
 """
@@ -23,7 +23,7 @@ from gpunn.backends.cpu.threads.loops import Task
 from gpunn.backends.host import aligned
 from gpunn.backends.interface import Call
 
-SPIN_SECONDS = 1e-4  # for which a worker looks for the next job before it sleeps
+SPIN_SECONDS = 1e-4  # for which a worker waits for the next job before it sleeps
 _TIMED_SPINS = 2000  # so many are timed, once
 
 Array = np.ndarray[Any, Any]
