@@ -356,7 +356,7 @@ class Model(Intake):
             self.prepare_validation(validation_data),
             compiled.outputs,
             self.optimizer,
-            self.frozen_layers,
+            lambda: self.frozen_layers,
             self._config,
             partial(saving.read_training_state, self),
         )
@@ -596,7 +596,8 @@ class Model(Intake):
         the optimizer's state: its slots, its learning rate, and the number of steps and epochs. So
         `fit` of the loaded model goes on as that of this one would, bit for bit on the same device.
         For a run that can be stopped at any step, with the state of its callbacks, there are
-        `gpunn.callbacks.Checkpoints` and ``fit(resume=...)``.
+        `gpunn.callbacks.Checkpoints` and ``fit(resume=...)``. Slots of layers that are frozen now
+        are left out.
 
         Parameters
         ----------

@@ -41,8 +41,8 @@ class Task:
     outputs : sequence of OutputSpec
         The loss and the metrics of each output.
     optimizer : CompiledOptimizer
-    frozen : frozenset of str
-        Layers whose weights stay as they are.
+    frozen : callable
+        Returns the names of the layers whose weights stay as they are.
     config : callable
         Returns the configuration that checkpoints hold.
     read_run : callable
@@ -54,7 +54,7 @@ class Task:
     validation: Data | None
     outputs: Sequence[OutputSpec]
     optimizer: CompiledOptimizer
-    frozen: frozenset[str]
+    frozen: Callable[[], frozenset[str]]
     config: Callable[[], dict[str, Any]]
     read_run: Callable[[str | Path], dict[str, Any]]
 
@@ -134,7 +134,8 @@ class Trainer:
         self.model = model
         task = model.training_task(x, y, sample_weight, validation_data)
         self.session, self.optimizer, data = task.session, task.optimizer, task.data
-        self._outputs, self._frozen, self.validation = task.outputs, task.frozen, task.validation
+        self._outputs, self.validation = task.outputs, task.validation
+        self._frozen, self._frozen_now = task.frozen(), task.frozen
         self._config, self._read_run = task.config, task.read_run
         self.rows = data.rows
         batch_size = min(32, self.rows) if batch_size is None else batch_size
@@ -148,14 +149,14 @@ class Trainer:
         self.steps_per_epoch = -(-self.rows // self.batch_size)
         self.schedule = self.optimizer.spec.schedule
         self.bound = self.session.training_plan(
-            data, self.batch_size, task.outputs, self.optimizer.spec, task.frozen
+            data, self.batch_size, task.outputs, self.optimizer.spec, self._frozen
         )
         reserve = 0
         if self.validation is not None:
             # First, as the data to train on may have to leave memory for it.
             hooks = Hooks(model, callbacks, "test", self.validation.rows, self.batch_size)
             reserve = self.session.prepare_evaluation(
-                self.validation, task.outputs, hooks.batches, task.frozen
+                self.validation, task.outputs, hooks.batches, self._frozen
             )
         self._source = self.session.training_source(
             data, self.bound, shuffle=self.shuffle, reserve=reserve
@@ -166,7 +167,7 @@ class Trainer:
         rates = f"{CONTROL}/rates"
         self._rates = self.bound.array(rates) if rates in self.bound.plan.buffers else None
         self.state = self.session.state
-        self._trained = [name for name in self.session.copies.layers if name not in task.frozen]
+        self._trained = [name for name in self.session.copies.layers if name not in self._frozen]
         # Such that epochs of one number are shuffled alike, whichever fit they belong to.
         self.first_epoch = max(self.state.epoch - self.initial_epoch, 0)
         # Where this trainer stood when it was last active.
@@ -398,6 +399,11 @@ class Trainer:
 
         `aim` is what `fit` is asked for: epochs and steps.
         """
+        if self._frozen_now() != self._frozen:
+            raise TrainingError(
+                "Which layers are trainable has changed since this Trainer was made; make a new "
+                "Trainer."
+            )
         self._activate()
         if aim or not self.running:
             self._set_params(*(aim or (None, None)))

@@ -80,14 +80,7 @@ def test_copies_train_on_with_the_slots(way: str, tmp_path: Path) -> None:
     assert all(map(np.array_equal, again.get_weights(), model.get_weights()))
 
 
-@pytest.mark.parametrize(
-    "way",
-    [
-        pytest.param("load_model", marks=pytest.mark.xfail(strict=True, reason="not in files")),
-        "pickle",
-        "deepcopy",
-    ],
-)
+@pytest.mark.parametrize("way", ["pickle", "deepcopy"])
 def test_copies_have_the_slots_of_frozen_layers(way: str, tmp_path: Path) -> None:
     """Of a layer that was trained before, and is trained again afterwards."""
     model = compiled(stack())
