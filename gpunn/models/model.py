@@ -71,6 +71,9 @@ class Model(Intake):
         What layers returned. The keys of a dict are the layers' names; with a dict of outputs
         `predict` returns a dict.
     name : str, optional
+    trainable : bool, default True
+        False freezes all that this model would train, and leaves its layers as they are: another
+        model that has them trains them.
 
     Raises
     ------
@@ -113,10 +116,18 @@ class Model(Intake):
         subclassing.check_class(cls)
         cls._traced = subclassing.has_call(cls)
 
-    def __init__(self, inputs: Any = None, outputs: Any = None, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        inputs: Any = None,
+        outputs: Any = None,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
         if inputs is None and outputs is None and self._traced:
             self._start(None)
             self.name = name or snake_case(type(self).__name__)
+            self._freeze_itself(trainable)
             return
         if inputs is None or outputs is None:
             hint = "" if type(self) is Model else f", or {type(self).__name__} a call(self, inputs)"
@@ -127,6 +138,7 @@ class Model(Intake):
         self._start(graph)
         self._symbolic, self._known_weights = (graph, symbols), graph_weights(graph)
         self.name = name or "model"
+        self._freeze_itself(trainable)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if self._traced:

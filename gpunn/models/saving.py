@@ -174,7 +174,8 @@ def clone_model(model: Model) -> Model:
     if not isinstance(model, Model):
         raise ArgumentTypeError(f"clone_model: expected a model, got {type(model).__name__}.")
     if not model.built and isinstance(model, Sequential):
-        return Sequential([replace(spec) for spec in model._specs()], name=model.name)
+        stack = [replace(spec) for spec in model._specs()]
+        return Sequential(stack, name=model.name, trainable=model._trainable)
     graph = model.graph
     # In the order in which they were made: it is that of automatic names.
     specs = sorted(graph.layers.values(), key=lambda spec: spec.serial)
@@ -183,10 +184,10 @@ def clone_model(model: Model) -> Model:
     for node in graph.nodes:
         tensors.append(connect(copies[id(node.layer)], [tensors[i] for i in node.inputs]))
     if architecture(model)["class_name"] == "Sequential":
-        return Sequential([tensors[0], *(t.layer for t in tensors[1:])], name=model.name)
-    return Model(
-        [tensors[i] for i in graph.inputs], [tensors[i] for i in graph.outputs], name=model.name
-    )
+        stack = [t.layer for t in tensors[1:]]
+        return Sequential([tensors[0], *stack], name=model.name, trainable=model._trainable)
+    inputs, outputs = ([tensors[i] for i in places] for places in (graph.inputs, graph.outputs))
+    return Model(inputs, outputs, name=model.name, trainable=model._trainable)
 
 
 def save_model(

@@ -25,6 +25,8 @@ class Sequential(Model):
         have ``input_shape``; otherwise the model is built when it first sees data. An entry may
         be a layer of another model, or a model: they share their weights, see `Model`.
     name : str, optional
+    trainable : bool, default True
+        As for `Model`.
 
     Raises
     ------
@@ -34,7 +36,13 @@ class Sequential(Model):
 
     _lists_inputs = False
 
-    def __init__(self, layers: Iterable[Any] | None = None, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        layers: Iterable[Any] | None = None,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
         self._traced = False
         self.name = name or "sequential"
         self._stack: list[Any] = []
@@ -42,6 +50,7 @@ class Sequential(Model):
         self._start(None)
         if isinstance(layers, Layer | SymbolicTensor | Model | str):
             raise ArgumentTypeError("Sequential: layers must be a list, such as [Dense(10)].")
+        self._freeze_itself(trainable)
         for layer in layers or ():
             self._push(layer)
         self._rebuild()

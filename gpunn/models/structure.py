@@ -140,6 +140,10 @@ class Structure:
         for entry in self._parts():
             entry.trainable = value
 
+    def _freeze_itself(self, trainable: bool) -> None:
+        """Set `trainable` of the model alone, and not of its layers."""
+        vars(self)["_trainable"] = check_trainable(type(self).__name__, trainable)
+
     def _parts(self) -> list[Any]:
         """Return the layers and models that the model is made of."""
         tensors = self._symbolic[1] if self._symbolic else []

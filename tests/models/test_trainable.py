@@ -15,6 +15,7 @@ from shared_models import DEVICES, FIT, X, Y, compiled, moved, stack, with_norma
 import gpunn
 from gpunn import Input, Model, Sequential, layers
 from gpunn.errors import ArgumentTypeError, TrainingError
+from gpunn.models import clone_model
 
 
 def paths(weights: list[Any]) -> list[str]:
@@ -316,3 +317,15 @@ def test_plan_goes_no_deeper_than_the_lowest_trained_layer() -> None:
     assert "dense_input_gradient" not in ops
     model.trainable = False
     assert not [op for op in (s.op for s in model.plan().programs["train"]) if "gradient" in op]
+
+
+def test_a_model_made_frozen_trains_nothing_and_others_train_its_layers() -> None:
+    """As in Keras: the argument is the model's own flag, and its layers keep theirs."""
+    inner = Sequential([Input((4,)), layers.Dense(3)], trainable=False)
+    assert not inner.trainable and inner.layers[0].trainable
+    assert inner.trainable_weights == []
+    outer = compiled(Sequential([inner, layers.Dense(2)]))
+    assert len(outer.trainable_weights) == 4
+    assert not clone_model(inner).trainable
+    with pytest.raises(ArgumentTypeError, match="trainable must be True or False, not 1"):
+        Model(inner.input, inner.output, trainable=1)  # type: ignore[arg-type]
