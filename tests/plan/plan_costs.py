@@ -18,7 +18,7 @@ import numpy as np
 import gpunn
 from gpunn import layers
 from gpunn.backends.cuda.backend import CudaBackend
-from gpunn.backends.cuda.driver import Driver, Launch, Limits, Product
+from gpunn.backends.cuda.driver import Driver, Launch, LibraryProduct, Limits
 from gpunn.optimizers import SGD, Adam
 from gpunn.plan.bind import BoundPlan
 from gpunn.plan.layout import plan_layout
@@ -72,7 +72,7 @@ class RecordingDriver(Driver):
     def prepare(self, launch: Launch) -> Callable[[], None]:
         return self._launch
 
-    def prepare_product(self, product: Product) -> Callable[[], None]:
+    def prepare_product(self, product: LibraryProduct) -> Callable[[], None]:
         return self._launch
 
     def _launch(self) -> None:

@@ -80,7 +80,7 @@ class Driver(fake_cupy.Driver):
         ]
         pointers = (ctypes.c_void_p * max(1, len(values)))(*map(ctypes.addressof, values))
         message = ctypes.create_string_buffer(2048)
-        packed = simulator._Launch(
+        packed = simulator._LaunchStruct(
             kernel=kernel.number,
             cooperative=cooperative,
             grid=(gx, gy, gz),

@@ -118,6 +118,7 @@ def _forward(job: int, task: int, thread: int) -> None:
         bottom,
         j.values + start * SIZE,
         j.inputs * SIZE,
+        SIZE,
         j.kernel + start * out_row + column * SIZE,
         out_row,
         end - start,
@@ -167,6 +168,7 @@ def _update(job: int, task: int, thread: int) -> None:
         tile(
             j.height,
             values,
+            SIZE,
             step,
             j.gradient + column * SIZE,
             row,
@@ -231,6 +233,7 @@ def _backward(job: int, task: int, thread: int) -> None:
         j.rows,
         j.gradient,
         row,
+        SIZE,
         packed,
         packed_row,
         j.columns,
