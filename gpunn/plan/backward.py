@@ -11,7 +11,7 @@ from gpunn.plan.spec import SCRATCH, ZEROS
 from gpunn.plan.units import Unit
 from gpunn.specs.activations import ExpressionActivation, linear
 
-Losses = dict[int, list[Callable[[str], None]]]
+Losses = dict[int, list[Callable[[str | None], None]]]
 
 
 class Backward:
@@ -25,7 +25,7 @@ class Backward:
         self.b = builder
         self.units = builder.units
         self.losses = losses
-        self.needs_gradient = self._needs_gradient()
+        self.needs_gradient = builder.needs_gradient
         self.reached = self._reached()
         self.contributions = Counter(
             source for i in self.reached for source in self.units[i].inputs
@@ -35,13 +35,6 @@ class Backward:
         self.product_gradient: dict[int, str] = {}
         # Variables whose gradient has got a first contribution.
         self.seen: set[str] = set()
-
-    def _needs_gradient(self) -> list[bool]:
-        trained = {variable.layer for variable in self.b.trained}
-        needs: list[bool] = []
-        for unit in self.units:
-            needs.append(unit.scope in trained or any(needs[source] for source in unit.inputs))
-        return needs
 
     def _reached(self) -> list[int]:
         """Return the units that a loss depends on and that need a gradient, last first."""
@@ -64,7 +57,10 @@ class Backward:
         """Emit the whole backward pass."""
         for i, emitters in self.losses.items():
             for emit in emitters:
-                self.contribute(i, emit)
+                if self.needs_gradient[i]:
+                    self.contribute(i, emit)
+                else:
+                    emit(None)
         for i in self.reached:
             GRADIENTS_OF[self.units[i].kind](self, i, self.units[i])
 
@@ -279,7 +275,7 @@ class Backward:
             self.b.emit("activation_gradient", roles, {"input_gradient": gradient}, **attrs)
         inputs = {
             "values": gradient,
-            "mean": self.b.buffer(f"{ZEROS}/{unit.name}", ZEROS, (unit.features,)),
+            "mean": self.b.buffer(f"{ZEROS}/{unit.features}", ZEROS, (unit.features,)),
             "variance": self.b.parameter(f"{unit.scope}/moving_variance"),
         } | self.b.gamma_roles(unit, "gamma")
         assert unit.layer is not None
@@ -315,8 +311,6 @@ class Backward:
             emit(None)
         for path in paths.values():
             self.parameter_gradient_written(path)
-
-    _backward_normalization = _backward_normalization
 
     def _backward_add(self, i: int, unit: Unit) -> None:
         d = self.gradient_of[i]

@@ -73,6 +73,8 @@ def build_plan(
 
     Raises
     ------
+    ArgumentError
+        `frozen` names what is no layer of the graph, or a program lacks what it needs.
     PlanError
         The loss does not fit the output, or training would pass through an activation without
         a useful gradient.
@@ -82,6 +84,11 @@ def build_plan(
     specs = tuple(outputs) or tuple(OutputSpec() for _ in graph.outputs)
     if len(specs) != len(graph.outputs):
         raise ArgumentError(f"{len(graph.outputs)} outputs need as many specs, not {len(specs)}.")
+    for name in frozen:
+        if name not in graph.layers:
+            raise ArgumentError(
+                f"frozen: the graph has no layer {name!r}; it has {', '.join(graph.layers)}."
+            )
     types = tuple(input_dtypes or (STORAGE[precision],) * len(graph.inputs))
     emitter = Emitter(
         graph, batch_size, precision, specs, optimizer, types, "gradient" in programs, frozen
@@ -108,6 +115,7 @@ def build_plan(
         tuple(emitter.metrics.values()),
         tuple(emitter.value(emitter.unit_of[node]) for node in graph.outputs),
         emitter.initial_values(optimizer),
+        tuple(dict.fromkeys(v.layer for v in graph.variables if v.layer in frozen)),
     )
 
 
@@ -179,7 +187,7 @@ class _Programs:
 
     # Losses and metrics
 
-    def _forward_and_losses(self, training: bool) -> dict[int, list[Callable[[str], None]]]:
+    def _forward_and_losses(self, training: bool) -> dict[int, list[Callable[[str | None], None]]]:
         """Emit forward pass, losses and metrics.
 
         Returns
@@ -198,7 +206,7 @@ class _Programs:
         if training:  # moving statistics move, as in Keras, also where no loss depends on them
             wanted.update(i for i, unit in enumerate(self.e.units) if self.e.moves_statistics(unit))
         Forward(self.e).run(wanted, training)
-        gradients: dict[int, list[Callable[[str], None]]] = {}
+        gradients: dict[int, list[Callable[[str | None], None]]] = {}
         for head in heads:
             head.gather_targets(training)
             if head.spec.loss is not None:

@@ -41,6 +41,8 @@ class Emitter:
         Declared so far, by name.
     steps : list of Step
         Of the program that is being built.
+    needs_gradient : list of bool
+        Of each unit, whether it or one below it is trained.
     in_place : bool
         Whether gradients are added to the weights as they are computed.
     """
@@ -66,6 +68,11 @@ class Emitter:
             if spec.loss is not None and spec.loss.head == "sigmoid"
         )
         self.units, self.unit_of = fuse(graph, heads)
+        layers = {variable.layer for variable in self.trained}
+        self.needs_gradient: list[bool] = []
+        for unit in self.units:
+            below = any(self.needs_gradient[source] for source in unit.inputs)
+            self.needs_gradient.append(below or unit.scope in layers)
         self.buffers: dict[str, BufferSpec] = {}
         self.metrics: dict[str, MetricOutput] = {}
         self.variables = {variable.path: variable for variable in graph.variables}

@@ -71,7 +71,7 @@ class Forward:
             inputs["bias"] = self.b.parameter(f"{unit.scope}/bias")
         if training:
             inputs |= self.b.dropout_roles(unit)
-            if unit.activation.derivative_reads == "input":
+            if unit.activation.derivative_reads == "input" and self.b.needs_gradient[i]:
                 outputs["pre"] = self.b.pre_activation(unit)
         attrs = self.b.activation_attrs(unit, training)
         self.b.emit("dense", inputs, outputs, precision=self.b.precision, **attrs)
@@ -139,7 +139,8 @@ class Forward:
         assert unit.layer is not None
         values = {"values": self.b.value(unit.inputs[0])}
         inputs = values | self.b.gamma_roles(unit, "gamma", "beta")
-        outputs = {"result": self.b.value(i)} | (self.b.saved_statistics(unit) if training else {})
+        saved = self.b.saved_statistics(unit) if training and self.b.needs_gradient[i] else {}
+        outputs = {"result": self.b.value(i)} | saved
         self.b.emit("layer_normalization", inputs, outputs, **self._normalization_attrs(unit))
 
     def _add(self, i: int, unit: Unit, training: bool) -> None:

@@ -193,6 +193,8 @@ class Plan:
         Buffers of the model's outputs after ``predict``.
     initial_values : mapping of str to float
         Buffers that do not start at 0.
+    frozen : tuple of str
+        Names of the layers whose weights are not trained.
     """
 
     batch_size: int
@@ -203,6 +205,7 @@ class Plan:
     metrics: tuple[MetricOutput, ...]
     outputs: tuple[str, ...]
     initial_values: Mapping[str, float] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for step in self.steps():
@@ -252,6 +255,7 @@ class Plan:
         lines = [
             f"batch size {self.batch_size}, {self.precision}"
             + (f", {self.models} models" if self.models > 1 else "")
+            + (f", not trained: {', '.join(self.frozen)}" if self.frozen else "")
         ]
         for program, steps in self.programs.items():
             if not steps:

@@ -54,6 +54,8 @@ def _optimize(b: Emitter, optimizer: Optimizer) -> None:
     more = {"learning_rate": b.control("learning_rate", b.dtype)}
     if optimizer.op == "adam":
         more["step"] = b.control("step", "int64")
+    for slot in optimizer.slots:
+        b.flat(slot_region(slot))  # the view by which it gets its initial value
     for run in b.runs():
         outputs = {"parameters": b.flat_run(PARAMETERS, run)}
         outputs |= {slot: b.flat_run(slot_region(slot), run) for slot in optimizer.slots}
