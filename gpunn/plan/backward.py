@@ -325,6 +325,31 @@ class Backward:
                 columns = self.units[source].features
                 self.contribute(source, lambda result, n=columns: self.b.copy(d, result, n))  # type: ignore[misc]
 
+    def _backward_average(self, i: int, unit: Unit) -> None:
+        roles, scale = {"gradient": self.gradient_of[i]}, 1 / len(unit.inputs)
+
+        def emit(result: str) -> None:
+            self.b.emit("affine_gradient", roles, {"input_gradient": result}, scale=scale)
+
+        for source in unit.inputs:
+            if self.needs_gradient[source]:
+                self.contribute(source, emit)
+
+    def _backward_multiply(self, i: int, unit: Unit) -> None:
+        """Of each factor: the gradient times all others."""
+        for number, source in enumerate(unit.inputs):
+            others = [self.b.value(s) for n, s in enumerate(unit.inputs) if n != number]
+
+            def emit(result: str, others: list[str] = others) -> None:
+                left = self.gradient_of[i]
+                for right in others:
+                    inputs = {"left": left, "right": right}
+                    self.b.emit("multiply", inputs, {"result": result})
+                    left = result
+
+            if self.needs_gradient[source]:
+                self.contribute(source, emit)
+
     def _backward_concatenate(self, i: int, unit: Unit) -> None:
         start, d = 0, self.gradient_of[i]
         for source, columns in zip(unit.inputs, unit.columns, strict=True):
@@ -348,5 +373,7 @@ GRADIENTS_OF: dict[str, Callable[[Backward, int, Unit], None]] = {
     "batch_normalization": Backward._backward_batch_normalization,
     "layer_normalization": Backward._backward_normalization,
     "add": Backward._backward_add,
+    "average": Backward._backward_average,
+    "multiply": Backward._backward_multiply,
     "concatenate": Backward._backward_concatenate,
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpunn.plan.emitter import Emitter
-from gpunn.plan.spec import EXTERNAL
+from gpunn.plan.spec import EXTERNAL, SCRATCH
 from gpunn.plan.units import Unit
 from gpunn.specs.activations import ExpressionActivation
 from gpunn.specs.layers import BatchNormalization
@@ -143,12 +143,22 @@ class Forward:
         outputs = {"result": self.b.value(i)} | saved
         self.b.emit("layer_normalization", inputs, outputs, **self._normalization_attrs(unit))
 
-    def _add(self, i: int, unit: Unit, training: bool) -> None:
-        left, result = self.b.value(unit.inputs[0]), self.b.value(i)
+    def _elementwise(self, i: int, unit: Unit, training: bool) -> None:
+        self._combine(unit.kind, unit, self.b.value(i))
+
+    def _combine(self, op: str, unit: Unit, result: str) -> None:
+        """Apply `op` to the first two inputs, then to the result and each of the others."""
+        left = self.b.value(unit.inputs[0])
         for source in unit.inputs[1:]:
             inputs = {"left": left, "right": self.b.value(source)}
-            self.b.emit("add", inputs, {"result": result})
+            self.b.emit(op, inputs, {"result": result})
             left = result
+
+    def _average(self, i: int, unit: Unit, training: bool) -> None:
+        total = self.b.batched(f"{SCRATCH}/sum/{unit.name}", SCRATCH, unit.features)
+        self._combine("add", unit, total)
+        result, scale = {"result": self.b.value(i)}, 1 / len(unit.inputs)
+        self.b.emit("affine", {"values": total}, result, scale=scale, shift=0.0)
 
     def _concatenate(self, i: int, unit: Unit, training: bool) -> None:
         start = 0
@@ -168,6 +178,8 @@ VALUES: dict[str, Callable[[Forward, int, Unit, bool], None]] = {
     "dropout": Forward._dropout,
     "batch_normalization": Forward._batch_normalization,
     "layer_normalization": Forward._layer_normalization,
-    "add": Forward._add,
+    "add": Forward._elementwise,
+    "average": Forward._average,
+    "multiply": Forward._elementwise,
     "concatenate": Forward._concatenate,
 }

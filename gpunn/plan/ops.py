@@ -283,6 +283,13 @@ _op(
     flops=_per_value("left", 1),
 )
 _op(
+    "multiply",
+    "result = left * right",
+    inputs="left right",
+    outputs="result",
+    flops=_per_value("left", 1),
+)
+_op(
     "copy_columns",
     "result[:, result_start:][:, :columns] = source[:, source_start:][:, :columns]",
     inputs="source",

@@ -35,8 +35,8 @@ class Unit:
     Attributes
     ----------
     kind : str
-        input, dense, activation, expression, softmax, prelu, dropout, affine, add, concatenate,
-        batch_normalization or layer_normalization.
+        input, dense, activation, expression, softmax, prelu, dropout, affine, add, average,
+        multiply, concatenate, batch_normalization or layer_normalization.
     name : str
         Of the value it computes.
     inputs : list of int
@@ -222,6 +222,8 @@ PLACES: dict[type[layers.Layer], Place] = {
     layers.PReLU: _alone("prelu"),
     layers.Dropout: _Fusion.dropout,
     layers.Add: _alone("add"),
+    layers.Average: _alone("average"),
+    layers.Multiply: _alone("multiply"),
     layers.Concatenate: _alone("concatenate"),
     layers.BatchNormalization: _Fusion.normalization,
     layers.LayerNormalization: _Fusion.normalization,

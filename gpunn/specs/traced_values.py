@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 from gpunn.errors import ArgumentTypeError
 
 ADVICE = (
-    "In gpunn only layers compute: merge tensors with gpunn.layers.Add or Concatenate, apply "
-    "functions with Activation('relu') or Lambda, and compute features from the data before fit."
+    "In gpunn only layers compute: merge tensors with gpunn.layers.Add, Multiply or Concatenate, "
+    "apply functions with Activation('relu') or Lambda, and compute features from the data before "
+    "fit."
 )
 
 

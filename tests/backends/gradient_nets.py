@@ -13,6 +13,7 @@ from gpunn.layers import (
     ELU,
     Activation,
     Add,
+    Average,
     BatchNormalization,
     Concatenate,
     Dense,
@@ -22,6 +23,7 @@ from gpunn.layers import (
     Lambda,
     LayerNormalization,
     LeakyReLU,
+    Multiply,
     Normalization,
     PReLU,
     ReLU,
@@ -351,6 +353,24 @@ def _add_activation() -> Net:
     x = Input((3,))
     added = Add()([Dense(4)(x), Dense(4)(x)])
     return net(x, Dense(2)(Dropout(0.2)(Activation("softplus")(added))))
+
+
+@case("average")
+def _average() -> Net:
+    """Three inputs, one of them twice and one without a gradient; a mean that is read twice."""
+    x = Input((3,))
+    a, b = Dense(3, activation="tanh")(x), Dense(3)(x)
+    mean = Average()([a, b, a, x])
+    return net(x, Dense(2)(Average()([mean, Activation("tanh")(mean)])))
+
+
+@case("multiply")
+def _multiply() -> Net:
+    """Four factors, one of them twice and one without a gradient; a product that is read twice."""
+    x = Input((3,))
+    a, b = Dense(3, activation="tanh")(x), Dense(3)(x)
+    product = Multiply()([a, b, a, x])
+    return net(x, Dense(2)(Multiply()([Dropout(0.2)(product), Add()([product, b])])))
 
 
 @case("concatenate-fan-out")

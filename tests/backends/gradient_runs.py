@@ -12,6 +12,7 @@ from gpunn import activations, losses
 from gpunn.backends.interface import Backend
 from gpunn.layers import (
     Add,
+    Average,
     BatchNormalization,
     Concatenate,
     Dense,
@@ -20,6 +21,7 @@ from gpunn.layers import (
     InputLayer,
     Lambda,
     LayerNormalization,
+    Multiply,
     Normalization,
     PReLU,
     Rescaling,
@@ -195,6 +197,10 @@ def layer_by_layer(run: Run, rows: Array, training: bool) -> list[Array]:
             drops += 1
         elif isinstance(layer, Add):
             result = sum(sources[1:], sources[0])
+        elif isinstance(layer, Average):
+            result = np.mean(sources, axis=0)
+        elif isinstance(layer, Multiply):
+            result = np.prod(sources, axis=0)
         else:
             assert isinstance(layer, Concatenate)
             result = np.concatenate(sources, axis=-1)

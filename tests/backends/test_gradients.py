@@ -30,7 +30,17 @@ from gpunn.backends.cuda.backend import CudaBackend
 from gpunn.backends.cuda.simulator.driver import SimulatorDriver
 from gpunn.backends.interface import Backend
 from gpunn.backends.reference.backend import NumpyReference
-from gpunn.layers import Activation, Add, Concatenate, Dense, Dropout, Input, PReLU, Rescaling
+from gpunn.layers import (
+    Activation,
+    Add,
+    Concatenate,
+    Dense,
+    Dropout,
+    Input,
+    Multiply,
+    PReLU,
+    Rescaling,
+)
 from gpunn.optimizers import SGD, Adam
 from gpunn.plan.spec import GRADIENTS, PARAMETERS, OutputSpec
 from gpunn.specs.graph import build_graph
@@ -153,7 +163,8 @@ def test_sgd_in_place_equals_sgd_through_gradients(name: str, backend: str) -> N
 
 # Random graphs: one directional derivative each
 
-KINDS = ("dense", "shared", "add", "join", "act", "drop", "affine", "prelu", *NORMALIZATIONS)
+KINDS = ("dense", "shared", "add", "multiply", "join", "act", "drop", "affine", "prelu")
+KINDS += tuple(NORMALIZATIONS)
 SMOOTH = (None, "tanh", "sigmoid", "softplus", "silu", "gelu", "softmax")
 
 
@@ -174,6 +185,8 @@ def random_nets(draw: st.DrawFn) -> Net:
             tensors.append(shared(source))
         elif kind == "add":
             tensors.append(Add()([source, *draw(st.lists(pick, min_size=1, max_size=2))]))
+        elif kind == "multiply":
+            tensors.append(Multiply()([Activation("tanh")(source), draw(pick)]))
         elif kind == "join":
             tensors.append(Dense(3)(Concatenate()([source, draw(pick)])))
         elif kind == "act":

@@ -590,7 +590,8 @@ def _elementwise(dtype: str) -> Iterator[Case]:
             reduction=columns,
             magnitude=8.0,
         )
-        yield _simple("add", dtype, {"left": shape, "right": shape}, {"result": shape}, label)
+        for op in ("add", "multiply"):
+            yield _simple(op, dtype, {"left": shape, "right": shape}, {"result": shape}, label)
         for rate in (0.0, 0.3, 0.5, 0.9):
             for op, role, result in (
                 ("dropout", "values", "result"),
@@ -1247,7 +1248,8 @@ def _empty(dtype: str) -> Iterator[Case]:
     shape, plain = (0, 5), {"activation": "tanh", "parameter": 0.0}
     yield _simple("affine", dtype, {"values": shape}, {"result": shape}, "empty", _SCALED)
     yield _simple("activation", dtype, {"values": shape}, {"result": shape}, "empty", plain)
-    yield _simple("add", dtype, {"left": shape, "right": shape}, {"result": shape}, "empty")
+    for op in ("add", "multiply"):
+        yield _simple(op, dtype, {"left": shape, "right": shape}, {"result": shape}, "empty")
     yield _simple("accumulate", dtype, {"values": shape, "total": shape}, {}, "empty")
     attrs = {"stream": 2}
     yield _simple("dropout", dtype, {"values": shape}, {"result": shape}, "empty", attrs, rate=0.5)

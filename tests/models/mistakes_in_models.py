@@ -160,6 +160,16 @@ CASES: dict[str, Case] = {
         "'sum' (Add) expects inputs of one shape; "
         "Layer 'd3' (Dense) gives (3,) and Layer 'd2' (Dense) gives (2,)",
     ),
+    "Average of one": (
+        lambda: layers.Average()([Input((3,))]),
+        ShapeError,
+        "a list of at least two inputs",
+    ),
+    "Multiply of two shapes": (
+        lambda: layers.Multiply(name="gate")([Dense(n, name=f"d{n}")(Input((4,))) for n in (3, 2)]),
+        ShapeError,
+        "'gate' (Multiply) expects inputs of one shape; ",
+    ),
     "Add of one": (lambda: layers.Add()(Input((3,))), ShapeError, "a list of at least two inputs"),
     "Concatenate of images": (
         lambda: layers.Concatenate()([Input((3, 3), name="image"), Input((3,), name="row")]),

@@ -22,7 +22,7 @@ import numpy as np
 
 OUTPUT = Path(__file__).parent / "keras_nets.npz"
 ROWS = 32
-NETS = ("fashion_mnist", "housing", "wide_and_deep")
+NETS = ("fashion_mnist", "housing", "wide_and_deep", "gated")
 LOSS_WEIGHTS = [0.9, 0.1]
 Array = np.ndarray[Any, Any]
 
@@ -37,6 +37,12 @@ def net(name: str, keras: Any) -> tuple[Any, dict[str, Any]]:
     if name == "housing":
         stack = [layers.Input((8,)), layers.Dense(30, activation="relu"), layers.Dense(1)]
         return keras.Sequential(stack), {"loss": "mse"}
+    if name == "gated":
+        x = layers.Input((8,))
+        gate = layers.Dense(8, activation="sigmoid")(x)
+        product = layers.multiply([x, gate, layers.Dense(8, activation="tanh")(x)])
+        mean = layers.average([product, gate, x])
+        return keras.Model(x, layers.Dense(1)(mean)), {"loss": "mse"}
     wide, deep = layers.Input((5,), name="wide_input"), layers.Input((6,), name="deep_input")
     hidden1 = layers.Dense(30, activation="relu", name="hidden1")(deep)
     hidden2 = layers.Dense(30, activation="relu", name="hidden2")(hidden1)
@@ -55,6 +61,7 @@ def weights(name: str) -> list[Array]:
         "fashion_mnist": [(784, 300), (300, 100), (100, 10)],
         "housing": [(8, 30), (30, 1)],
         "wide_and_deep": [(6, 30), (30, 30), (35, 1), (30, 1)],
+        "gated": [(8, 8), (8, 8), (8, 1)],
     }
     rng = np.random.default_rng(NETS.index(name))
     drawn = []
@@ -72,7 +79,7 @@ def data(name: str) -> tuple[list[Array], list[Array]]:
         return [images], [rng.integers(0, 10, ROWS).astype(np.int32)]
     x = rng.standard_normal((ROWS, 8)).astype(np.float32)
     y = rng.standard_normal((ROWS, 1)).astype(np.float32)
-    return ([x], [y]) if name == "housing" else ([x[:, :5], x[:, 2:]], [y, y])
+    return ([x], [y]) if name in ("housing", "gated") else ([x[:, :5], x[:, 2:]], [y, y])
 
 
 def stored(gradient: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Sums of layers, concatenation and accumulation, in plain NumPy."""
+"""Sums and products of layers, concatenation and accumulation, in plain NumPy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ def add(a: Arrays, attrs: Attrs, rows: int) -> None:
     np.add(a["left"], a["right"], out=a["result"])
 
 
+def multiply(a: Arrays, attrs: Attrs, rows: int) -> None:
+    np.multiply(a["left"], a["right"], out=a["result"])
+
+
 def copy_columns(a: Arrays, attrs: Attrs, rows: int) -> None:
     start, end, columns = attrs["source_start"], attrs["result_start"], attrs["columns"]
     a["result"][..., end : end + columns] = a["source"][..., start : start + columns]
@@ -23,6 +27,7 @@ def accumulate(a: Arrays, attrs: Attrs, rows: int) -> None:
 
 OPERATIONS: dict[str, Function] = {
     "add": add,
+    "multiply": multiply,
     "copy_columns": copy_columns,
     "accumulate": accumulate,
 }

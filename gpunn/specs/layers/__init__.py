@@ -1,7 +1,6 @@
 """Layers as specs: small frozen objects that know shapes and weights, but hold no arrays.
 
-To add a layer, write a registered class with `output_shape` and `variables` in one of these
-modules, and its part of the plan in ``gpunn/plan/units.py``.
+How to add one is in CONTRIBUTING.md.
 """
 
 from typing import Any
@@ -20,21 +19,26 @@ from gpunn.specs.layers.base import Layer
 from gpunn.specs.layers.base import layers as layers
 from gpunn.specs.layers.core import (
     Add,
+    Average,
     Concatenate,
     Dense,
     Dropout,
     Flatten,
     Input,
     InputLayer,
+    Multiply,
     Rescaling,
     add,
+    average,
     concatenate,
+    multiply,
 )
 from gpunn.specs.layers.normalization import BatchNormalization, LayerNormalization, Normalization
 
 __all__ = [
     "Activation",
     "Add",
+    "Average",
     "BatchNormalization",
     "Concatenate",
     "Dense",
@@ -47,13 +51,16 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "Multiply",
     "Normalization",
     "PReLU",
     "ReLU",
     "Rescaling",
     "Softmax",
     "add",
+    "average",
     "concatenate",
+    "multiply",
 ]
 
 _UNSUPPORTED = (

@@ -237,15 +237,8 @@ class Dropout(Layer):
         set_field(self, "rate", check_number("Dropout", "rate", self.rate, minimum=0, below=1))
 
 
-@layers.register()
-@dataclass(frozen=True, eq=False)
-class Add(Layer):
-    """The sum of two or more inputs of one shape.
-
-    Parameters
-    ----------
-    name, input_shape, trainable : see `Layer`
-    """
+class _Elementwise(Layer):
+    """What combines two or more inputs of one shape, value by value."""
 
     def output_shape(self, *shapes: Shape) -> Shape:
         if len(shapes) < 2:
@@ -253,6 +246,39 @@ class Add(Layer):
         if len(set(shapes)) != 1:
             raise ShapeError("expects inputs of one shape")
         return shapes[0]
+
+
+@layers.register()
+@dataclass(frozen=True, eq=False)
+class Add(_Elementwise):
+    """The sum of two or more inputs of one shape.
+
+    Parameters
+    ----------
+    name, input_shape, trainable : see `Layer`
+    """
+
+
+@layers.register()
+@dataclass(frozen=True, eq=False)
+class Average(_Elementwise):
+    """The mean of two or more inputs of one shape.
+
+    Parameters
+    ----------
+    name, input_shape, trainable : see `Layer`
+    """
+
+
+@layers.register()
+@dataclass(frozen=True, eq=False)
+class Multiply(_Elementwise):
+    """The elementwise product of two or more inputs of one shape.
+
+    Parameters
+    ----------
+    name, input_shape, trainable : see `Layer`
+    """
 
 
 @layers.register()
@@ -300,6 +326,38 @@ def add(inputs: Sequence[SymbolicTensor]) -> SymbolicTensor:
         The sum.
     """
     return Add()(inputs)
+
+
+def average(inputs: Sequence[SymbolicTensor]) -> SymbolicTensor:
+    """Return ``Average()(inputs)``.
+
+    Parameters
+    ----------
+    inputs : sequence of SymbolicTensor
+        At least two, of one shape.
+
+    Returns
+    -------
+    SymbolicTensor
+        The mean.
+    """
+    return Average()(inputs)
+
+
+def multiply(inputs: Sequence[SymbolicTensor]) -> SymbolicTensor:
+    """Return ``Multiply()(inputs)``.
+
+    Parameters
+    ----------
+    inputs : sequence of SymbolicTensor
+        At least two, of one shape.
+
+    Returns
+    -------
+    SymbolicTensor
+        The elementwise product.
+    """
+    return Multiply()(inputs)
 
 
 def concatenate(inputs: Sequence[SymbolicTensor]) -> SymbolicTensor:

@@ -1,4 +1,4 @@
-"""Launches of sums of layers, concatenation and accumulation."""
+"""Launches of sums and products of layers, concatenation and accumulation."""
 
 from __future__ import annotations
 
@@ -15,20 +15,26 @@ from gpunn.backends.cuda.ops.launches import (
 )
 from gpunn.backends.interface import Arrays, Attrs
 
-ADD = "add.cu"
+ELEMENTWISE = "elementwise.cu"
 COPY_COLUMNS = "copy_columns.cu"
 
 
 def add(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     left, right, result = a["left"], a["right"], a["result"]
     arguments = (left, right, result, int64(result.size))
-    return elementwise(context, ADD, "add", arguments, result)
+    return elementwise(context, ELEMENTWISE, "add", arguments, result)
+
+
+def multiply(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
+    left, right, result = a["left"], a["right"], a["result"]
+    arguments = (left, right, result, int64(result.size))
+    return elementwise(context, ELEMENTWISE, "multiply", arguments, result)
 
 
 def accumulate(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
     total = a["total"]
     arguments = (total, a["values"], total, int64(total.size))
-    return elementwise(context, ADD, "add", arguments, total)
+    return elementwise(context, ELEMENTWISE, "add", arguments, total)
 
 
 def copy_columns(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[Work]:
@@ -54,6 +60,7 @@ def copy_columns(context: Context, a: Arrays, attrs: Attrs, rows: int) -> list[W
 
 OPERATIONS: dict[str, LaunchBuilder] = {
     "add": add,
+    "multiply": multiply,
     "copy_columns": copy_columns,
     "accumulate": accumulate,
 }
