@@ -486,6 +486,8 @@ def test_missing_peers_are_named_with_the_command(monkeypatch: pytest.MonkeyPatc
 def test_an_installed_package_says_where_the_peers_are(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # None: it cannot be imported.
+    monkeypatch.setitem(sys.modules, "benchmarks.peers.processes", None)
     monkeypatch.setattr(gpunn, "__file__", str(tmp_path / "site-packages/gpunn/__init__.py"))
     assert main(["bench", "--device", "reference", "--compare", "numpy"]) == 2
     assert "benchmarks/peers of gpunn's repository" in capsys.readouterr().err
