@@ -1,4 +1,4 @@
-"""Loops of Losses and metrics of the CPU backend."""
+"""Compiled loops of losses and metrics of the CPU backend."""
 
 from __future__ import annotations
 

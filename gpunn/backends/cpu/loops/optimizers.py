@@ -1,4 +1,4 @@
-"""Loops of Penalties, clipping, constraints and optimizers of the CPU backend."""
+"""Compiled loops of penalties, clipping, constraints and optimizers of the CPU backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``C += alpha * A.T @ B`` in NumPy's own BLAS, which ``numpy.matmul`` cannot emit_prefetch for.
+"""``C += alpha * A.T @ B`` in NumPy's own BLAS, which ``numpy.matmul`` cannot ask for.
 
 Plain SGD adds a layer's kernel gradient straight into the kernel. For that the BLAS that NumPy
 has loaded is called directly (one BLAS in the process: two would fight for the cores). Where its
